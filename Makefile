@@ -1,0 +1,61 @@
+# Every target sets up what it needs: on a bare machine with python3 (3.11 or newer), `make demo` is enough.
+
+PROMPT = a large red ball on a white background
+OUT    = outputs/demo
+SCALE  = micro
+BENCH  = micro
+STAGE  =
+PHASE  =
+ARGS   =
+PYTHON = python3
+
+# The prompt reaches the shell through the environment, so that quotes and dollar signs in it stay what they are.
+override PROMPT := $(value PROMPT)
+export PROMPT
+
+BIN   := .venv/bin
+STAMP := .venv/.stamp
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo train-stage train evaluate bench test test-slow lint
+
+help:  ## Show this list
+	@echo 'usage: make TARGET [VARIABLE=value ...]'; echo
+	@sed -n 's/^\([a-z-]*\):[^#]*##  *\(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+		printf '%-14s %s\n' "$$name" "$$text"; done
+
+setup: $(STAMP)  ## Install everything into .venv
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "python 3.11 or newer is needed; name one: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.12" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)  ## Turn a sentence into a video: PROMPT="a small blue star on a dark background"
+	@$(BIN)/mav generate --out $(OUT) $(ARGS) -- "$$PROMPT"
+
+train-stage: $(STAMP)  ## Train one stage: STAGE=decoder [PHASE=video] [SCALE=micro] [ARGS="--trainer.max_steps=100"]
+	@$(BIN)/mav train '$(STAGE)' $(if $(PHASE),--phase '$(PHASE)') --scale '$(SCALE)' $(ARGS)
+
+train: $(STAMP)  ## Train all stages in order, resuming what is unfinished: [SCALE=micro] [ARGS=...]
+	@$(BIN)/mav train all --scale '$(SCALE)' $(ARGS)
+
+evaluate: $(STAMP)  ## Measure the weights: [BENCH=micro] [ARGS="--stage decoder"]
+	@$(BIN)/mav evaluate '$(BENCH)' $(ARGS)
+
+bench: $(STAMP)  ## Time this project's layers against the usual way to write them
+	@$(BIN)/python benchmarks/layers.py $(ARGS)
+
+test: $(STAMP)  ## Run the tests: [ARGS="-k unet"]
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(STAMP)  ## Run the tests that take minutes
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(STAMP)  ## Check style, types and spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell

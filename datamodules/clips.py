@@ -1,0 +1,86 @@
+"""Which frames of a video make a clip: a frame rate drawn at random, and a random start."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class ClipSampler:
+    """Chooses frames at a frame rate drawn with a beta distribution between two bounds.
+
+    Make-A-Video trains its decoder from high frame rates (little motion) to low ones (much); ``final_beta``
+    moves the distribution that way over the first ``beta_batches`` batches.
+
+    Args:
+        num_frames: Frames of a clip.
+        fps_range: Lowest and highest frame rate.
+        beta: Both parameters of the beta distribution over that range; (1, 1) is uniform, (3, 1) mostly high.
+        final_beta: Parameters that the distribution ends with; stays as it is if None.
+        beta_batches: Batches it takes to get there.
+        even_spacing: Whether to take every n-th frame, so that no clip jerks where the drawn rate does not
+            divide the video's; the rate then is the nearest that does.
+    """
+
+    def __init__(
+        self,
+        num_frames: int,
+        *,
+        fps_range: tuple[float, float] = (1.0, 30.0),
+        beta: tuple[float, float] = (1.0, 1.0),
+        final_beta: tuple[float, float] | None = None,
+        beta_batches: int = 0,
+        even_spacing: bool = False,
+    ) -> None:
+        if num_frames < 2:
+            raise ValueError(f"a clip has at least two frames, got {num_frames=}")
+        if not 0 < fps_range[0] <= fps_range[1]:
+            raise ValueError(f"frame rates are positive, the lowest first, got {fps_range=}")
+        if min(*beta, *(final_beta or beta)) <= 0:
+            raise ValueError(f"parameters of a beta distribution are positive, got {beta=}, {final_beta=}")
+        if (final_beta is None) != (beta_batches <= 0):
+            raise ValueError(f"final_beta and beta_batches go together, got {final_beta=}, {beta_batches=}")
+        self.num_frames = num_frames
+        self.fps_range = fps_range
+        self.beta = beta
+        self.final_beta = final_beta
+        self.beta_batches = beta_batches
+        self.even_spacing = even_spacing
+
+    def beta_at(self, batch: int) -> tuple[float, float]:
+        """Returns the parameters of the beta distribution at a batch, counted from the start of training."""
+        if self.final_beta is None:
+            return self.beta
+        share = min(1.0, batch / self.beta_batches)
+        (a_0, b_0), (a_1, b_1) = self.beta, self.final_beta
+        return a_0 + share * (a_1 - a_0), b_0 + share * (b_1 - b_0)
+
+    def __call__(self, times: Tensor, rng: np.random.Generator, batch: int = 0) -> tuple[Tensor, float]:
+        """Returns the indices ``(num_frames,)`` of a clip and the frame rate that they really have.
+
+        Args:
+            times: When each frame of the video is shown, ``(F,)`` in seconds.
+            rng: Source of randomness.
+            batch: Batch the clip is for.
+        """
+        num, steps = len(times), self.num_frames - 1
+        if num <= steps:
+            raise ValueError(f"{num} frames are fewer than the {self.num_frames} of a clip")
+        duration = float(times[-1] - times[0])
+        if duration <= 0:
+            raise ValueError(f"{num} frames last {duration} s")
+        source_fps = (num - 1) / duration
+        low, high = self.fps_range
+        fps = low + (high - low) * rng.beta(*self.beta_at(batch))
+        fps = min(max(fps, steps / duration), source_fps)
+        if self.even_spacing:
+            stride = min(max(1, round(source_fps / fps)), (num - 1) // steps)
+            indices = int(rng.integers(num - stride * steps)) + stride * torch.arange(self.num_frames)
+        else:
+            last_start = times[-1] - steps / fps + 1e-6
+            start = int(rng.integers(int(torch.searchsorted(times, last_start, right=True))))
+            moments = times[start] + torch.arange(self.num_frames, dtype=times.dtype) / fps
+            indices = torch.searchsorted((times[1:] + times[:-1]) / 2, moments)
+        span = float(times[indices[-1]] - times[indices[0]])
+        if span <= 0:
+            raise ValueError(f"the clip starts and ends at {float(times[indices[0]])} s")
+        return indices, steps / span

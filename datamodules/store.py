@@ -1,0 +1,106 @@
+"""Decoded pixels on disk, mapped into memory: what small-scale training on a CPU reads instead of codecs."""
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_mav.errors import UsageError
+
+MAX_BYTES = 2_500_000_000
+VERSION = 1  # raise when the same shards would be decoded to other pixels
+
+
+@dataclass
+class FrameStore:
+    """Frames of many samples, end to end.
+
+    Args:
+        frames: Pixels as uint8, ``(N, 3, size, size)``.
+        starts: First frame of each sample and the end of the last one, ``(samples + 1,)``.
+        times: When each frame is shown, ``(N,)`` in seconds.
+        texts: One for each sample, or none at all.
+    """
+
+    frames: Tensor
+    starts: Tensor
+    times: Tensor
+    texts: list[str]
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+
+def store_path(shards: list[str], settings: dict[str, Any], folder: str | None) -> Path:
+    """Names the store of some shards, decoded in one way; other files or settings have another name."""
+    files = [
+        (Path(shard).name, Path(shard).stat().st_size, Path(shard).stat().st_mtime_ns) for shard in shards
+    ]
+    key = json.dumps([VERSION, settings, files], sort_keys=True)
+    parent = Path(folder) if folder else Path(shards[0]).parent / ".cache"
+    return parent / hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def has_store(path: Path) -> bool:
+    """Says whether a complete store is there; its index is written last."""
+    return path.with_suffix(".npz").exists() and path.with_suffix(".u8").exists()
+
+
+def write_store(path: Path, samples: Iterable[dict[str, Any]]) -> None:
+    """Writes samples of ``frames (F, 3, size, size)`` and, if there are any, ``times (F,)`` and ``text``."""
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    lengths: list[int] = []
+    times: list[np.ndarray] = []
+    texts: list[str] = []
+    shape, num_bytes = (3, 0, 0), 0
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.with_suffix(".u8").open("wb") as file:
+            for sample in samples:
+                frames = sample["frames"]
+                num_bytes += file.write(frames.numpy().tobytes())
+                if num_bytes > MAX_BYTES:
+                    raise UsageError(
+                        f"decoded, {len(lengths)} samples take more than {MAX_BYTES / 1e9} GB: "
+                        f"set max_samples={len(lengths) * 9 // 10}, a smaller image_size, or cache=false"
+                    )
+                lengths.append(len(frames))
+                shape = tuple(frames.shape[1:])
+                times.append(sample.get("times", torch.zeros(len(frames), dtype=torch.double)).numpy())
+                if "text" in sample:
+                    texts.append(sample["text"])
+        with part.with_suffix(".npz").open("wb") as file:
+            starts = np.concatenate([[0], np.cumsum(lengths)])
+            np.savez(
+                file, starts=starts, shape=shape, times=np.concatenate(times), texts=np.array(texts, str)
+            )
+        for suffix in (".u8", ".npz"):
+            os.replace(part.with_suffix(suffix), path.with_suffix(suffix))
+    except OSError as error:
+        raise UsageError(
+            f"cannot write decoded pixels to {path.parent}: {error.strerror or error}; "
+            "set cache_dir to another folder, or cache=false"
+        ) from error
+    finally:
+        for suffix in (".u8", ".npz"):
+            part.with_suffix(suffix).unlink(missing_ok=True)
+
+
+def read_store(path: Path) -> FrameStore:
+    """Maps a store into memory; pages come from disk when they are first used."""
+    with np.load(path.with_suffix(".npz"), allow_pickle=False) as index:
+        starts, times = torch.from_numpy(index["starts"]), torch.from_numpy(index["times"])
+        shape, texts = [int(size) for size in index["shape"]], index["texts"].tolist()
+    num = int(starts[-1])
+    pixels = torch.from_file(
+        str(path.with_suffix(".u8")), shared=False, size=num * int(np.prod(shape)), dtype=torch.uint8
+    )
+    return FrameStore(pixels.view(num, *shape), starts, times, texts)

@@ -1,0 +1,113 @@
+"""Unlabelled videos as video2dataset writes them: tar files of ``KEY.mp4`` and ``KEY.json``."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .base import Batch, ShardsDataModule
+from .clips import ClipSampler
+from .decode import VIDEO_FORMATS, decode_video
+from .image_text import check_sizes, crop, find_suffix, to_float
+from .shards import Sample
+from .store import FrameStore
+
+
+class VideoShards(ShardsDataModule):
+    """Reads clips at random frame rates: ``video (B, 3, F, H, W)`` in [-1, 1] and ``fps (B,)``.
+
+    No caption is ever read: of each sample the video alone is opened, and frame rates come from its frames.
+
+    Args:
+        urls: Shards to train on: a folder, a glob pattern or brace notation.
+        image_size: Height and width that frames are cut square and shrunk to; kept as they are if None.
+        crop_size: Height and width of a random part to take of that, the same in all frames of a clip.
+        num_frames: Frames of a clip.
+        fps_range: Lowest and highest frame rate; a short or slow video may not allow all of it.
+        beta: Parameters of the beta distribution over that range; (1, 1) is uniform, (3, 1) mostly high.
+        final_beta: Parameters that the distribution moves to; it stays as it is if None.
+        beta_batches: Batches it takes to get there.
+        even_spacing: Whether to take every n-th frame, at the frame rates that allows.
+        batch_size: Clips per batch and device.
+        shuffle: Undecoded videos held in the shuffle buffer; only when streaming.
+        kwargs: See ``ShardsDataModule``.
+    """
+
+    suffixes = frozenset(VIDEO_FORMATS)
+    remedy = "make them with video2dataset, or with 'mav world' for the micro-world"
+
+    def __init__(
+        self,
+        urls: str,
+        *,
+        image_size: int | None,
+        crop_size: int | None = None,
+        num_frames: int = 16,
+        fps_range: tuple[float, float] = (1.0, 30.0),
+        beta: tuple[float, float] = (1.0, 1.0),
+        final_beta: tuple[float, float] | None = None,
+        beta_batches: int = 0,
+        even_spacing: bool = False,
+        batch_size: int = 8,
+        shuffle: int = 100,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(urls, batch_size=batch_size, shuffle=shuffle, **kwargs)
+        check_sizes(image_size, crop_size, self.cache)
+        self.image_size = image_size
+        self.crop_size = crop_size
+        self.choose = ClipSampler(
+            num_frames,
+            fps_range=fps_range,
+            beta=beta,
+            final_beta=final_beta,
+            beta_batches=beta_batches,
+            even_spacing=even_spacing,
+        )
+
+    def decode(self, sample: Sample) -> dict[str, Any]:
+        """Decodes all frames of a video that is long enough for a clip, and their times."""
+        suffix = find_suffix(sample, VIDEO_FORMATS)
+        frames, times = decode_video(sample[suffix], suffix, self.image_size)
+        self.choose(times, np.random.default_rng(0))
+        return {"frames": frames, "times": times}
+
+    def example(self, sample: Sample, rng: np.random.Generator, batch: int) -> dict[str, Any]:
+        """Decodes the frames of a random clip."""
+        suffix = find_suffix(sample, VIDEO_FORMATS)
+        fps = 0.0
+
+        def choose(times: Tensor) -> Tensor:
+            nonlocal fps
+            indices, fps = self.choose(times, rng, batch)
+            return indices
+
+        frames, _ = decode_video(sample[suffix], suffix, self.image_size, choose)
+        return {"frames": crop(frames, self.crop_size, rng), "fps": fps}
+
+    def gather(self, store: FrameStore, indices: Tensor, rng: np.random.Generator, batch: int) -> Batch:
+        """Takes random clips out of the store."""
+        chosen, fps = [], []
+        for index in indices.tolist():
+            start, end = store.starts[index : index + 2].tolist()
+            frames, rate = self.choose(store.times[start:end], rng, batch)
+            chosen.append(start + frames)
+            fps.append(rate)
+        if self.crop_size is None:
+            video = store.frames[torch.stack(chosen)]
+        else:
+            video = torch.stack([crop(store.frames[frames], self.crop_size, rng) for frames in chosen])
+        return self._batch(video, fps)
+
+    def collate(self, examples: list[dict[str, Any]]) -> Batch:
+        """Stacks clips."""
+        video = torch.stack([example["frames"] for example in examples])
+        return self._batch(video, [example["fps"] for example in examples])
+
+    def store_settings(self) -> dict[str, Any]:
+        """Returns whatever decides what is in the store; videos too short for a clip are not."""
+        return {"kind": "video", "image_size": self.image_size, "min_frames": self.choose.num_frames}
+
+    def _batch(self, video: Tensor, fps: list[float]) -> Batch:
+        return {"video": to_float(video.transpose(1, 2).contiguous()), "fps": torch.tensor(fps)}

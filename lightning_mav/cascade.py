@@ -1,0 +1,242 @@
+"""The whole of Make-A-Video, from a sentence to a video (section 3, equation 1).
+
+    y = SR_h . SR_l^t . F . D^t . P(BPE(x), C(x))
+
+Each factor is a method of ``Cascade``, so that other uses of the model (animating an image, varying a
+video) can enter where they like: ``embed``, ``decode``, ``interpolate``, ``upsample_lt``, ``upsample_h``.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .clip import Clip
+from .errors import UsageError
+from .models import SRH, SRLT, Decoder, Interpolation, Prior
+from .precision import autocast_context
+from .sampling import Sampling
+from .weights import find_weights, load_weights
+
+STAGES: dict[str, type[nn.Module]] = {
+    "clip": Clip,
+    "prior": Prior,
+    "decoder": Decoder,
+    "interpolation": Interpolation,
+    "sr_lt": SRLT,
+    "sr_h": SRH,
+}
+VIDEO_STAGES = ("decoder", "interpolation", "sr_lt", "sr_h")
+
+DEFAULT = Sampling()
+
+
+@dataclass
+class CascadeOutput:
+    """What the cascade made, on the CPU.
+
+    Args:
+        video: ``(B, 3, F, H, W)`` in [-1, 1].
+        fps: Frames per second of ``video``.
+        stages: Output of each stage: ``prior`` is ``(B, D)``, the others are videos.
+        seconds: Time that each stage took, over all prompts.
+    """
+
+    video: Tensor
+    fps: float
+    stages: dict[str, Tensor]
+    seconds: dict[str, float]
+
+
+class Cascade(nn.Module):
+    """Turns prompts into videos. Stages from the end may be missing: ``until`` then has to stop earlier.
+
+    Args:
+        clip: C, text and image encoder.
+        prior: P, text to image embedding.
+        decoder: D^t, image embedding to 16 small frames.
+        interpolation: F, frames between those.
+        sr_lt: SR_l^t, super-resolution in space and time.
+        sr_h: SR_h, super-resolution frame by frame.
+    """
+
+    def __init__(
+        self,
+        clip: Clip,
+        prior: Prior,
+        decoder: Decoder,
+        interpolation: Interpolation | None = None,
+        sr_lt: SRLT | None = None,
+        sr_h: SRH | None = None,
+    ) -> None:
+        super().__init__()
+        self.clip, self.prior, self.decoder = clip, prior, decoder
+        self.interpolation, self.sr_lt, self.sr_h = interpolation, sr_lt, sr_h
+        self.files: dict[str, Path] = {}
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_dir: str | Path = "micro",
+        device: torch.device | str | None = None,
+        *,
+        until: str = "sr_h",
+    ) -> "Cascade":
+        """Loads trained stages.
+
+        Args:
+            name_or_dir: A scale, such as ``micro``, or a folder with ``clip.safetensors`` and so on.
+            device: Where to put them; None takes a GPU if there is one.
+            until: Last stage that is needed.
+
+        Raises:
+            UsageError: If a file is missing or damaged.
+        """
+        files = weights_files(name_or_dir, until=until)
+        stages: dict[str, Any] = {name: _load(name, path) for name, path in files.items()}
+        cascade = cls(**stages)
+        cascade.files = files
+        return cascade.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the stages are."""
+        return next(self.parameters()).device
+
+    def embed(self, prompts: list[str], sampling: Sampling = DEFAULT) -> Tensor:
+        """P(BPE(x), C(x)): draws image embeddings ``(B, D)`` for prompts."""
+        with torch.inference_mode(), autocast_context(self.device):
+            text = self.clip.encode_text(self.clip.tokenize(prompts).to(self.device))
+        return self._sample("prior", sampling, *text)
+
+    def decode(self, image_embed: Tensor, fps: float, sampling: Sampling = DEFAULT) -> Tensor:
+        """D^t: draws the key frames ``(B, 3, 16, h, w)``, shown at ``fps``, of embeddings ``(B, D)``."""
+        return self._sample("decoder", sampling, image_embed, _repeat(fps, image_embed))
+
+    def interpolate(
+        self,
+        video: Tensor,
+        image_embed: Tensor,
+        fps: float,
+        frame_skip: int = 5,
+        sampling: Sampling = DEFAULT,
+    ) -> Tensor:
+        """F: puts ``frame_skip - 1`` frames between each two; ``fps`` is the rate after that."""
+        conditions = (video, image_embed, _repeat(fps, video))
+        return self._sample("interpolation", sampling, *conditions, frame_skip=frame_skip)
+
+    def upsample_lt(self, video: Tensor, fps: float, sampling: Sampling = DEFAULT) -> Tensor:
+        """SR_l^t: enlarges a video with all its frames in view of each other."""
+        return self._sample("sr_lt", sampling, video, _repeat(fps, video))
+
+    def upsample_h(self, video: Tensor, sampling: Sampling = DEFAULT) -> Tensor:
+        """SR_h: enlarges a video frame by frame, all frames from the same noise."""
+        return self._sample("sr_h", sampling, video)
+
+    def render(
+        self,
+        image_embed: Tensor,
+        *,
+        fps: float = 6.0,
+        frame_skip: int = 5,
+        until: str = "sr_h",
+        sampling: Sampling = DEFAULT,
+    ) -> CascadeOutput:
+        """Turns image embeddings ``(B, D)`` into videos: all that follows the prior."""
+        if until not in VIDEO_STAGES:
+            raise ValueError(f"until must be one of {', '.join(VIDEO_STAGES)}, got {until!r}")
+        fast = fps * frame_skip
+        calls: dict[str, Callable[[Tensor], Tensor]] = {
+            "decoder": lambda embed: self.decode(embed, fps, sampling),
+            "interpolation": lambda x: self.interpolate(x, image_embed, fast, frame_skip, sampling),
+            "sr_lt": lambda x: self.upsample_lt(x, fast, sampling),
+            "sr_h": lambda x: self.upsample_h(x, sampling),
+        }
+        x, stages, seconds = image_embed, {}, {}
+        for stage in VIDEO_STAGES[: VIDEO_STAGES.index(until) + 1]:
+            start = time.perf_counter()
+            x = calls[stage](x)
+            stages[stage] = x.cpu()
+            seconds[stage] = time.perf_counter() - start
+        return CascadeOutput(stages[until], fps if until == "decoder" else fast, stages, seconds)
+
+    def forward(
+        self,
+        prompts: str | list[str],
+        *,
+        seed: int = 0,
+        fps: float = 6.0,
+        guidance_scale: float | Mapping[str, float] | None = None,
+        num_steps: int | Mapping[str, int] | None = None,
+        frame_skip: int = 5,
+        progress: Callable[[str, int, int], None] | None = None,
+        until: str = "sr_h",
+    ) -> CascadeOutput:
+        """Turns prompts into videos, one prompt after the other.
+
+        Same prompt, seed, settings and machine: same video, whatever the other prompts are.
+
+        Args:
+            prompts: One prompt or several.
+            seed: Seed, 0 or more.
+            fps: Frame rate of the 16 key frames; with ``frame_skip`` the video plays at ``fps * frame_skip``.
+            guidance_scale: As in ``Sampling``.
+            num_steps: As in ``Sampling``.
+            frame_skip: Key frames lie this many frames apart, 1 to 15.
+            progress: As in ``Sampling``.
+            until: Last stage to run: ``decoder``, ``interpolation``, ``sr_lt`` or ``sr_h``.
+        """
+        outputs = []
+        for prompt in [prompts] if isinstance(prompts, str) else prompts:
+            own = Sampling(seed, prompt, num_steps, guidance_scale, progress)
+            start = time.perf_counter()
+            image_embed = self.embed([prompt], own)
+            seconds = time.perf_counter() - start
+            output = self.render(image_embed, fps=fps, frame_skip=frame_skip, until=until, sampling=own)
+            output.stages = {"prior": image_embed.cpu(), **output.stages}
+            output.seconds = {"prior": seconds, **output.seconds}
+            outputs.append(output)
+        return _joined(outputs)
+
+    def _sample(self, stage: str, sampling: Sampling, *conditions: Tensor, **kwargs: Any) -> Tensor:
+        """Draws a stage's sample, without gradients and in the precision that suits the device."""
+        model = getattr(self, stage)
+        if model is None:
+            raise ValueError(f"this cascade has no {stage}: load it, or stop earlier by `until`")
+        with torch.inference_mode(), autocast_context(self.device):
+            return model.sample(*conditions, **kwargs, **sampling.arguments(stage)).float()
+
+
+def weights_files(name_or_dir: str | Path = "micro", *, until: str = "sr_h") -> dict[str, Path]:
+    """Finds the weights file of every stage up to ``until``, of a scale or in a folder."""
+    names = list(STAGES)[: list(STAGES).index(until) + 1]
+    folder = Path(name_or_dir)
+    if any(folder.glob("*.safetensors")):
+        return {name: folder / f"{name}.safetensors" for name in names}
+    if len(folder.parts) > 1:
+        raise UsageError(f"{folder}: no weights there; `make train` writes some to outputs/micro/weights")
+    return {name: find_weights(name, scale=str(folder)) for name in names}
+
+
+def _load(name: str, path: Path) -> nn.Module:
+    module = load_weights(path)
+    if not isinstance(module, STAGES[name]):
+        raise UsageError(f"{path}: holds a {type(module).__name__}; put a {STAGES[name].__name__} there")
+    return module
+
+
+def _repeat(fps: float, like: Tensor) -> Tensor:
+    return torch.full((len(like),), float(fps), device=like.device)
+
+
+def _joined(outputs: list[CascadeOutput]) -> CascadeOutput:
+    if len(outputs) == 1:
+        return outputs[0]
+    stages = {name: torch.cat([o.stages[name] for o in outputs]) for name in outputs[0].stages}
+    seconds = {name: sum(o.seconds[name] for o in outputs) for name in outputs[0].seconds}
+    *_, video = stages.values()
+    return CascadeOutput(video, outputs[0].fps, stages, seconds)

@@ -1,0 +1,64 @@
+"""The command line. Commands are imported when they are called, so that ``mav --help`` answers at once."""
+
+import importlib
+import os
+import sys
+from importlib import metadata
+
+from .errors import UsageError
+
+COMMANDS = {
+    "generate": "turn prompts into videos",
+    "train": "train a stage, or all of them in order",
+    "evaluate": "measure what the weights can do",
+    "world": "write the micro-world's shards",
+    "fit": "train as LightningCLI does, from any --config files",
+    "validate": "compute the validation loss of a checkpoint",
+    "test": "run a stage's test loop",
+    "predict": "run a stage's predict loop",
+}
+LIGHTNING_COMMANDS = ("fit", "validate", "test", "predict")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs one command; a mistake of the user's is one line on stderr and exit code 2.
+
+    Args:
+        argv: The command and its arguments; by default those the program was started with.
+    """
+    try:
+        run(sys.argv[1:] if argv is None else argv)
+    except UsageError as error:
+        print(f"mav: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("mav: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:  # the reader of our output has closed it, as `mav --help | head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+
+
+def run(argv: list[str]) -> None:
+    """Dispatches to ``lightning_mav.commands``; raises what the command raises."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+    elif argv[0] in ("-V", "--version"):
+        print(f"mav {metadata.version('lightning-mav')}")
+    elif argv[0] in LIGHTNING_COMMANDS:
+        importlib.import_module("lightning_mav.commands.fit").main(argv)
+    elif argv[0] in COMMANDS:
+        importlib.import_module(f"lightning_mav.commands.{argv[0]}").main(argv[1:])
+    else:
+        raise UsageError(f"no command {argv[0]!r}; commands are {', '.join(COMMANDS)} (see mav --help)")
+
+
+def usage() -> str:
+    """The text of ``mav --help``."""
+    commands = "\n".join(f"  {name:<10}{text}" for name, text in COMMANDS.items())
+    return (
+        "usage: mav COMMAND [ARGUMENTS]   (mav COMMAND --help says more)\n\n"
+        "Make-A-Video, whole: text to video learnt without one text-video pair.\n\n"
+        f"commands:\n{commands}\n\n"
+        'example: mav generate "a large red ball on a white background" --out outputs/demo'
+    )

@@ -1,0 +1,177 @@
+"""C: CLIP, text and images in one space; an open_clip model behind a fixed interface (section 3.1)."""
+
+import warnings
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile, is_zipfile
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from open_clip.tokenizer import SimpleTokenizer, default_bpe
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from .configured import Configured
+from .micro.vocabulary import BPE_PATH
+
+BPE_PATHS = {"micro": str(BPE_PATH), "openai": default_bpe()}
+
+
+class Clip(nn.Module, Configured):
+    """Embeds text and images.
+
+    The embeddings are not L2-normalised: their dimensions keep a spread near 1, which is what the stages
+    after this one are conditioned on. Only ``similarity`` compares directions.
+
+    Args:
+        embed_dim: Width D of the common space.
+        image_size: Side of the images that CLIP sees; others are resized to it.
+        vision: ``vision_cfg`` of an open_clip model config. Its own ``image_size`` may be larger, for a
+            network that reduces its input more often than images this small allow.
+        text: ``text_cfg`` of an open_clip model config; ``vocab_size`` is the tokenizer's if left out.
+        quick_gelu: Whether to use OpenAI's approximation of GELU, as its own weights need.
+        bpe: Vocabulary, ``micro`` or ``openai``.
+        image_mean: Mean per channel of images in [0, 1].
+        image_std: Standard deviation per channel of images in [0, 1].
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        *,
+        image_size: int,
+        vision: dict[str, Any],
+        text: dict[str, Any],
+        quick_gelu: bool = False,
+        bpe: str = "micro",
+        image_mean: Sequence[float] = (0.5, 0.5, 0.5),
+        image_std: Sequence[float] = (0.5, 0.5, 0.5),
+    ) -> None:
+        super().__init__()
+        if bpe not in BPE_PATHS:
+            raise ValueError(f"bpe must be one of {sorted(BPE_PATHS)}, got {bpe!r}")
+        self.embed_dim = embed_dim
+        self.image_size = image_size
+        self.context_length: int = text.get("context_length", 77)
+        self.tokenizer = SimpleTokenizer(BPE_PATHS[bpe], context_length=self.context_length)
+        text = {"vocab_size": self.tokenizer.vocab_size, **text}
+        if text["vocab_size"] < self.tokenizer.vocab_size:
+            raise ValueError(
+                f"vocab_size must be at least the tokenizer's {self.tokenizer.vocab_size}, "
+                f"got {text['vocab_size']}"
+            )
+        vision = {"image_size": image_size, **vision}
+        self.input_size: int = vision["image_size"]
+        self.model = open_clip.CLIP(embed_dim, vision, text, quick_gelu=quick_gelu)
+        self.image_mean: Tensor
+        self.image_std: Tensor
+        self.register_buffer("image_mean", torch.tensor(image_mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("image_std", torch.tensor(image_std).view(3, 1, 1), persistent=False)
+
+    @classmethod
+    def from_open_clip(cls, name: str, pretrained: str | Path | None = None) -> "Clip":
+        """Builds one of open_clip's own models with OpenAI's vocabulary.
+
+        Args:
+            name: Model name, e.g. ``ViT-L-14-quickgelu``, which is the CLIP of Karlo.
+            pretrained: Weights file in any format that open_clip reads, or a tag for it to download.
+                Without it the weights are random.
+        """
+        config = open_clip.get_model_config(name)
+        if config is None:
+            raise ValueError(f"open_clip has no model {name!r}; open_clip.list_models() lists those it has")
+        unknown = sorted(config.keys() - {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"})
+        if unknown or "hf_model_name" in config["text_cfg"]:
+            raise ValueError(f"{name} is not a plain CLIP ({', '.join(unknown) or 'text tower of its own'})")
+        # Pickles may only hold weights; OpenAI's own files are TorchScript, which torch loads another way.
+        model = open_clip.create_model(
+            name,
+            pretrained=None if pretrained is None else str(pretrained),
+            weights_only=pretrained is None or not _is_torchscript(Path(pretrained)),
+        )
+        preprocess = open_clip.get_model_preprocess_cfg(model)
+        clip = cls(
+            config["embed_dim"],
+            image_size=config["vision_cfg"]["image_size"],
+            vision=config["vision_cfg"],
+            text=config["text_cfg"],
+            quick_gelu=config.get("quick_gelu", False),
+            bpe="openai",
+            image_mean=preprocess["mean"],
+            image_std=preprocess["std"],
+        )
+        clip.model = model
+        return clip.eval()
+
+    @property
+    def text_width(self) -> int:
+        """Width W of the text's hidden states."""
+        return self.model.ln_final.normalized_shape[0]
+
+    def tokenize(self, texts: list[str]) -> Tensor:
+        """Turns texts into ``(B, L)`` tokens; warns where it cuts a text that is too long."""
+        start, end, size = self.tokenizer.sot_token_id, self.tokenizer.eot_token_id, self.context_length
+        text_tokens = torch.zeros(len(texts), size, dtype=torch.long)
+        for row, text in zip(text_tokens, texts, strict=True):
+            tokens = self.tokenizer.encode(text)
+            if len(tokens) > size - 2:
+                tokens = tokens[: size - 2]
+                first, last = text.split()[:6], self.tokenizer.decode(tokens).split()[-6:]
+                warnings.warn(
+                    f'prompt "{" ".join(first)} ..." is longer than {size} tokens: '
+                    f'cut after "... {" ".join(last)}"',
+                    stacklevel=2,
+                )
+            tokens = [start, *tokens, end]
+            row[: len(tokens)] = torch.tensor(tokens)
+        return text_tokens
+
+    def encode_text(self, text_tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Embeds ``(B, L)`` tokens.
+
+        Returns:
+            The embedding ``(B, D)``, the last hidden states ``(B, L, W)`` and the mask ``(B, L)`` of real
+            tokens, the end token included. Hidden states of padding are zero.
+        """
+        model = self.model
+        # The end token has the highest number. Text is causal, so what follows it need not be computed.
+        end = text_tokens.argmax(dim=-1)
+        mask = torch.arange(text_tokens.shape[1], device=end.device) <= end[:, None]
+        length = int(end.max()) + 1
+        x = model.token_embedding(text_tokens[:, :length]) + model.positional_embedding[:length]
+        with _attention_kernel(x.device):
+            x = model.transformer(x, attn_mask=model.attn_mask[:length, :length])
+        x = model.ln_final(x)
+        text_embed = x[torch.arange(len(x), device=x.device), end] @ model.text_projection
+        x = x * mask[:, :length, None]
+        return text_embed, F.pad(x, (0, 0, 0, text_tokens.shape[1] - length)), mask
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        """Embeds images ``(B, 3, H, W)`` in [-1, 1], of any size, into ``(B, D)``."""
+        for size in (self.image_size, self.input_size):
+            if image.shape[-2:] != (size, size):
+                image = F.interpolate(image, (size, size), mode="bicubic", antialias=True).clamp(-1, 1)
+        with _attention_kernel(image.device):
+            return self.model.encode_image(((image + 1) / 2 - self.image_mean) / self.image_std)
+
+    def similarity(self, a: Tensor, b: Tensor) -> Tensor:
+        """Cosine between the embeddings ``a`` and ``b``, both ``(B, D)``."""
+        return F.cosine_similarity(a, b, dim=-1)
+
+
+def _is_torchscript(path: Path) -> bool:
+    """Applies the test by which ``torch.load`` itself tells such archives."""
+    if not (path.is_file() and is_zipfile(path)):
+        return False
+    with ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _attention_kernel(device: torch.device) -> AbstractContextManager:
+    """Avoids the fused kernel on CPUs in bf16, see ``nn.attention.attend``; open_clip calls it by itself."""
+    if device.type == "cpu" and torch.is_grad_enabled() and torch.is_autocast_enabled("cpu"):
+        return sdpa_kernel(SDPBackend.MATH)
+    return nullcontext()

@@ -1,0 +1,52 @@
+"""Checkpoints of a run: written every so many steps and at the last one, read back if they are whole."""
+
+import pickle
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+
+class Checkpoint(ModelCheckpoint):
+    """``ModelCheckpoint`` that also saves the last step, whatever ``every_n_train_steps`` is.
+
+    It does so before the average weights replace the trained ones, so that training can go on from there.
+    """
+
+    @property
+    def state_key(self) -> str:
+        """Names the state in a checkpoint; the same for all settings, so that they may change in between."""
+        return "Checkpoint"
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Saves every n steps, and when training is about to stop."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        stops = trainer.should_stop or trainer.global_step == trainer.max_steps
+        if stops and not self._should_skip_saving_checkpoint(trainer):
+            candidates = self._monitor_candidates(trainer)
+            self._save_topk_checkpoint(trainer, candidates)
+            self._save_last_checkpoint(trainer, candidates)
+
+
+def read_newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Returns the newest whole checkpoint below a folder with its content, or None where there is none.
+
+    One that is damaged (a full disk, a killed process) is passed over with a warning.
+    """
+    # last.ckpt is a link to one of the others.
+    files = {path.resolve() for path in folder.glob("*.ckpt") if path.exists()}
+    for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                if damaged := archive.testzip():
+                    raise zipfile.BadZipFile(f"bad checksum of {damaged}")
+            return path, torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+            warnings.warn(f"{path} is damaged ({error}): falling back to the one before it", stacklevel=2)
+    return None

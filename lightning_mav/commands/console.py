@@ -1,0 +1,61 @@
+"""What commands show on stderr while they work."""
+
+import sys
+import textwrap
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Shows warnings meant for users as one line on stderr, without their place in the code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("default", UserWarning)
+        warnings.showwarning = lambda message, *_, **__: print(f"mav: warning: {message}", file=sys.stderr)
+        yield
+
+
+@contextmanager
+def stage_progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Yields ``progress(stage, done, total)``, which draws a bar per stage.
+
+    Without a terminal it prints one line when a stage is done.
+    """
+    title = textwrap.shorten(title, 100)
+    if not sys.stderr.isatty():
+        start = time.perf_counter()
+
+        def report(stage: str, done: int, total: int) -> None:
+            nonlocal start
+            if done == total:
+                now = time.perf_counter()
+                print(f"{title}: {stage}, {total} steps, {now - start:.1f} s", file=sys.stderr)
+                start = now
+
+        yield report
+        return
+    from rich import progress as bars
+    from rich.console import Console
+
+    columns = (
+        bars.TextColumn("{task.description:<13}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TimeElapsedColumn(),
+        bars.TextColumn("eta"),
+        bars.TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    console.print(title, style="bold", markup=False, highlight=False)
+    with bars.Progress(*columns, console=console) as live:
+        tasks: dict[str, bars.TaskID] = {}
+
+        def draw(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = live.add_task(stage)
+            live.update(tasks[stage], completed=done, total=total)
+
+        yield draw

@@ -1,0 +1,52 @@
+"""Makes one line of what jsonargparse says in many."""
+
+import difflib
+import importlib
+import re
+
+from jsonargparse import ArgumentParser
+
+_UNKNOWN_OPTION = re.compile(r"[Oo]ption '([\w.]+)' is not accepted")
+_UNKNOWN_KEY = re.compile(r"(?:does not accept option '|unrecognized arguments: --)([\w.]+)")
+_CLASS_PATH = re.compile(r"class_path '([\w.]+)'")
+_NOISE = re.compile(r"^(Does not validate|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|$)")
+
+
+def explain(message: str, keys: list[str]) -> str:
+    """Says in one line what is wrong with a configuration; for an unknown key, which keys exist.
+
+    Args:
+        message: What the parser says.
+        keys: The keys it knows, in dot notation, leaves only.
+    """
+    match = _UNKNOWN_OPTION.search(message)
+    classes = _CLASS_PATH.findall(message[: match.start()]) if match else []
+    if match and classes:
+        return _unknown(match[1].split(".")[0], classes[-1], _parameters(classes[-1]))
+    if match := _UNKNOWN_KEY.search(message):
+        *scope, name = match[1].split(".")
+        while scope and not _children(keys, scope):
+            name = scope.pop()
+        return _unknown(name, ".".join(scope) or "the configuration", _children(keys, scope))
+    lines = [line.strip(" -") for line in message.splitlines()]
+    return " ".join(line for line in lines if not _NOISE.match(line))
+
+
+def _unknown(key: str, place: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    hint = f", did you mean {close[0]!r}?" if close else ";"
+    return f"no key {key!r} in {place}{hint} its keys are {', '.join(known)}"
+
+
+def _children(keys: list[str], scope: list[str]) -> list[str]:
+    """Names one level below a key."""
+    prefix = "".join(f"{name}." for name in scope)
+    return sorted({key.removeprefix(prefix).split(".")[0] for key in keys if key.startswith(prefix)})
+
+
+def _parameters(class_path: str) -> list[str]:
+    module, _, name = class_path.rpartition(".")
+    cls = getattr(importlib.import_module(module), name)
+    # Unlike inspect's signature, this follows **kwargs to the base class.
+    added = ArgumentParser().add_class_arguments(cls, "x", fail_untyped=False)
+    return [key.removeprefix("x.") for key in added]

@@ -1,0 +1,214 @@
+"""``mav generate``: prompts become videos, one mp4, GIF, contact sheet and JSON each."""
+
+import argparse
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError
+from .arguments import CommandParser
+from .console import plain_warnings, stage_progress
+from .output import output_folder, unique_names
+
+if TYPE_CHECKING:
+    from ..cascade import Cascade, CascadeOutput
+
+EXAMPLE = """example:
+  mav generate "a large red ball on a white background" --out outputs/demo --seed 1
+
+For each prompt the folder receives SLUG-SEED.mp4, .gif, .png (contact sheet) and .json (all settings). The 16
+key frames play at --fps; with the frames between them the video plays at FPS * FRAME_SKIP and lasts 15 / FPS
+seconds."""
+
+
+def main(argv: list[str]) -> None:
+    """Generates a video for each prompt."""
+    args = _parser().parse_args(argv)
+    for i, prompt in enumerate(args.prompts):
+        if not prompt.strip():
+            raise UsageError(f'prompt {i + 1} is empty; say what to show, such as "a small red ball"')
+    start = time.perf_counter()
+    with output_folder(args.out) as folder, plain_warnings():
+        cascade = _load(args)
+        names = unique_names(args.prompts, args.seed)
+        for prompt, name in zip(args.prompts, names, strict=True):
+            with stage_progress(prompt) as progress:
+                output = cascade(
+                    prompt,
+                    seed=args.seed,
+                    fps=args.fps,
+                    guidance_scale=args.guidance_scale,
+                    num_steps=args.steps,
+                    frame_skip=args.frame_skip,
+                    until=args.until,
+                    progress=progress,
+                )
+            _publish(folder, args.out, name, output, prompt, _settings(args, prompt, cascade, output))
+    for name in names:
+        for suffix in ("mp4", "gif", "png", "json"):
+            print(args.out / f"{name}.{suffix}")
+    print(f"{len(names)} video{'s' * (len(names) > 1)} in {time.perf_counter() - start:.1f} s")
+
+
+def number_in(kind: Callable[[str], Any], low: float, high: float = math.inf) -> Callable[[str], Any]:
+    """Returns an argparse type: a finite ``kind`` from ``low`` to ``high``."""
+    rule = f"from {low} to {high}" if math.isfinite(high) else f"of {low} or more"
+
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not (low <= value <= high and math.isfinite(value)):
+            noun = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"must be {noun} {rule}, got {text}")
+        return value
+
+    return parse
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        prog="mav generate",
+        description="Turn prompts into videos.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    stages = ("decoder", "interpolation", "sr_lt", "sr_h")
+    add = parser.add_argument
+    add("prompts", nargs="+", metavar="PROMPT", help="what to show")
+    add(
+        "--out",
+        type=Path,
+        default=Path("outputs/generate"),
+        metavar="DIR",
+        help="folder (default: %(default)s)",
+    )
+    add("--seed", type=number_in(int, 0), default=0, metavar="N", help="0 or more (default: %(default)s)")
+    add(
+        "--fps",
+        type=number_in(float, 1, 30),
+        default=6.0,
+        metavar="N",
+        help="frame rate of the 16 key frames, 1 to 30: low for much motion (default: %(default)g)",
+    )
+    add(
+        "--frame-skip",
+        type=number_in(int, 1, 15),
+        default=5,
+        metavar="K",
+        help="frames from one key frame to the next, 1 to 15; 15 * K + 1 in all (default: %(default)s)",
+    )
+    add(
+        "--guidance-scale",
+        type=number_in(float, 0),
+        metavar="X",
+        help="how closely the decoder follows the prompt, 0 or more; 1 is no guidance (default: its own)",
+    )
+    add(
+        "--steps",
+        type=number_in(int, 1, 1000),
+        metavar="N",
+        help="denoising steps of every stage, 1 to 1000 (default: each stage's own)",
+    )
+    add("--until", choices=stages, default="sr_h", metavar="STAGE", help=f"last stage: {', '.join(stages)}")
+    add(
+        "--weights",
+        default="micro",
+        metavar="NAME_OR_DIR",
+        help="scale, or folder of weights (default: micro)",
+    )
+    add("--device", metavar="D", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    return parser
+
+
+def _load(args: argparse.Namespace) -> "Cascade":
+    import torch
+
+    from ..cascade import Cascade
+
+    try:
+        device = args.device and torch.zeros(0, device=args.device).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"--device {args.device}: not usable here ({reason}); leave it out or give cpu"
+        ) from None
+    return Cascade.from_pretrained(args.weights, device, until=args.until)
+
+
+def _settings(
+    args: argparse.Namespace, prompt: str, cascade: "Cascade", output: "CascadeOutput"
+) -> dict[str, Any]:
+    """Collects all that made the video, ready for JSON."""
+    import torch
+
+    from ..precision import precision_name
+    from ..sampling import Sampling
+    from ..weights import sha256
+
+    sampling = Sampling(args.seed, prompt, args.steps, args.guidance_scale)
+    stages = {}
+    for stage, result in output.stages.items():
+        asked, own = sampling.arguments(stage), getattr(cascade, stage).sampler
+        guidance = asked["guidance_scale"]
+        stages[stage] = {
+            "shape": list(result.shape[1:]),
+            "seed": sampling.stage_seed(stage),
+            "steps": asked["num_steps"] or own.num_steps,
+            "guidance_scale": own.guidance_scale if guidance is None else guidance,
+            "scheduler": own.scheduler,
+            "seconds": round(output.seconds[stage], 3),
+        }
+    device = cascade.device
+    return {
+        "prompt": prompt,
+        "seed": args.seed,
+        "fps": args.fps,
+        "frame_skip": args.frame_skip,
+        "guidance_scale": args.guidance_scale,
+        "steps": args.steps,
+        "until": args.until,
+        "video": {"shape": list(output.video.shape[1:]), "fps": output.fps},
+        "stages": stages,
+        "weights": {
+            stage: {"file": str(path), "sha256": sha256(path)} for stage, path in cascade.files.items()
+        },
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "precision": precision_name(device),
+        "versions": {"lightning_mav": metadata.version("lightning-mav"), "torch": torch.__version__},
+    }
+
+
+def _publish(
+    unfinished: Path, out: Path, name: str, output: "CascadeOutput", prompt: str, settings: dict[str, Any]
+) -> None:
+    """Writes all files of one video in ``unfinished``, then moves them to ``out``."""
+    from ..video import contact_sheet, stack_sheets, write_gif, write_mp4
+
+    video = output.video[0]
+    title = f"{prompt}   (seed {settings['seed']})"
+    sheets = [contact_sheet(video, fps=output.fps, title=title)]
+    for stage, result in output.stages.items():
+        if stage not in ("prior", settings["until"]):
+            frames, fps = result[0], settings["fps"] if stage == "decoder" else output.fps
+            label = f"{stage}: {frames.shape[1]} frames of {frames.shape[3]} x {frames.shape[2]}"
+            if stage == "interpolation":  # evenly spaced ones would be the decoder's
+                frames, label = frames[:, :16], f"{label}, the first 16"
+            sheets.append(contact_sheet(frames, fps=fps, title=label, columns=16))
+    try:
+        write_mp4(unfinished / f"{name}.mp4", video, output.fps)
+        write_gif(unfinished / f"{name}.gif", video, output.fps)
+        stack_sheets(sheets).save(unfinished / f"{name}.png")
+        (unfinished / f"{name}.json").write_text(json.dumps(settings, indent=2) + "\n")
+        for path in sorted(unfinished.iterdir()):
+            os.replace(path, out / path.name)
+    except OSError as error:
+        raise UsageError(
+            f"--out {out}: cannot write {name} ({error.strerror}); make room or choose another folder"
+        ) from error

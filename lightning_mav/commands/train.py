@@ -1,0 +1,119 @@
+"""``mav train``: one stage, or all of them in order, from the installed configuration layers."""
+
+import argparse
+import itertools
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from ..errors import UsageError
+from .arguments import CommandParser
+from .runs import PHASES, RUNS, Run, config_layers, find_run
+
+EXAMPLES = """every other argument goes to LightningCLI and overrides the configuration:
+  mav train sr_lt --phase video --trainer.max_steps=100 --model.unet.channels=48
+  mav train decoder --trainer.strategy=ddp --trainer.devices=2
+  mav train decoder --print_config"""
+
+
+def main(argv: list[str]) -> None:
+    """Trains a stage, going on from its newest checkpoint; or all stages."""
+    parser = CommandParser(
+        prog="mav train",
+        description="Train a stage, or all in order; unfinished ones are resumed, finished ones skipped.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("stage", metavar="STAGE", help=f"one of {', '.join(PHASES)}, or all")
+    parser.add_argument("--phase", metavar="PHASE", help="image or video (default: the stage's first)")
+    parser.add_argument(
+        "--scale", metavar="SCALE", default="micro", help="size of everything (default: micro)"
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="start over; the old run's folder is moved aside"
+    )
+    args, overrides = parser.parse_known_args(argv)
+    if args.stage == "all":
+        if args.phase:
+            raise UsageError("all stages have their own phases: leave --phase out, or name a stage")
+        train_all(args.scale, ["--fresh"] * args.fresh + overrides)
+    else:
+        train(find_run(args.stage, args.phase), args.scale, fresh=args.fresh, overrides=overrides)
+
+
+def train(run: Run, scale: str, *, fresh: bool = False, overrides: list[str] | None = None) -> None:
+    """Trains one run in ``outputs/SCALE/NAME`` and writes its weights.
+
+    Args:
+        run: Stage and phase.
+        scale: Scale, which names a folder of configuration layers.
+        fresh: Whether to start over.
+        overrides: Arguments for LightningCLI, which win over the layers.
+    """
+    layers = config_layers(run, scale)
+    from .trainer import AlreadyFinished, TrainCLI, is_first_process
+
+    folder = Path("outputs", scale, run.name)
+    weights = Path("outputs", scale, "weights", f"{run.name}.safetensors")
+    if fresh and is_first_process():
+        _move_aside(folder, weights)
+    arguments = ["fit", *(f"--config={layer}" for layer in layers)]
+    arguments += [f"--trainer.default_root_dir={folder}", f"--trainer.logger.init_args.save_dir={folder}"]
+    try:
+        TrainCLI([*arguments, *(overrides or [])], run=run, weights=weights)
+    except AlreadyFinished as message:
+        print(message)
+
+
+def train_all(scale: str, arguments: list[str]) -> None:
+    """Trains every run in order, each in a process of its own, and prints how long each took.
+
+    Args:
+        scale: Scale of all of them.
+        arguments: Further arguments for each ``mav train``.
+
+    Raises:
+        UsageError: If one fails; what is trained by then stays.
+    """
+    for run in RUNS:
+        config_layers(run, scale)
+    minutes: dict[str, float] = {}
+    for run in RUNS:
+        start = time.monotonic()
+        command = [sys.executable, "-m", "lightning_mav", "train", run.stage, "--phase", run.phase]
+        status = subprocess.run([*command, "--scale", scale, *arguments], check=False).returncode
+        minutes[run.name] = (time.monotonic() - start) / 60
+        if status:
+            _print_table(minutes, failed=run.name)
+            raise UsageError(
+                f"{run.name} failed with exit code {status}, see above; 'mav train all' goes on from here"
+            )
+    _print_table(minutes)
+
+
+def _move_aside(folder: Path, weights: Path) -> None:
+    """Renames an old run's folder and puts its weights there."""
+    if not folder.exists() and not weights.exists():
+        return
+    aside = next(
+        path for i in itertools.count(1) if not (path := folder.with_name(f"{folder.name}.{i}")).exists()
+    )
+    if folder.exists():
+        folder.rename(aside)
+    if weights.exists():
+        aside.mkdir(exist_ok=True)
+        weights.rename(aside / weights.name)
+    print(f"moved what was in {folder} to {aside}")
+
+
+def _print_table(minutes: dict[str, float], failed: str | None = None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("run", "minutes", "", title="training")
+    for name, value in minutes.items():
+        table.add_row(name, f"{value:.1f}", "failed" if name == failed else "done")
+    table.add_row("all", f"{sum(minutes.values()):.1f}", "")
+    Console().print(table)

@@ -1,0 +1,125 @@
+"""LightningCLI for ``mav train``: resumes by itself and writes the weights when a run is done."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.cli import instantiate_class
+from safetensors import SafetensorError
+
+from ..errors import UsageError
+from ..weights import read_training, save_weights
+from .checkpoints import read_newest
+from .fit import MavCLI
+from .runs import Run
+
+
+class AlreadyFinished(Exception):  # noqa: N818 - it is no error
+    """There is nothing left to train."""
+
+
+class TrainCLI(MavCLI):
+    """Fits one run, from its newest checkpoint on.
+
+    Args:
+        args: Arguments of the ``fit`` subcommand.
+        run: Stage and phase.
+        weights: File that receives the weights.
+
+    Raises:
+        AlreadyFinished: If the weights are there and were trained for as many steps as asked for.
+    """
+
+    def __init__(self, args: list[str], *, run: Run, weights: Path) -> None:
+        self.run = run
+        self.weights = weights
+        self.step = 0
+        self.checkpoint: dict[str, Any] | None = None
+        super().__init__(args)
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Returns the one that is used: each costs its time."""
+        return {"fit": MavCLI.subcommands()["fit"]}
+
+    def before_instantiate_classes(self) -> None:
+        """Finds what to resume from."""
+        super().before_instantiate_classes()
+        config = self.config.fit
+        strategy = str(config.trainer.strategy)
+        if strategy.endswith(("_spawn", "_fork", "_notebook")):
+            raise UsageError(f"--trainer.strategy={strategy} keeps the weights to its processes: use ddp")
+        target = config.trainer.max_steps
+        if 0 < target <= (exported := _exported_step(self.weights)):
+            raise AlreadyFinished(
+                f"{self.run.name} is finished at step {exported}: raise --trainer.max_steps or pass --fresh"
+            )
+        if config.ckpt_path is None and (
+            found := read_newest(Path(config.trainer.default_root_dir, "checkpoints"))
+        ):
+            path, self.checkpoint = found
+            config.ckpt_path = str(path)
+            self.step = self.checkpoint["global_step"]
+
+    def after_instantiate_classes(self) -> None:
+        """Says what is about to be done; refuses a checkpoint of another network or optimizer."""
+        self._check_checkpoint()
+        if is_first_process():
+            config = self.config.fit.trainer
+            start = (
+                f"resuming {self.run.name} from step {self.step}"
+                if self.step
+                else f"training {self.run.name}"
+            )
+            goal = f" to step {config.max_steps}" if config.max_steps > 0 else ""
+            print(f"{start}{goal} in {config.default_root_dir}", flush=True)
+
+    def _check_checkpoint(self) -> None:
+        if self.checkpoint is None:
+            return
+        optimizer = self.config.fit.optimizer
+        init = optimizer.as_dict() if optimizer else {"class_path": "torch.optim.AdamW"}
+        settings = instantiate_class([torch.zeros(1)], init).param_groups[0].keys()
+        if _shapes(self.checkpoint["state_dict"]) != _shapes(self.model.state_dict()):
+            changed = "network"
+        elif not settings <= self.checkpoint["optimizer_states"][0]["param_groups"][0].keys():
+            changed = "optimizer"
+        else:
+            return
+        folder = self.config.fit.trainer.default_root_dir
+        raise UsageError(
+            f"{self.config.fit.ckpt_path} was made with another {changed}: keep to the settings in"
+            f" {folder}/config.yaml, or pass --fresh to start over"
+        )
+
+    def fit(self, model: Any, ckpt_path: str | None = None, **kwargs: Any) -> None:
+        """Trains and writes the weights, which are the averaged ones."""
+        trainer = self.trainer
+        if self.checkpoint and 0 < trainer.max_steps <= self.step:
+            # All steps are done but the weights are missing; a checkpoint's state_dict holds the average.
+            model.load_state_dict(self.checkpoint["state_dict"])
+        else:
+            trainer.fit(model, ckpt_path=ckpt_path, **kwargs)
+            self.step = trainer.global_step
+        if trainer.is_global_zero and not self.config.fit.trainer.fast_dev_run:
+            training = {"run": self.run.name, "step": self.step}
+            save_weights(model.model, self.weights, training=training)
+            print(f"wrote {self.weights}", flush=True)
+
+
+def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that speaks and moves files, of the several that a strategy may start."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def _exported_step(path: Path) -> int:
+    """Steps that a weights file was trained for; 0 if it is missing or damaged."""
+    try:
+        return int(read_training(path).get("step", 0))
+    except (OSError, SafetensorError, ValueError):
+        return 0

@@ -1,0 +1,225 @@
+"""Writes the micro-world as shards: what img2dataset and video2dataset would have left of it.
+
+``images/`` holds ``KEY.png KEY.txt KEY.json`` of every appearance; ``videos/`` holds ``KEY.mp4 KEY.json``,
+no word of what they show, and nothing of the appearances that are held out. Names and pixels depend on the
+settings alone; ``stats.json`` in each folder records them, so that nothing is written twice.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from lightning_mav.errors import UsageError
+
+from . import raster, world
+from .encode import encode_mp4, encode_png, to_bytes
+
+# webdataset reads this when it is first imported: no shell commands, no unpickling.
+os.environ.setdefault("WDS_SECURE", "1")
+import webdataset as wds
+
+IMAGES_PER_SHARD = 1000
+VIDEOS_PER_SHARD = 100
+VIDEO_FPS = 30
+SPLITS = ("images", "videos", "images-val", "videos-val")
+
+Members = dict[str, Any]
+
+
+def write_world(
+    root: str | Path,
+    *,
+    num_images: int = 20_000,
+    num_videos: int = 2_400,
+    image_size: int = 192,
+    video_size: int = 64,
+    seconds: float = 5.0,
+    seed: int = 0,
+    num_val_images: int = 500,
+    num_val_videos: int = 192,
+    progress: bool = True,
+) -> None:
+    """Writes training and validation shards of images and videos under ``root``.
+
+    Args:
+        root: Folder that receives ``images``, ``videos``, ``images-val`` and ``videos-val``.
+        num_images: Captioned images to train on.
+        num_videos: Unlabelled videos to train on.
+        image_size: Height and width of the images.
+        video_size: Height and width of the videos.
+        seconds: Length of a video.
+        seed: Decides every pixel; the validation splits use other draws of it.
+        num_val_images: Captioned images to validate on.
+        num_val_videos: Unlabelled videos to validate on.
+        progress: Whether to show progress bars.
+    """
+    root = Path(root)
+    for suffix, images, videos in (("", num_images, num_videos), ("-val", num_val_images, num_val_videos)):
+        common: dict[str, Any] = {"seed": seed, "progress": progress}
+        folder = root / f"images{suffix}"
+        write_images(folder, num_images=images, image_size=image_size, **common)
+        folder = root / f"videos{suffix}"
+        write_videos(folder, num_videos=videos, video_size=video_size, seconds=seconds, **common)
+
+
+def write_images(
+    folder: str | Path, *, num_images: int, image_size: int, seed: int = 0, progress: bool = True
+) -> None:
+    """Writes captioned images of all appearances, unless ``folder`` holds exactly these already."""
+    folder = Path(folder)
+    settings = {"num_samples": num_images, "image_size": image_size, "seed": seed, "renderer": _renderer()}
+    if _holds(folder, settings):
+        return
+    generator = _generator(folder, seed)
+    scenes = world.sample_scenes(_draw(world.ALL, num_images, generator), generator)
+    texts = [_caption(appearance, generator) for appearance in scenes.appearances]
+
+    def encode(index: int) -> Members:
+        png = encode_png(to_bytes(world.rasterise(_scene(scenes, index), image_size))[0])
+        meta = {
+            "caption": texts[index],
+            "status": "success",
+            "error_message": None,
+            "width": image_size,
+            "height": image_size,
+            "sha256": hashlib.sha256(png).hexdigest(),
+        }
+        return {"png": png, "txt": texts[index], "json": meta}
+
+    _write(folder, settings, encode, IMAGES_PER_SHARD, progress)
+
+
+def write_videos(
+    folder: str | Path,
+    *,
+    num_videos: int,
+    video_size: int,
+    seconds: float = 5.0,
+    seed: int = 0,
+    progress: bool = True,
+) -> None:
+    """Writes unlabelled videos of the seen appearances, unless ``folder`` holds exactly these already."""
+    folder = Path(folder)
+    settings = {
+        "num_samples": num_videos,
+        "video_size": video_size,
+        "seconds": seconds,
+        "fps": VIDEO_FPS,
+        "seed": seed,
+        "renderer": _renderer(),
+    }
+    num_frames = round(seconds * VIDEO_FPS)
+    if num_frames < 2 or video_size % 2:
+        raise ValueError(f"a video needs two frames and an even size, got {seconds=} and {video_size=}")
+    if _holds(folder, settings):
+        return
+    generator = _generator(folder, seed)
+    appearances = _draw(world.SEEN, num_videos, generator)
+    scenes = world.sample_trajectories(appearances, float(VIDEO_FPS), num_frames, generator)
+
+    def encode(index: int) -> Members:
+        pixels = to_bytes(world.rasterise(_scene(scenes, index), video_size))
+        meta = {
+            "status": "success",
+            "error_message": None,
+            "width": video_size,
+            "height": video_size,
+            "fps": VIDEO_FPS,
+            "duration": num_frames / VIDEO_FPS,
+        }
+        return {"mp4": encode_mp4(pixels, VIDEO_FPS), "json": meta}
+
+    _write(folder, settings, encode, VIDEOS_PER_SHARD, progress)
+
+
+def _generator(folder: Path, seed: int) -> torch.Generator:
+    """Gives each split a randomness of its own."""
+    split = SPLITS.index(folder.name) if folder.name in SPLITS else len(SPLITS)
+    return torch.Generator().manual_seed(seed * (len(SPLITS) + 1) + split)
+
+
+def _draw(pool: Tensor, num: int, generator: torch.Generator) -> Tensor:
+    """Goes through a pool of appearances again and again, in a new order each time."""
+    rounds = -(-num // len(pool))
+    order = torch.cat([torch.randperm(len(pool), generator=generator) for _ in range(max(1, rounds))])
+    return pool[order[:num]]
+
+
+def _caption(appearance: Tensor, generator: torch.Generator) -> str:
+    """Describes an appearance: three in five times in full, otherwise in one of the shorter ways."""
+    in_full, which = torch.rand(2, generator=generator).tolist()
+    shorter = world.captions(appearance)
+    return world.caption(appearance) if in_full < 0.6 else shorter[int(which * len(shorter))]
+
+
+def _scene(scenes: world.Scenes, index: int) -> world.Scenes:
+    return world.Scenes(scenes.appearances[index : index + 1], scenes.places[index : index + 1])
+
+
+def _renderer() -> str:
+    """Fingerprint of the code that decides what the world looks like."""
+    sources = b"".join(Path(str(module.__file__)).read_bytes() for module in (raster, world))
+    return hashlib.sha256(sources).hexdigest()[:12]
+
+
+def _holds(folder: Path, settings: Members) -> bool:
+    try:
+        return bool(json.loads((folder / "stats.json").read_text()) == settings)
+    except (OSError, ValueError):
+        return False
+
+
+def _write(
+    folder: Path, settings: Members, encode: Callable[[int], Members], per_shard: int, progress: bool
+) -> None:
+    """Fills a folder beside ``folder``, then puts it there in one move: readers never see half of it."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / "stats.json").exists():
+        raise UsageError(f"{folder} holds files that 'mav world' did not write: choose another folder")
+    new = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}"
+    old = new.with_name(new.name + ".old")
+    try:
+        new.mkdir(parents=True)
+        _write_shards(new, encode, settings["num_samples"], per_shard, f"{folder}", progress)
+        (new / "stats.json").write_text(json.dumps(settings, indent=2) + "\n")
+        if _holds(folder, settings):  # another process was faster
+            return
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+    except OSError as error:
+        if not _holds(folder, settings):
+            raise UsageError(f"cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_shards(
+    folder: Path, encode: Callable[[int], Members], num: int, per_shard: int, title: str, progress: bool
+) -> None:
+    # Drawing and encoding leave the interpreter lock alone, so threads keep every core busy.
+    num_torch_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            samples: Iterator[Members] = pool.map(encode, range(num))
+            samples = iter(track(samples, f"Writing {title}", total=num, disable=not progress))
+            for shard in range(-(-num // per_shard)):
+                with (folder / f"{shard:06d}.tar").open("wb") as file, wds.TarWriter(file, mtime=0) as tar:
+                    for index, members in enumerate(islice(samples, per_shard)):
+                        key = f"{shard:06d}{index:04d}"
+                        meta = json.dumps({"url": None, "key": key, **members["json"]}, indent=4)
+                        tar.write({**members, "json": meta.encode(), "__key__": key})
+    finally:
+        torch.set_num_threads(num_torch_threads)

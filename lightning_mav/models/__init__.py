@@ -1,0 +1,20 @@
+"""The generators of the cascade: each a network, its diffusion and how to sample from it."""
+
+from .base import DiffusionModel
+from .decoder import Decoder
+from .interpolation import Interpolation, mask_frames
+from .prior import Prior, nearest
+from .super_resolution import SRH, SRLT, SuperResolution, resize_frames
+
+__all__ = [
+    "SRH",
+    "SRLT",
+    "Decoder",
+    "DiffusionModel",
+    "Interpolation",
+    "Prior",
+    "SuperResolution",
+    "mask_frames",
+    "nearest",
+    "resize_frames",
+]

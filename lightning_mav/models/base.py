@@ -1,0 +1,96 @@
+"""What all generators of the cascade share: a network, its diffusion and how to sample from it."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..configured import Configured
+from ..diffusion import GaussianDiffusion, Progress, Sampler
+
+
+class DiffusionModel(nn.Module, Configured):
+    """A network with the diffusion that it was trained on; one subclass per stage, one weights file each.
+
+    Args:
+        net: Denoiser, called as ``net(x_t, t, drop=..., **conditions)``.
+        diffusion: Forward process.
+        sampler: Scheduler, number of steps and guidance to sample with.
+    """
+
+    # Range that x_0 is clamped to while sampling: pixels here, whitened embeddings in the prior.
+    clamp = 1.0
+
+    def __init__(self, net: nn.Module, diffusion: GaussianDiffusion, sampler: Sampler) -> None:
+        super().__init__()
+        self.net = net
+        self.diffusion = diffusion
+        self.sampler = sampler
+
+    def loss(self, x_0: Tensor, *, t: Tensor | None = None, eps: Tensor | None = None, **cond: Any) -> Tensor:
+        """Returns the mean squared error of the prediction, a scalar.
+
+        Args:
+            x_0: Data, ``(B, ...)``.
+            t: Steps, ``(B,)``; drawn if not given.
+            eps: Noise of the shape of ``x_0``; drawn if not given.
+            cond: Conditions of the network.
+        """
+        t = self.diffusion.sample_timesteps(len(x_0), x_0.device) if t is None else t
+        eps = torch.randn_like(x_0) if eps is None else eps
+        prediction = self.net(self.diffusion.q_sample(x_0, t, eps), t, **cond)
+        return F.mse_loss(prediction.float(), self.diffusion.target(x_0, t, eps))
+
+    def predict_x_0(self, x_t: Tensor, t: Tensor, *, guidance_scale: float = 1.0, **cond: Any) -> Tensor:
+        """Returns the guided estimate of ``x_0``, clamped, of the shape of ``x_t``.
+
+        With guidance (Ho and Salimans, 2022) the conditional and the unconditional half go through the
+        network in one batch.
+        """
+        if guidance_scale == 1.0:
+            x_0 = self.diffusion.to_x_0(self.net(x_t, t, **cond).float(), x_t, t)
+        else:
+            twice = {
+                key: value if value is None else torch.cat([value, value]) for key, value in cond.items()
+            }
+            drop = torch.arange(2 * len(x_t), device=x_t.device) >= len(x_t)
+            prediction = self.net(torch.cat([x_t, x_t]), torch.cat([t, t]), drop=drop, **twice).float()
+            conditional, unconditional = prediction.chunk(2)
+            prediction = unconditional + guidance_scale * (conditional - unconditional)
+            x_0 = self.diffusion.to_x_0(prediction, x_t, t)
+        return x_0.clamp(-self.clamp, self.clamp)
+
+    def denoise(
+        self,
+        noise: Tensor,
+        *,
+        num_steps: int | None = None,
+        guidance_scale: float | None = None,
+        generator: torch.Generator | None = None,
+        progress: Progress | None = None,
+        **cond: Any,
+    ) -> Tensor:
+        """Runs the sampler from ``noise``, ``(B, ...)``, under the conditions ``cond``, all ``(B, ...)``."""
+        scale = self.sampler.guidance_scale if guidance_scale is None else guidance_scale
+        return self.sampler.sample(
+            lambda x_t, t: self.predict_x_0(x_t, t, guidance_scale=scale, **cond),
+            noise,
+            self.diffusion,
+            num_steps=num_steps,
+            generator=generator,
+            progress=progress,
+        )
+
+
+def draw_noise(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draws normal noise on the generator's device, so that every device starts from the same."""
+    device = generator.device if generator is not None else like.device
+    return torch.randn(shape, generator=generator, device=device).to(like.device)
+
+
+def part_of(progress: Progress | None, i: int, num_parts: int) -> Progress | None:
+    """Counts the steps of part ``i`` (a window, a chunk) on behind those of the parts before it."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(i * total + done, num_parts * total)

@@ -1,0 +1,58 @@
+"""D^t: a CLIP image embedding becomes a short, small video (Make-A-Video, section 3.2)."""
+
+import torch
+from torch import Tensor
+
+from ..diffusion import GaussianDiffusion, Progress, Sampler
+from ..nn import Pseudo3DUNet
+from .base import DiffusionModel, draw_noise
+
+
+class Decoder(DiffusionModel):
+    """Decoder of image embeddings.
+
+    Args:
+        net: Denoiser with an image-embedding condition.
+        diffusion: Forward process.
+        sampler: How to sample.
+        image_size: Height and width of the video.
+        num_frames: Length of the video that it was trained on.
+    """
+
+    net: Pseudo3DUNet
+
+    def __init__(
+        self,
+        net: Pseudo3DUNet,
+        diffusion: GaussianDiffusion,
+        sampler: Sampler,
+        *,
+        image_size: int = 64,
+        num_frames: int = 16,
+    ) -> None:
+        super().__init__(net, diffusion, sampler)
+        self.image_size = image_size
+        self.num_frames = num_frames
+
+    def sample(
+        self,
+        image_embed: Tensor,
+        fps: Tensor | None = None,
+        *,
+        num_frames: int | None = None,
+        num_steps: int | None = None,
+        guidance_scale: float | None = None,
+        generator: torch.Generator | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Maps embeddings ``(B, D)`` and frame rates ``(B,)`` to videos ``(B, 3, F, S, S)`` in [-1, 1]."""
+        shape = (len(image_embed), 3, num_frames or self.num_frames, self.image_size, self.image_size)
+        return self.denoise(
+            draw_noise(shape, image_embed, generator),
+            image_embed=image_embed,
+            fps=fps,
+            num_steps=num_steps,
+            guidance_scale=guidance_scale,
+            generator=generator,
+            progress=progress,
+        )

@@ -1,0 +1,97 @@
+"""P: a text becomes a CLIP image embedding (Make-A-Video, section 3.1; unCLIP, section 2.2)."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from torch import Tensor
+
+from ..diffusion import GaussianDiffusion, Progress, Sampler
+from ..nn import PriorTransformer
+from .base import DiffusionModel, draw_noise
+
+
+class Prior(DiffusionModel):
+    """Diffusion prior over whitened image embeddings.
+
+    Args:
+        net: Denoiser, which also holds the statistics of the embeddings.
+        diffusion: Forward process.
+        sampler: How to sample.
+        num_candidates: Embeddings drawn per text, of which the one nearest to the text is kept.
+
+    Raises:
+        ValueError: If there is to be no candidate.
+    """
+
+    net: PriorTransformer
+    clamp = 5.0
+
+    def __init__(
+        self,
+        net: PriorTransformer,
+        diffusion: GaussianDiffusion,
+        sampler: Sampler,
+        *,
+        num_candidates: int = 2,
+    ) -> None:
+        super().__init__(net, diffusion, sampler)
+        if num_candidates < 1:
+            raise ValueError(f"num_candidates must be at least 1, got {num_candidates}")
+        self.num_candidates = num_candidates
+
+    def sample(
+        self,
+        text_embed: Tensor,
+        text_hidden: Tensor,
+        text_mask: Tensor,
+        *,
+        num_steps: int | None = None,
+        guidance_scale: float | None = None,
+        generator: torch.Generator | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Maps texts to image embeddings ``(B, D)``, the better of ``num_candidates`` each.
+
+        Args:
+            text_embed: ``(B, D)``.
+            text_hidden: Hidden states of the texts' tokens, ``(B, L, W)``.
+            text_mask: ``(B, L)``, True for real tokens.
+            num_steps: Denoising steps, if not the sampler's.
+            guidance_scale: Guidance, if not the sampler's.
+            generator: Source of all randomness.
+            progress: Told of each step.
+        """
+        candidates = self.sample_candidates(
+            text_embed,
+            text_hidden,
+            text_mask,
+            num_steps=num_steps,
+            guidance_scale=guidance_scale,
+            generator=generator,
+            progress=progress,
+        )
+        return nearest(candidates, text_embed)
+
+    @torch.no_grad()
+    def sample_candidates(
+        self, text_embed: Tensor, text_hidden: Tensor, text_mask: Tensor, **kwargs: Any
+    ) -> Tensor:
+        """Returns all candidates, ``(B, num_candidates, D)``; arguments as for ``sample``."""
+        n = self.num_candidates
+        shape = (n * len(text_embed), self.net.embed_dim)
+        x_0 = self.denoise(
+            draw_noise(shape, text_embed, kwargs.get("generator")),
+            text_embed=repeat(text_embed, "b d -> (b n) d", n=n),
+            text_hidden=repeat(text_hidden, "b l w -> (b n) l w", n=n),
+            text_mask=repeat(text_mask, "b l -> (b n) l", n=n),
+            **kwargs,
+        )
+        return rearrange(self.net.unwhiten(x_0), "(b n) d -> b n d", n=n)
+
+
+def nearest(candidates: Tensor, text_embed: Tensor) -> Tensor:
+    """Picks from ``(B, N, D)`` the embedding at the smallest angle to the text's ``(B, D)``, as CLIP does."""
+    cosine = F.cosine_similarity(candidates, text_embed[:, None], dim=-1)
+    return candidates[torch.arange(len(candidates), device=candidates.device), cosine.argmax(dim=1)]

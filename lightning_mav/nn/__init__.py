@@ -1,0 +1,19 @@
+"""Networks: pseudo-3D layers, the U-Net that the video stages share, and the prior's Transformer."""
+
+from .attention import attend
+from .inflate import InflationReport, inflate
+from .prior import PriorTransformer
+from .pseudo3d import PseudoAttention3d, PseudoConv3d, TemporalAttention, TemporalConv
+from .unet import Pseudo3DUNet
+
+__all__ = [
+    "InflationReport",
+    "PriorTransformer",
+    "Pseudo3DUNet",
+    "PseudoAttention3d",
+    "PseudoConv3d",
+    "TemporalAttention",
+    "TemporalConv",
+    "attend",
+    "inflate",
+]

@@ -1,0 +1,128 @@
+"""Blocks of the U-Net: residual block, embeddings of its conditions (unCLIP; Dhariwal and Nichol, 2021)."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .pseudo3d import GroupNorm, PseudoConv3d, sinusoidal_embedding
+
+
+class ResBlock(nn.Module):
+    """Residual block with the diffusion step as a condition, resampling inside.
+
+    Norm, SiLU, resampling of both branches, convolution; norm, condition, SiLU, dropout, convolution.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        embed_channels: Channels of the embedding of step and conditions.
+        norm_groups: Groups of each GroupNorm.
+        film: Whether the embedding scales and shifts the second norm (decoder) or is added (SR).
+        dropout: Dropout before the second convolution.
+        resample: Halves or doubles height and width, if given.
+        temporal: Whether the convolutions are pseudo-3D.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        embed_channels: int,
+        *,
+        norm_groups: int,
+        film: bool = True,
+        dropout: float = 0.0,
+        resample: Literal["down", "up"] | None = None,
+        temporal: bool = True,
+    ) -> None:
+        super().__init__()
+        self.film = film
+        self.resample = resample
+        self.norm1 = GroupNorm(norm_groups, in_channels)
+        self.conv1 = PseudoConv3d(in_channels, out_channels, temporal=temporal)
+        self.time_emb_proj = nn.Linear(embed_channels, (1 + film) * out_channels)
+        self.norm2 = GroupNorm(norm_groups, out_channels)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = PseudoConv3d(out_channels, out_channels, temporal=temporal)
+        nn.init.zeros_(self.conv2.spatial.weight)
+        nn.init.zeros_(self.conv2.spatial.bias)  # type: ignore[arg-type]
+        self.conv_shortcut = (
+            nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
+        )
+
+    def forward(self, x: Tensor, emb: Tensor, num_frames: int) -> Tensor:
+        """Maps frames ``(B*F, C_in, H, W)``, with ``(B*F, E)``, to ``(B*F, C_out, H', W')``."""
+        h = F.silu(self.norm1(x))
+        if self.resample == "down":
+            h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
+        elif self.resample == "up":
+            h, x = (F.interpolate(y, scale_factor=2, mode="nearest") for y in (h, x))
+        h = self.conv1(h, num_frames)
+        emb = self.time_emb_proj(F.silu(emb))[:, :, None, None]
+        if self.film:
+            scale, shift = emb.chunk(2, dim=1)
+            h = self.norm2(h) * (1 + scale) + shift
+        else:
+            h = self.norm2(h + emb)
+        h = self.conv2(self.dropout(F.silu(h)), num_frames)
+        return self.conv_shortcut(x) + h
+
+
+class StepEmbedding(nn.Module):
+    """Two-layer perceptron over the sinusoidal embedding of a number.
+
+    Args:
+        channels: Channels of the sinusoidal embedding.
+        embed_channels: Channels of the output.
+        zero_init: Whether the output starts at zero, so that a network to which the condition is added
+            later starts as it was.
+    """
+
+    def __init__(self, channels: int, embed_channels: int, *, zero_init: bool = False) -> None:
+        super().__init__()
+        self.channels = channels
+        self.linear_1 = nn.Linear(channels, embed_channels)
+        self.linear_2 = nn.Linear(embed_channels, embed_channels)
+        if zero_init:
+            nn.init.zeros_(self.linear_2.weight)
+            nn.init.zeros_(self.linear_2.bias)
+
+    def forward(self, t: Tensor) -> Tensor:
+        """Maps numbers ``(B,)`` to ``(B, E)``."""
+        return self.linear_2(F.silu(self.linear_1(sinusoidal_embedding(t, self.channels))))
+
+
+class ImageEmbedding(nn.Module):
+    """Conditions on a CLIP image embedding: a term of the step embedding and extra context tokens.
+
+    Both follow unCLIP, section 2.1. A dropped embedding is replaced by a learned one, for classifier-free
+    guidance.
+
+    Args:
+        image_embed_dim: Dimension of the CLIP embedding.
+        embed_channels: Channels of the step embedding.
+        context_channels: Channels of a context token.
+        num_tokens: Number of context tokens.
+    """
+
+    def __init__(
+        self, image_embed_dim: int, embed_channels: int, context_channels: int, num_tokens: int = 4
+    ) -> None:
+        super().__init__()
+        self.num_tokens = num_tokens
+        self.null = nn.Parameter(torch.zeros(image_embed_dim))
+        self.to_embed = nn.Linear(image_embed_dim, embed_channels)
+        self.to_context = nn.Linear(image_embed_dim, num_tokens * context_channels)
+
+    def forward(self, image_embed: Tensor, drop: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Maps ``(B, D)`` to a step embedding ``(B, E)`` and context tokens ``(B, num_tokens, C)``.
+
+        ``drop``, ``(B,)`` of booleans, says which embeddings to leave out.
+        """
+        if drop is not None:
+            image_embed = torch.where(drop[:, None], self.null.to(image_embed.dtype), image_embed)
+        # The projection holds the tokens in its last place: the layout of the open unCLIP weights.
+        context = self.to_context(image_embed).unflatten(-1, (-1, self.num_tokens)).transpose(1, 2)
+        return self.to_embed(image_embed), context

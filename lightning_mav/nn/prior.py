@@ -1,0 +1,204 @@
+"""The diffusion prior's network: a causal Transformer that reads a text and a noised image embedding.
+
+After unCLIP (arXiv 2204.06125, section 2.2). Submodules carry the names of Karlo's weights.
+"""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from ..configured import Configured
+from .attention import attend
+from .pseudo3d import sinusoidal_embedding
+
+NUM_EXTRA_TOKENS = 4  # text embedding, timestep, noised image embedding, learned query
+
+
+class Attention(nn.Module):
+    """Self-attention with biased projections."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.to_q = nn.Linear(width, width)
+        self.to_k = nn.Linear(width, width)
+        self.to_v = nn.Linear(width, width)
+        self.to_out = nn.ModuleList([nn.Linear(width, width)])
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Maps ``(B, N, width)`` to the same; ``mask`` is ``(B, 1, N, N)``, True where a key is seen."""
+        q, k, v = (
+            rearrange(project(x), "b n (h d) -> b h n d", h=self.num_heads)
+            for project in (self.to_q, self.to_k, self.to_v)
+        )
+        return self.to_out[0](rearrange(attend(q, k, v, mask), "b h n d -> b n (h d)"))
+
+
+class GELUProjection(nn.Module):
+    """A linear layer followed by GELU."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(in_features, out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps ``(..., in_features)`` to ``(..., out_features)``."""
+        return F.gelu(self.proj(x))
+
+
+class FeedForward(nn.Module):
+    """A two-layer perceptron, four times as wide inside."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            GELUProjection(width, 4 * width), nn.Dropout(dropout), nn.Linear(4 * width, width)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps ``(..., width)`` to the same."""
+        return self.net(x)
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm attention and perceptron (there is no ``norm2``: Karlo keeps that for cross-attention)."""
+
+    def __init__(self, width: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attn1 = Attention(width, num_heads)
+        self.norm3 = nn.LayerNorm(width)
+        self.ff = FeedForward(width, dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Maps ``(B, N, width)`` to the same; ``mask`` as in ``Attention``."""
+        x = x + self.attn1(self.norm1(x), mask)
+        return x + self.ff(self.norm3(x))
+
+
+class TimeEmbedding(nn.Module):
+    """Sinusoids of the timestep through two layers."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.linear_1 = nn.Linear(width, width)
+        self.linear_2 = nn.Linear(width, width)
+
+    def forward(self, t: Tensor) -> Tensor:
+        """Maps timesteps ``(B,)`` to ``(B, width)``."""
+        return self.linear_2(F.silu(self.linear_1(sinusoidal_embedding(t, self.width))))
+
+
+class PriorTransformer(nn.Module, Configured):
+    """Predicts the whitened image embedding ``x_0`` from ``x_t`` and a text.
+
+    The sequence is text tokens, text embedding, timestep, ``x_t`` and a learned query, from whose place the
+    answer is read. Attention is causal, and never sees padding.
+
+    Classifier-free guidance needs a text that says nothing. Here its tokens are masked out and its
+    embedding is a learned vector, so that a dropped text cannot leak by construction. (Karlo feeds the
+    tokens of "" instead, which would tie the network to a text encoder.)
+
+    Args:
+        embed_dim: Width D of image and text embeddings.
+        text_width: Width W of the text's hidden states.
+        width: Width of the Transformer.
+        num_layers: Number of blocks.
+        num_heads: Attention heads per block.
+        context_length: Text tokens L at most.
+        dropout: Share of perceptron units dropped in training.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        *,
+        text_width: int,
+        width: int,
+        num_layers: int,
+        num_heads: int,
+        context_length: int = 77,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if width % (2 * num_heads):
+            raise ValueError(f"width must be a multiple of 2 * num_heads, got {width=} and {num_heads=}")
+        self.embed_dim = embed_dim
+        self.time_embedding = TimeEmbedding(width)
+        self.proj_in = nn.Linear(embed_dim, width)
+        self.embedding_proj = nn.Linear(embed_dim, width)
+        self.encoder_hidden_states_proj = nn.Linear(text_width, width)
+        self.null_text_embed = nn.Parameter(torch.zeros(embed_dim))
+        self.prd_embedding = nn.Parameter(0.02 * torch.randn(1, 1, width))
+        self.positional_embedding = nn.Parameter(
+            0.02 * torch.randn(1, context_length + NUM_EXTRA_TOKENS, width)
+        )
+        self.transformer_blocks = nn.ModuleList(
+            TransformerBlock(width, num_heads, dropout) for _ in range(num_layers)
+        )
+        self.norm_out = nn.LayerNorm(width)
+        self.proj_to_clip_embeddings = nn.Linear(width, embed_dim)
+        # Statistics of the image embeddings, which whiten them: x_0 = (image_embed - clip_mean) / clip_std.
+        self.clip_mean: Tensor
+        self.clip_std: Tensor
+        self.register_buffer("clip_mean", torch.zeros(1, embed_dim))
+        self.register_buffer("clip_std", torch.ones(1, embed_dim))
+
+    def whiten(self, image_embed: Tensor) -> Tensor:
+        """Maps image embeddings ``(B, D)`` to zero mean and unit variance."""
+        return (image_embed - self.clip_mean) / self.clip_std
+
+    def unwhiten(self, x_0: Tensor) -> Tensor:
+        """Undoes ``whiten``."""
+        return x_0 * self.clip_std + self.clip_mean
+
+    def forward(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        *,
+        text_embed: Tensor,
+        text_hidden: Tensor,
+        text_mask: Tensor,
+        drop: Tensor | None = None,
+    ) -> Tensor:
+        """Predicts ``x_0``.
+
+        Args:
+            x_t: Noised, whitened image embedding, ``(B, D)``.
+            t: Timestep, ``(B,)``.
+            text_embed: ``(B, D)``.
+            text_hidden: Hidden states of the text's tokens, ``(B, L, W)``.
+            text_mask: ``(B, L)``, True for real tokens.
+            drop: ``(B,)``, True where the text is to be ignored.
+        """
+        if drop is not None:
+            text_embed = torch.where(drop[:, None], self.null_text_embed, text_embed)
+            text_mask = text_mask & ~drop[:, None]
+        # Columns that are padding in every row are seen by nobody: leave them out.
+        kept = text_mask.any(dim=0)
+        text_mask, text_hidden = text_mask[:, kept], text_hidden[:, kept]
+        positions = F.pad(kept, (0, NUM_EXTRA_TOKENS), value=True)
+        tokens = [
+            self.encoder_hidden_states_proj(text_hidden),
+            rearrange(self.embedding_proj(text_embed), "b c -> b 1 c"),
+            rearrange(self.time_embedding(t), "b c -> b 1 c"),
+            rearrange(self.proj_in(x_t), "b c -> b 1 c"),
+            repeat(self.prd_embedding, "1 1 c -> b 1 c", b=len(x_t)),
+        ]
+        x = torch.cat(tokens, dim=1) + self.positional_embedding[:, positions]
+        mask = attention_mask(text_mask)
+        for block in self.transformer_blocks:
+            x = block(x, mask)
+        return self.proj_to_clip_embeddings(self.norm_out(x[:, -1]))
+
+
+def attention_mask(text_mask: Tensor) -> Tensor:
+    """Says who sees whom, ``(B, 1, N, N)``: only what came before, and no padding but oneself."""
+    seen = F.pad(text_mask, (0, NUM_EXTRA_TOKENS), value=True)
+    causal = torch.ones(seen.shape[1], seen.shape[1], dtype=torch.bool, device=seen.device).tril()
+    # A row that saw nothing at all would be NaN, hence the diagonal.
+    oneself = torch.eye(seen.shape[1], dtype=torch.bool, device=seen.device)
+    return rearrange(causal & seen[:, None] | oneself, "b n m -> b 1 n m")

@@ -1,0 +1,247 @@
+"""The pseudo-3D U-Net that decoder, interpolation and both super-resolution stages share."""
+
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..configured import Configured
+from .blocks import ImageEmbedding, ResBlock, StepEmbedding
+from .pseudo3d import (
+    GroupNorm,
+    PseudoAttention3d,
+    PseudoConv3d,
+    TemporalAttention,
+    TemporalConv,
+    to_frames,
+    to_video,
+)
+
+
+class Level(nn.Module):
+    """One resolution of the U-Net, or its middle: residual blocks, attention after each, a resampling block.
+
+    Args:
+        resnets: Residual blocks.
+        attentions: Attention after each residual block; empty for none.
+        resampler: Residual block that halves or doubles the resolution at the end, if any.
+    """
+
+    def __init__(
+        self, resnets: list[ResBlock], attentions: list[PseudoAttention3d], resampler: ResBlock | None = None
+    ) -> None:
+        super().__init__()
+        self.resnets = nn.ModuleList(resnets)
+        self.attentions = nn.ModuleList(attentions)
+        self.resampler = resampler
+
+    def block(self, i: int, x: Tensor, emb: Tensor, context: Tensor | None, num_frames: int) -> Tensor:
+        """Runs residual block ``i`` and its attention on frames ``(B*F, C, H, W)``."""
+        x = self.resnets[i](x, emb, num_frames)
+        if i < len(self.attentions):
+            x = self.attentions[i](x, context, num_frames)
+        return x
+
+
+class Pseudo3DUNet(nn.Module, Configured):
+    """ADM U-Net (Dhariwal and Nichol, 2021; unCLIP, appendix C) with time added (Make-A-Video, section 3.2).
+
+    Args:
+        in_channels: Channels of ``x_t``.
+        out_channels: Channels of the output.
+        cond_channels: Channels of ``x_cond``, which is concatenated to ``x_t``: 3 for the upsampled video
+            (super-resolution), 4 for masked video and mask (interpolation), 0 for none.
+        channels: Channels at full resolution.
+        channel_mults: Multiplier of ``channels`` at each level; the resolution halves from one to the next.
+        num_blocks: Residual blocks per level on the way down; one more on the way up.
+        attention_levels: Levels with attention; the middle has it, too, if any level has.
+        head_channels: Channels per attention head.
+        norm_groups: Groups of each GroupNorm.
+        film: Whether the step scales and shifts (decoder) or is added (super-resolution).
+        dropout: Dropout in the residual blocks.
+        image_embed_dim: Dimension of the CLIP image embedding; 0 for none.
+        context_channels: Channels of the context tokens made from the embedding.
+        fps_condition: Whether the frame rate is a condition; starts as a no-op.
+        noise_level_condition: Whether the noise level of ``x_cond`` is a condition; starts as a no-op.
+        residual: Whether ``x_cond``, of as many channels as the output, is added to the output. The
+            network then predicts ``x_0`` as a correction of its upsampled input.
+        temporal: Whether there are temporal layers; without them this is an image network.
+
+    Raises:
+        ValueError: If an attention level does not exist or ``residual`` has nothing to add.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        *,
+        cond_channels: int = 0,
+        channels: int = 320,
+        channel_mults: Sequence[int] = (1, 2, 3, 4),
+        num_blocks: int = 3,
+        attention_levels: Sequence[int] = (1, 2, 3),
+        head_channels: int = 64,
+        norm_groups: int = 32,
+        film: bool = True,
+        dropout: float = 0.0,
+        image_embed_dim: int = 0,
+        context_channels: int = 1536,
+        fps_condition: bool = False,
+        noise_level_condition: bool = False,
+        residual: bool = False,
+        temporal: bool = True,
+    ) -> None:
+        super().__init__()
+        if not set(attention_levels) <= set(range(len(channel_mults))):
+            raise ValueError(
+                f"attention_levels must lie in 0..{len(channel_mults) - 1}, got {attention_levels}"
+            )
+        if residual and cond_channels != out_channels:
+            raise ValueError(
+                f"residual needs cond_channels == out_channels, got {cond_channels}, {out_channels}"
+            )
+        self.residual = residual
+        embed_channels = 4 * channels
+        widths = [channels * mult for mult in channel_mults]
+        last = len(widths) - 1
+
+        def resnet(c_in: int, c_out: int, resample: str | None = None) -> ResBlock:
+            return ResBlock(
+                c_in,
+                c_out,
+                embed_channels,
+                norm_groups=norm_groups,
+                film=film,
+                dropout=dropout,
+                resample=resample,  # type: ignore[arg-type]
+                temporal=temporal,
+            )
+
+        def attentions(width: int, count: int) -> list[PseudoAttention3d]:
+            return [
+                PseudoAttention3d(
+                    width,
+                    head_channels=head_channels,
+                    norm_groups=norm_groups,
+                    context_channels=context_channels if image_embed_dim else 0,
+                    temporal=temporal,
+                )
+                for _ in range(count)
+            ]
+
+        self.time_embedding = StepEmbedding(channels, embed_channels)
+        self.image_embedding = (
+            ImageEmbedding(image_embed_dim, embed_channels, context_channels) if image_embed_dim else None
+        )
+        self.fps_embedding = (
+            StepEmbedding(channels, embed_channels, zero_init=True) if fps_condition else None
+        )
+        self.noise_level_embedding = (
+            StepEmbedding(channels, embed_channels, zero_init=True) if noise_level_condition else None
+        )
+        self.conv_in = PseudoConv3d(in_channels + cond_channels, channels, temporal=temporal)
+
+        self.down_blocks = nn.ModuleList()
+        width, skips = channels, [channels]
+        for level, out in enumerate(widths):
+            resnets = [resnet(width if i == 0 else out, out) for i in range(num_blocks)]
+            attns = attentions(out, num_blocks if level in attention_levels else 0)
+            self.down_blocks.append(Level(resnets, attns, resnet(out, out, "down") if level < last else None))
+            skips += [out] * (num_blocks + (level < last))
+            width = out
+        self.mid_block = Level(
+            [resnet(width, width), resnet(width, width)], attentions(width, 1 if attention_levels else 0)
+        )
+        self.up_blocks = nn.ModuleList()
+        for level, out in reversed(list(enumerate(widths))):
+            resnets = []
+            for _ in range(num_blocks + 1):
+                resnets.append(resnet(width + skips.pop(), out))
+                width = out
+            attns = attentions(out, num_blocks + 1 if level in attention_levels else 0)
+            self.up_blocks.append(Level(resnets, attns, resnet(out, out, "up") if level > 0 else None))
+
+        self.conv_norm_out = GroupNorm(norm_groups, channels)
+        self.conv_out = PseudoConv3d(channels, out_channels, temporal=temporal)
+        nn.init.zeros_(self.conv_out.spatial.weight)
+        nn.init.zeros_(self.conv_out.spatial.bias)  # type: ignore[arg-type]
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        *,
+        image_embed: Tensor | None = None,
+        x_cond: Tensor | None = None,
+        fps: Tensor | None = None,
+        noise_level: Tensor | None = None,
+        drop: Tensor | None = None,
+    ) -> Tensor:
+        """Maps a noised video ``(B, C, F, H, W)`` to the prediction, ``(B, C_out, F, H, W)``.
+
+        Args:
+            x_t: Noised video; an image has ``F = 1``.
+            t: Diffusion steps, ``(B,)``.
+            image_embed: CLIP image embedding, ``(B, D)``.
+            x_cond: Video concatenated to ``x_t``, ``(B, C_cond, F, H, W)``.
+            fps: Frame rate, ``(B,)``, in frames per second.
+            noise_level: Noise level of ``x_cond``, ``(B,)``, in [0, 1].
+            drop: Which image embeddings to leave out, ``(B,)`` of booleans.
+        """
+        num_frames = x_t.shape[2]
+        emb, context = self._conditions(t, image_embed, fps, noise_level, drop)
+        emb = emb.repeat_interleave(num_frames, dim=0)
+        context = None if context is None else context.repeat_interleave(num_frames, dim=0)
+
+        h = to_frames(x_t if x_cond is None else torch.cat([x_t, x_cond], dim=1))
+        h = self.conv_in(h, num_frames)
+        skips = [h]
+        for level in cast(Iterator[Level], iter(self.down_blocks)):
+            for i in range(len(level.resnets)):
+                h = level.block(i, h, emb, context, num_frames)
+                skips.append(h)
+            if level.resampler is not None:
+                h = level.resampler(h, emb, num_frames)
+                skips.append(h)
+        for i in range(2):
+            h = self.mid_block.block(i, h, emb, context, num_frames)
+        for level in cast(Iterator[Level], iter(self.up_blocks)):
+            for i in range(len(level.resnets)):
+                h = level.block(i, torch.cat([h, skips.pop()], dim=1), emb, context, num_frames)
+            if level.resampler is not None:
+                h = level.resampler(h, emb, num_frames)
+        out = to_video(self.conv_out(F.silu(self.conv_norm_out(h)), num_frames), num_frames)
+        return out + x_cond if self.residual and x_cond is not None else out
+
+    def _conditions(
+        self,
+        t: Tensor,
+        image_embed: Tensor | None,
+        fps: Tensor | None,
+        noise_level: Tensor | None,
+        drop: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Returns the step embedding ``(B, E)`` and the context tokens ``(B, L, C)``, if any."""
+        emb, context = self.time_embedding(t), None
+        if self.image_embedding is not None:
+            if image_embed is None:  # unconditional
+                image_embed = self.image_embedding.null.expand(len(t), -1)
+            image_emb, context = self.image_embedding(image_embed, drop)
+            emb = emb + image_emb
+        if self.fps_embedding is not None and fps is not None:
+            # Motion per frame is inversely proportional to fps, so its logarithm is what varies evenly.
+            emb = emb + self.fps_embedding(100 * fps.log())
+        if self.noise_level_embedding is not None and noise_level is not None:
+            emb = emb + self.noise_level_embedding(1000 * noise_level)
+        return emb, context
+
+    def temporal_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yields what inflation adds to an image network: temporal layers and the fps embedding, by name."""
+        for name, module in self.named_modules():
+            if isinstance(module, TemporalConv | TemporalAttention) or module is self.fps_embedding:
+                for key, parameter in module.named_parameters():
+                    yield f"{name}.{key}", parameter

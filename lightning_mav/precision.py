@@ -1,0 +1,29 @@
+"""Which arithmetic a device computes in: bf16 where its matrix units have it, else fp32."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+
+def has_fast_bf16(device: torch.device | str) -> bool:
+    """Whether the device multiplies bf16 matrices faster than fp32 ones."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        # On older GPUs bf16 exists only as a slow emulation.
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    if kind == "cpu":
+        # Private, but torch has no public name for it; absent names count as "no".
+        return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+    return False
+
+
+def precision_name(device: torch.device | str) -> str:
+    """Returns ``bf16-mixed`` or ``32-true``, as Lightning's ``Trainer(precision=...)`` names them."""
+    return "bf16-mixed" if has_fast_bf16(device) else "32-true"
+
+
+def autocast_context(device: torch.device | str) -> AbstractContextManager:
+    """Autocasts to bf16 where that is fast; elsewhere does nothing."""
+    if not has_fast_bf16(device):
+        return nullcontext()
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)

@@ -1,0 +1,137 @@
+"""Weights files: safetensors that say what they hold, with a checksum beside them.
+
+A file carries its module's config in the header, so that it is rebuilt without any YAML. Floats are stored
+in half precision.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from ..configured import Configured, from_config
+from ..errors import UsageError
+
+CHECKSUMS = "SHA256SUMS"
+SHIPPED = Path(__file__).parent
+OUTPUTS = Path("outputs")
+
+
+def sha256(path: Path) -> str:
+    """Returns the checksum of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_weights(module: nn.Module, path: Path | str, *, training: dict[str, Any] | None = None) -> Path:
+    """Writes a ``Configured`` module to ``path`` and its checksum into ``SHA256SUMS`` beside it.
+
+    Args:
+        module: Module to save.
+        path: File to write; its folder is made.
+        training: What to record of the training, as plain values.
+    """
+    if not isinstance(module, Configured):
+        raise TypeError(f"{type(module).__name__} does not record its config")
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        name: (tensor.half() if tensor.is_floating_point() else tensor).detach().cpu().contiguous()
+        for name, tensor in module.state_dict().items()
+    }
+    metadata = {"config": json.dumps(module.config), "training": json.dumps(training or {})}
+    temporary = path.with_suffix(".tmp")
+    save_file(tensors, temporary, metadata=metadata)
+    os.replace(temporary, path)
+    _write_checksum(path)
+    return path
+
+
+def load_weights(path: Path | str) -> Any:
+    """Rebuilds the module of a weights file, in single precision and evaluation mode.
+
+    Raises:
+        UsageError: If the file is missing, is no weights file, or differs from its checksum.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"no weights at {path}: train them with `make train-stage {_stage_of(path.stem)}`")
+    expected = _read_checksums(path.parent).get(path.name)
+    if expected is not None and sha256(path) != expected:
+        raise UsageError(_corrupt(path, f"it differs from its checksum in {CHECKSUMS}"))
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        module = from_config(json.loads(metadata["config"]))
+        module.load_state_dict({key: _single(tensor) for key, tensor in tensors.items()})
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise UsageError(_corrupt(path, str(error).splitlines()[0])) from error
+    return module.eval()
+
+
+def read_training(path: Path | str) -> dict[str, Any]:
+    """Returns what ``save_weights`` recorded of the training."""
+    with safe_open(path, framework="pt") as file:
+        return json.loads((file.metadata() or {}).get("training", "{}"))
+
+
+def find_weights(name: str, scale: str = "micro") -> Path:
+    """Returns the file of a trained module: your own in ``outputs/<scale>/weights``, else the shipped one.
+
+    Args:
+        name: Module, e.g. ``decoder`` or ``micro/decoder``, or the path of a ``.safetensors`` file, which is
+            returned as it is.
+        scale: Scale of the module, unless the name gives it.
+
+    Raises:
+        UsageError: If there is none, naming the command that makes it.
+    """
+    if name.endswith(".safetensors"):
+        return Path(name)
+    if "/" in name:
+        scale, name = name.split("/", 1)
+    own = OUTPUTS / scale / "weights" / f"{name}.safetensors"
+    shipped = SHIPPED / scale / own.name
+    # What is trained on images first is shipped once, as it was after the videos.
+    fallback = shipped.with_stem(name.removesuffix("_image"))
+    for path in (own, shipped, fallback):
+        if path.is_file():
+            return path
+    raise UsageError(
+        f"no weights at {own}: train them with `make train-stage {_stage_of(name)} SCALE={scale}`"
+    )
+
+
+def _single(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _stage_of(name: str) -> str:
+    stage, phase = name.removesuffix("_image"), "image" if name.endswith("_image") else "video"
+    return f"STAGE={stage} PHASE={phase}" if stage in ("decoder", "sr_lt") else f"STAGE={stage}"
+
+
+def _corrupt(path: Path, reason: str) -> str:
+    command = f"make train-stage {_stage_of(path.stem)}"
+    return f"{path} is not usable ({reason}): fetch it again or train it with `{command}`"
+
+
+def _read_checksums(folder: Path) -> dict[str, str]:
+    path = folder / CHECKSUMS
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+
+
+def _write_checksum(path: Path) -> None:
+    checksums = _read_checksums(path.parent) | {path.name: sha256(path)}
+    text = "".join(f"{digest}  {name}\n" for name, digest in sorted(checksums.items()))
+    temporary = path.parent / f".{CHECKSUMS}.tmp"
+    temporary.write_text(text)
+    os.replace(temporary, path.parent / CHECKSUMS)

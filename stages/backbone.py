@@ -1,0 +1,57 @@
+"""What the stages with a pseudo-3D U-Net share: inflation, and which of its layers are trained."""
+
+from typing import Any, Literal
+
+from lightning import LightningModule
+from lightning.pytorch.utilities import rank_zero_info
+from torch import nn
+
+from lightning_mav.models import DiffusionModel
+from lightning_mav.nn import inflate
+from lightning_mav.weights import find_weights, load_weights
+
+Trainable = Literal["all", "spatial", "temporal"]
+
+
+class Pseudo3DBackboneMixin(LightningModule):
+    """Starts a U-Net from another's weights and chooses what is trained.
+
+    A stage that uses it sets ``init_from``, ``trainable`` and ``spatial_lr_scale``.
+
+    Attributes:
+        init_from: Weights to start from (see ``find_weights``), inflated to this network; None for scratch.
+        trainable: Train all layers, as the paper does, or the spatial or the temporal ones alone.
+        spatial_lr_scale: Learning rate of the spatial layers, as a share of that of the temporal ones.
+    """
+
+    model: DiffusionModel
+    init_from: str | None
+    trainable: Trainable
+    spatial_lr_scale: float
+
+    def setup(self, stage: str) -> None:
+        """Loads what training starts from, unless a checkpoint is about to be."""
+        super().setup(stage)
+        temporal = {id(p) for _, p in self.model.net.temporal_parameters()}  # type: ignore[operator]
+        for parameter in self.model.net.parameters():
+            part = "temporal" if id(parameter) in temporal else "spatial"
+            parameter.requires_grad_(self.trainable in ("all", part))
+        if stage == "fit" and self.init_from is not None and not self.trainer.ckpt_path:
+            path = find_weights(self.init_from)
+            report = inflate(self.model.net, load_weights(path).net)  # type: ignore[arg-type]
+            rank_zero_info(f"from {path}: {report}")
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Returns the temporal parameters and the spatial ones, each with its learning rate."""
+        temporal = {id(p) for _, p in self.model.net.temporal_parameters()}  # type: ignore[operator]
+        groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+        for parameter in self.parameters():
+            if parameter.requires_grad:
+                groups[id(parameter) in temporal].append(parameter)
+        lr: float = self.lr  # type: ignore[assignment]
+        scale = self.spatial_lr_scale if groups[True] else 1.0
+        return [
+            {"params": params, "lr": lr * (1.0 if is_temporal else scale)}
+            for is_temporal, params in groups.items()
+            if params
+        ]

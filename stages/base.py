@@ -1,0 +1,188 @@
+"""What all stages share: the training step, the optimizer, validation and the panels in TensorBoard."""
+
+import math
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from lightning_mav.clip import Clip
+from lightning_mav.models import DiffusionModel
+from lightning_mav.weights import find_weights, load_weights
+
+from .panels import log_images, log_video
+
+Batch = dict[str, Any]
+
+
+class Stage(LightningModule):
+    """A module that is trained by itself: AdamW, linear warm-up, then a cosine down to a twentieth.
+
+    ``--optimizer`` on the command line replaces all of that.
+
+    Args:
+        model: What is trained, and written as the stage's weights.
+        lr: Peak learning rate.
+        warmup_steps: Steps until the peak.
+        weight_decay: Decoupled weight decay.
+        beta_2: Decay of AdamW's second moment.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        lr: float = 1e-4,
+        warmup_steps: int = 100,
+        weight_decay: float = 0.01,
+        beta_2: float = 0.99,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.lr = lr
+        self.warmup_steps = warmup_steps
+        self.weight_decay = weight_decay
+        self.beta_2 = beta_2
+
+    def configure_optimizers(self) -> Any:
+        """Returns AdamW and a schedule over ``trainer.max_steps``; without a last step the rate stays up."""
+        optimizer = AdamW(
+            self.parameter_groups(),
+            lr=self.lr,
+            betas=(0.9, self.beta_2),
+            weight_decay=self.weight_decay,
+            fused=not self._has_scaled_gradients,
+        )
+        schedule = LambdaLR(optimizer, self._rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Returns what is trained, in groups for the optimizer."""
+        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+
+    def _rate(self, step: int) -> float:
+        warmup = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        if self.trainer.max_steps <= 0:
+            return warmup
+        progress = min(1.0, step / self.trainer.max_steps)
+        return warmup * (0.05 + 0.95 * (1 + math.cos(math.pi * progress)) / 2)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips the gradient's norm and logs it.
+
+        Lightning refuses to clip beside a fused optimizer, though only fp16 gradients are scaled.
+
+        Raises:
+            ValueError: If the gradient is not finite: it must not reach the weights.
+        """
+        if self._has_scaled_gradients or gradient_clip_algorithm not in (None, "norm"):
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        norm = nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val or math.inf)
+        if not torch.isfinite(norm):
+            raise ValueError(
+                f"the gradient is not finite at step {self.global_step}: lower --model.lr, or train with "
+                "--trainer.precision=32-true; checkpoints up to here are kept"
+            )
+        self.log("train/grad_norm", norm)
+
+    @property
+    def _has_scaled_gradients(self) -> bool:
+        return self.trainer.precision == "16-mixed"
+
+
+class FrozenClip:
+    """Gives a stage a CLIP that is used and neither trained, averaged nor saved with it."""
+
+    clip: Clip
+
+    def load_clip(self, name: str, device: torch.device) -> None:
+        """Loads the CLIP called ``name`` (see ``find_weights``) unless that has been done."""
+        if "clip" not in self.__dict__:
+            # Not an attribute that nn.Module sees, or its weights would enter the checkpoints.
+            self.__dict__["clip"] = load_weights(find_weights(name)).requires_grad_(False)
+        self.__dict__["clip"].to(device)
+
+
+class DiffusionStage(Stage):
+    """A stage that is trained to denoise.
+
+    A batch is images, a video, or both side by side (``{"video": {...}, "image": {...}}``): then the loss
+    is the video's plus ``image_weight`` times the images', so that what no video shows is not forgotten.
+
+    Args:
+        model: Network, diffusion and sampler.
+        image_weight: Weight of the images beside the videos.
+        num_samples: Samples drawn for TensorBoard after each validation.
+        kwargs: Optimizer settings, see ``Stage``.
+    """
+
+    model: DiffusionModel
+
+    def __init__(
+        self, model: DiffusionModel, *, image_weight: float = 0.25, num_samples: int = 8, **kwargs: Any
+    ) -> None:
+        super().__init__(model, **kwargs)
+        self.image_weight = image_weight
+        self.num_samples = num_samples
+
+    @abstractmethod
+    def prepare(self, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
+        """Returns ``x_0`` of a batch of one kind, and what the network is told about it."""
+
+    @abstractmethod
+    def sample_like(self, batch: Batch) -> dict[str, Tensor]:
+        """Returns videos ``(n, 3, F, H, W)`` to look at, by name: samples, and what they should be like."""
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Returns the loss of a batch of one kind, a scalar."""
+        x_0, cond = self.prepare(batch)
+        return self.model.loss(x_0, **cond)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Returns the loss of a batch, and logs it."""
+        if isinstance(batch.get("video"), dict):
+            video, image = self.loss(batch["video"]), self.loss(batch["image"])
+            self.log_dict({"train/video_loss": video, "train/image_loss": image}, batch_size=1)
+            loss = video + self.image_weight * image
+        else:
+            loss = self.loss(batch)
+        self.log("train/loss", loss, prog_bar=True, batch_size=1)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Logs the loss at fixed noise; draws samples like the first batch."""
+        batch = batch["video"] if isinstance(batch.get("video"), dict) else batch
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(batch_idx)
+            size = len(next(value for value in batch.values() if isinstance(value, Tensor)))
+            self.log("val/loss", self.loss(batch), prog_bar=True, batch_size=size, sync_dist=True)
+            if batch_idx == 0 and self.num_samples and self.trainer.is_global_zero:
+                first = {key: value[: self.num_samples] for key, value in batch.items()}
+                for name, video in self.sample_like(first).items():
+                    self.log_samples(name, video)
+
+    def log_samples(self, name: str, video: Tensor) -> None:
+        """Puts ``(n, 3, F, H, W)`` into TensorBoard: a grid of images, or an animation of them."""
+        log = log_images if video.shape[2] == 1 else log_video
+        log(self.logger, f"samples/{name}", video.float().cpu(), self.global_step)
+
+
+def random_frames(video: Tensor) -> Tensor:
+    """Takes one frame at random of each video ``(B, 3, F, H, W)``: ``(B, 3, H, W)``."""
+    index = torch.randint(video.shape[2], (len(video),), device=video.device)
+    return video[torch.arange(len(video), device=video.device), :, index]
+
+
+def as_video(batch: Batch) -> Tensor:
+    """Returns the video of a batch; an image is a video of one frame."""
+    return batch["video"] if "video" in batch else batch["image"][:, :, None]

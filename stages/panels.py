@@ -1,0 +1,52 @@
+"""Panels in TensorBoard: grids of images and animated grids of videos."""
+
+import io
+import math
+
+import torch
+from einops import rearrange
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from PIL import Image
+from tensorboard.compat.proto.summary_pb2 import Summary
+from torch import Tensor
+
+from lightning_mav.video import to_uint8
+
+MIN_WIDTH = 512
+FRAME_MILLISECONDS = 120
+
+
+def log_images(logger: Logger | None, tag: str, video: Tensor, step: int) -> None:
+    """Logs the first frames of ``(n, 3, F, H, W)`` as a grid."""
+    _log(logger, tag, [_grid(video[:, :, 0])], step)
+
+
+def log_video(logger: Logger | None, tag: str, video: Tensor, step: int) -> None:
+    """Logs ``(n, 3, F, H, W)`` as an animated grid, which TensorBoard plays in its image panel."""
+    _log(logger, tag, [_grid(frame) for frame in video.unbind(2)], step)
+
+
+def _grid(images: Tensor) -> Image.Image:
+    """Lays ``(n, 3, H, W)`` out in a square grid, enlarged so that it can be seen."""
+    columns = math.ceil(math.sqrt(len(images)))
+    missing = -len(images) % columns
+    images = torch.cat([images, images.new_full((missing, *images.shape[1:]), -1)])
+    pixels = rearrange(to_uint8(images), "(r c) k h w -> (r h) (c w) k", c=columns)
+    factor = max(1, MIN_WIDTH // pixels.shape[1])
+    image = Image.fromarray(pixels.numpy())
+    return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+
+
+def _log(logger: Logger | None, tag: str, frames: list[Image.Image], step: int) -> None:
+    if not isinstance(logger, TensorBoardLogger):
+        return
+    file = io.BytesIO()
+    frames[0].save(
+        file, "GIF", save_all=True, append_images=frames[1:], duration=FRAME_MILLISECONDS, loop=0, disposal=1
+    )
+    # The writer's own add_video needs a video editor installed to do just this.
+    image = Summary.Image(
+        height=frames[0].height, width=frames[0].width, colorspace=3, encoded_image_string=file.getvalue()
+    )
+    writer = logger.experiment._get_file_writer()
+    writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)

@@ -1,0 +1,66 @@
+"""SR_h: 256 px become 768 px, frame by frame, trained on random crops of images (section 3.2)."""
+
+from lightning_mav.diffusion import GaussianDiffusion, Sampler
+from lightning_mav.models import SRH
+from lightning_mav.nn import Pseudo3DUNet
+
+from .backbone import Pseudo3DBackboneMixin, Trainable
+from .super_resolution import SuperResolutionStage
+
+
+class SRHStage(Pseudo3DBackboneMixin, SuperResolutionStage):
+    """Learns spatial super-resolution on crops; it is convolutional, so it is applied at full size.
+
+    Args:
+        unet: Denoiser with ``cond_channels=3`` and no temporal layers.
+        diffusion: Forward process and parametrisation.
+        sampler: How samples are drawn.
+        scale: Ratio of the two resolutions.
+        image_size: Height and width of the result, when sampling.
+        max_noise_level: Upper end of the noise levels of the condition.
+        noise_level: Noise level of the condition when sampling.
+        init_from: Weights to start from; None for scratch.
+        num_samples: Samples drawn for TensorBoard after each validation.
+        lr: Peak learning rate.
+        warmup_steps: Steps until the peak.
+        weight_decay: Decoupled weight decay.
+        beta_2: Decay of AdamW's second moment.
+    """
+
+    trainable: Trainable = "all"
+    spatial_lr_scale = 1.0
+
+    def __init__(
+        self,
+        unet: Pseudo3DUNet,
+        diffusion: GaussianDiffusion,
+        sampler: Sampler,
+        *,
+        scale: int = 3,
+        image_size: int = 768,
+        max_noise_level: float = 0.3,
+        noise_level: float = 0.05,
+        init_from: str | None = None,
+        num_samples: int = 4,
+        lr: float = 1e-4,
+        warmup_steps: int = 100,
+        weight_decay: float = 0.01,
+        beta_2: float = 0.99,
+    ) -> None:
+        super().__init__(
+            SRH(
+                unet,
+                diffusion,
+                sampler,
+                scale=scale,
+                image_size=image_size,
+                max_noise_level=max_noise_level,
+                noise_level=noise_level,
+            ),
+            num_samples=num_samples,
+            lr=lr,
+            warmup_steps=warmup_steps,
+            weight_decay=weight_decay,
+            beta_2=beta_2,
+        )
+        self.init_from = init_from

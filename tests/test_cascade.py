@@ -1,0 +1,128 @@
+"""From text to 76 frames; the same ones whenever the same is asked for."""
+
+import pytest
+import torch
+from tiny_cascade import save_tiny_cascade
+
+from lightning_mav.cascade import Cascade, weights_files
+from lightning_mav.errors import UsageError
+from lightning_mav.sampling import Sampling
+
+BALL, STAR = "a small red ball on a white background", "a large blue star on a dark background"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_tiny_cascade(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def cascade(folder):
+    return Cascade.from_pretrained(folder, "cpu")
+
+
+@pytest.fixture(scope="module")
+def ball(cascade):
+    return cascade(BALL, seed=3)
+
+
+def test_every_stage_has_the_size_of_the_paper_quartered(ball):
+    shapes = {name: tuple(stage.shape) for name, stage in ball.stages.items()}
+    assert shapes == {
+        "prior": (1, 8),
+        "decoder": (1, 3, 16, 8, 8),
+        "interpolation": (1, 3, 76, 8, 8),
+        "sr_lt": (1, 3, 76, 16, 16),
+        "sr_h": (1, 3, 76, 48, 48),
+    }
+    assert ball.video is ball.stages["sr_h"]
+    assert ball.fps == 40
+    assert ball.seconds.keys() == shapes.keys()
+    assert all(stage.isfinite().all() and stage.dtype == torch.float32 for stage in ball.stages.values())
+
+
+def test_key_frames_stay_in_place(ball):
+    torch.testing.assert_close(ball.stages["interpolation"][:, :, ::5], ball.stages["decoder"])
+
+
+def test_same_seed_same_frames_other_seed_other_frames(cascade, ball):
+    assert cascade(BALL, seed=3).video.equal(ball.video)
+    other = cascade(BALL, seed=4, until="interpolation").video
+    assert not torch.allclose(other, ball.stages["interpolation"], atol=0.1)
+
+
+def test_a_video_does_not_depend_on_its_neighbours(cascade, ball):
+    both = cascade([STAR, BALL], seed=3)
+    assert both.video[1:].equal(ball.video)
+    assert not both.stages["prior"][0].allclose(both.stages["prior"][1])
+
+
+def test_other_steps_in_one_stage_leave_the_stages_before_it_alone(cascade, ball):
+    other = cascade(BALL, seed=3, num_steps={"sr_lt": 2}, until="sr_lt")
+    for stage in ("prior", "decoder", "interpolation"):
+        assert other.stages[stage].equal(ball.stages[stage])
+    assert not other.stages["sr_lt"].allclose(ball.stages["sr_lt"])
+
+
+def test_guidance_is_the_decoders(cascade, ball):
+    other = cascade(BALL, seed=3, guidance_scale=5.0, until="decoder")
+    assert other.stages["prior"].equal(ball.stages["prior"])
+    assert not other.video.allclose(ball.stages["decoder"])
+    assert cascade(BALL, seed=3, guidance_scale=2.0, until="decoder").video.equal(ball.stages["decoder"])
+
+
+def test_until_stops_early_with_the_same_frames(cascade, ball):
+    output = cascade(BALL, seed=3, until="decoder")
+    assert list(output.stages) == ["prior", "decoder"]
+    assert output.video.equal(ball.stages["decoder"])
+    assert output.fps == 8
+
+
+@pytest.mark.parametrize("frame_skip", [1, 4, 15])
+def test_frame_skip_sets_the_number_of_frames(cascade, frame_skip):
+    output = cascade(BALL, frame_skip=frame_skip, fps=2, until="interpolation")
+    assert output.video.shape[2] == 15 * frame_skip + 1
+    assert output.fps == 2 * frame_skip
+
+
+def test_progress_counts_every_stage_to_its_end(cascade):
+    calls = []
+    cascade(BALL, num_steps=1, progress=lambda *call: calls.append(call))
+    for stage in ("prior", "decoder", "interpolation", "sr_lt", "sr_h"):
+        counts = [(done, total) for name, done, total in calls if name == stage]
+        assert counts[-1][0] == counts[-1][1] == len(counts)
+
+
+def test_seeds_are_fixed_numbers():
+    assert Sampling(1, "a ball").stage_seed("decoder") == Sampling(1, "a ball").stage_seed("decoder")
+    seeds = {
+        Sampling(s, key).stage_seed(stage) for s in (0, 1) for key in "ab" for stage in ("prior", "sr_h")
+    }
+    assert len(seeds) == 8
+    assert Sampling(0, "a ball").stage_seed("prior") == 3413173049956926137  # as on every machine
+
+
+def test_only_the_stages_asked_for_are_loaded(folder):
+    cascade = Cascade.from_pretrained(folder, until="decoder")
+    assert cascade.sr_h is None
+    assert list(cascade.files) == ["clip", "prior", "decoder"]
+    with pytest.raises(ValueError, match="no interpolation"):
+        cascade(BALL, num_steps=1)
+
+
+def test_unknown_stage_is_refused(cascade):
+    with pytest.raises(ValueError, match="until must be one of decoder"):
+        cascade(BALL, until="sr_x")
+
+
+def test_weights_that_are_missing_or_mixed_up_are_named(tmp_path):
+    with pytest.raises(UsageError, match=r"nowhere: no weights there; `make train`"):
+        weights_files(tmp_path / "nowhere")
+    folder = save_tiny_cascade(tmp_path)
+    (folder / "sr_h.safetensors").write_bytes((folder / "sr_lt.safetensors").read_bytes())
+    (folder / "SHA256SUMS").unlink()
+    with pytest.raises(UsageError, match=r"sr_h\.safetensors: holds a SRLT; put a SRH there"):
+        Cascade.from_pretrained(folder)
+    (folder / "decoder.safetensors").unlink()
+    with pytest.raises(UsageError, match=r"decoder\.safetensors.*make train-stage STAGE=decoder"):
+        Cascade.from_pretrained(folder)

@@ -1,0 +1,414 @@
+"""Readers yield what the shards hold, the frame rates they say, and never a word beside a video."""
+
+import gzip
+import io
+import json
+import shutil
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+import webdataset as wds
+from lightning import LightningModule, Trainer
+from PIL import Image
+
+from lightning_mav.datamodules import ImageTextShards, MicroImages, MicroVideos, MixedShards, VideoShards
+from lightning_mav.datamodules.clips import ClipSampler
+from lightning_mav.datamodules.decode import decode_image, decode_video
+from lightning_mav.datamodules.shards import ShardReader
+from lightning_mav.errors import UsageError
+from lightning_mav.micro.encode import encode_mp4
+
+
+def write_shard(path, samples):
+    with path.open("wb") as file, wds.TarWriter(file, mtime=0) as tar:
+        for index, sample in enumerate(samples):
+            tar.write({"__key__": f"{index:05d}", **sample})
+
+
+def png(value, size=8):
+    data = io.BytesIO()
+    Image.fromarray(np.full((size, size, 3), value, np.uint8)).save(data, "PNG")
+    return data.getvalue()
+
+
+def clock(num_frames=60, fps=30):
+    """A video whose frame k is of brightness 4k."""
+    frames = torch.arange(num_frames, dtype=torch.uint8)[:, None, None, None] * 4
+    return encode_mp4(frames.expand(-1, 16, 16, 3).contiguous(), fps)
+
+
+def read_clock(video):
+    """Which frames of the clock are in a clip (3, F, H, W)."""
+    return ((video.mean(dim=(0, 2, 3)) + 1) * 127.5 / 4).round()
+
+
+@pytest.fixture
+def clock_shards(tmp_path):
+    """Videos with everything beside them that must not be read."""
+    sample = {"mp4": clock(), "txt": "a caption", "json": {"caption": "a caption", "fps": 7}, "pkl": b"x"}
+    write_shard(tmp_path / "000000.tar", [sample] * 3)
+    return str(tmp_path)
+
+
+def take(datamodule, num=3):
+    return list(islice(datamodule.train_dataloader(), num))
+
+
+def assert_same(batches, others):
+    assert len(batches) == len(others)
+    for batch, other in zip(batches, others, strict=True):
+        assert batch.keys() == other.keys()
+        for name, value in batch.items():
+            equal = torch.equal if isinstance(value, torch.Tensor) else list.__eq__
+            assert equal(value, other[name])
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_images_with_captions(micro_world, cache, tmp_path):
+    settings = {"image_size": 16, "batch_size": 5, "cache": cache, "cache_dir": str(tmp_path)}
+    batches = take(ImageTextShards(str(micro_world / "images"), **settings))
+    for batch in batches:
+        assert batch.keys() == {"image", "text"}
+        assert batch["image"].shape == (5, 3, 16, 16)
+        assert -1 <= batch["image"].min() < batch["image"].max() <= 1
+        assert all(" " in text for text in batch["text"])
+    assert_same(batches, take(ImageTextShards(str(micro_world / "images"), **settings)))
+    others = take(ImageTextShards(str(micro_world / "images"), **settings, seed=1))
+    assert not torch.equal(batches[0]["image"], others[0]["image"])
+    silent = ImageTextShards(str(micro_world / "images"), **settings, with_text=False)
+    assert take(silent, 1)[0].keys() == {"image"}
+    assert "txt" not in silent.suffixes
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_clips(micro_world, cache, tmp_path):
+    settings = {"image_size": 16, "batch_size": 4, "cache": cache, "cache_dir": str(tmp_path)}
+    batches = take(VideoShards(f"{micro_world}/videos/{{000000..000000}}.tar", **settings))
+    for batch in batches:
+        assert batch.keys() == {"video", "fps"}
+        assert batch["video"].shape == (4, 3, 16, 16, 16)
+        assert batch["fps"].dtype == torch.float32
+        assert batch["fps"].min() >= 15 / 2 - 0.5
+        assert batch["fps"].max() <= 30.01
+    assert_same(batches, take(VideoShards(f"{micro_world}/videos/*.tar", **settings)))
+
+
+def test_stored_pixels_are_streamed_pixels(micro_world, tmp_path):
+    """Every stored image and clip is one that streaming shows too."""
+    url, common = str(micro_world / "images"), {"image_size": 16, "batch_size": 24}
+    (stored,) = take(ImageTextShards(url, cache=True, cache_dir=str(tmp_path), **common), 1)
+    seen = {}
+    for batch in take(ImageTextShards(url, **common), 6):
+        seen.update((image.numpy().tobytes(), text) for image, text in zip(*batch.values(), strict=True))
+    assert len({image.numpy().tobytes() for image in stored["image"]}) == 24
+    for image, text in zip(stored["image"], stored["text"], strict=True):
+        assert seen[image.numpy().tobytes()] == text
+    # 60 frames of 60: there is one clip of each video, so both ways show the same.
+    url, common = str(micro_world / "videos"), {"image_size": 16, "batch_size": 6, "num_frames": 60}
+    (stored,) = take(VideoShards(url, cache=True, cache_dir=str(tmp_path), **common), 1)
+    streamed = {v.numpy().tobytes() for batch in take(VideoShards(url, **common), 8) for v in batch["video"]}
+    assert {video.numpy().tobytes() for video in stored["video"]} == streamed
+
+
+@pytest.mark.parametrize("cache", [False, True])
+@pytest.mark.parametrize("even_spacing", [False, True])
+def test_frame_rates_are_true(clock_shards, cache, even_spacing):
+    settings = {"image_size": 16, "num_frames": 8, "batch_size": 16, "cache": cache}
+    datamodule = VideoShards(clock_shards, fps_range=(1, 30), even_spacing=even_spacing, **settings)
+    rates = set()
+    for batch in take(datamodule, 2):
+        assert batch.keys() == {"video", "fps"}
+        for video, fps in zip(batch["video"], batch["fps"], strict=True):
+            steps = read_clock(video).diff()
+            assert steps.min() >= 1
+            assert steps.max() - steps.min() <= (0 if even_spacing else 1)
+            assert 30 / steps.mean() == pytest.approx(float(fps), rel=1e-3)
+            rates.add(round(float(fps), 2))
+    assert len(rates) >= 3
+    assert min(rates) >= 30 * 7 / 59 - 0.01
+
+
+def test_no_member_but_the_video_is_read(clock_shards):
+    datamodule = VideoShards(clock_shards, image_size=16)
+    reader = ShardReader(datamodule.suffixes, datamodule.decode)
+    samples = list(reader.samples([{"url": f"{clock_shards}/000000.tar"}]))
+    assert [set(sample) for sample in samples] == [{"__key__", "__url__", "mp4"}] * 3
+
+
+def test_clip_sampler_follows_its_beta_distribution():
+    times = torch.arange(3000, dtype=torch.double) / 30
+    high_then_low = ClipSampler(16, beta=(8.0, 1.0), final_beta=(1.0, 8.0), beta_batches=10)
+    rng = np.random.default_rng(0)
+    early, middle, late = (
+        np.mean([high_then_low(times, rng, batch)[1] for _ in range(300)]) for batch in (0, 5, 99)
+    )
+    assert early > 26 > 20 > middle > 11 > 5.5 > late
+    with pytest.raises(ValueError, match="15 frames are fewer than the 16"):
+        high_then_low(times[:15], rng)
+    with pytest.raises(ValueError, match="num_frames=1"):
+        ClipSampler(1)
+
+
+def test_only_wanted_frames_are_read_and_they_are_the_right_ones():
+    every, _ = decode_video(clock(), "mp4", None)
+    some, times = decode_video(clock(), "mp4", None, lambda times: torch.tensor([35, 40, 41]))
+    assert torch.equal(some, every[[35, 40, 41]])
+    torch.testing.assert_close(times, torch.tensor([35, 40, 41], dtype=torch.double) / 30, atol=1e-4, rtol=0)
+
+
+def test_images_are_cut_square_and_averaged():
+    wide = np.zeros((4, 8, 3), np.uint8)
+    wide[:, 2:4], wide[0, 4] = 100, 200
+    data = io.BytesIO()
+    Image.fromarray(wide).save(data, "PNG")
+    expected = torch.tensor([[100, 50], [100, 0]], dtype=torch.uint8)
+    assert torch.equal(decode_image(data.getvalue(), "png", 2)[0], expected)
+    with pytest.raises(ValueError, match="8x4 pixels are fewer than the 5x5"):
+        decode_image(data.getvalue(), "png", 5)
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_crops(micro_world, cache, tmp_path):
+    settings = {"cache": cache, "cache_dir": str(tmp_path), "batch_size": 8}
+    (batch,) = take(ImageTextShards(str(micro_world / "images"), image_size=48, crop_size=20, **settings), 1)
+    assert batch["image"].shape == (8, 3, 20, 20)
+    (batch,) = take(VideoShards(str(micro_world / "videos"), image_size=32, crop_size=20, **settings), 1)
+    assert batch["video"].shape == (8, 3, 16, 20, 20)
+
+
+def test_every_sample_comes_once_before_any_comes_again(micro_world, tmp_path):
+    settings = {"image_size": 16, "batch_size": 8, "cache": True, "cache_dir": str(tmp_path)}
+    texts = [batch["image"] for batch in take(ImageTextShards(str(micro_world / "images"), **settings), 6)]
+    for epoch in (texts[:3], texts[3:]):
+        assert len({image.numpy().tobytes() for batch in epoch for image in batch}) == 24
+    assert not torch.equal(torch.cat(texts[:3]), torch.cat(texts[3:]))
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_ranks_see_other_samples(micro_world, cache, tmp_path, monkeypatch):
+    settings = {"image_size": 16, "batch_size": 12, "cache": cache, "cache_dir": str(tmp_path)}
+    batches = []
+    for rank in range(2):
+        datamodule = ImageTextShards(str(micro_world / "images"), **settings)
+        monkeypatch.setattr(datamodule, "_rank_and_world_size", lambda rank=rank: (rank, 2))
+        batches += take(datamodule, 1)
+    images = [{image.numpy().tobytes() for image in batch["image"]} for batch in batches]
+    assert images[0] != images[1]
+    if cache:
+        assert len(images[0] | images[1]) == 24
+
+
+def test_workers_change_nothing_in_the_stored_order(micro_world, tmp_path):
+    settings = {"image_size": 16, "batch_size": 4, "cache": True, "cache_dir": str(tmp_path)}
+    alone = take(VideoShards(str(micro_world / "videos"), **settings), 5)
+    assert_same(alone, take(VideoShards(str(micro_world / "videos"), num_workers=2, **settings), 5))
+
+
+def test_second_run_reads_the_store_alone(micro_world, tmp_path, monkeypatch):
+    settings = {"image_size": 16, "batch_size": 4, "cache": True, "cache_dir": str(tmp_path)}
+    first = VideoShards(str(micro_world / "videos"), max_samples=3, **settings)
+    first.prepare_data()
+    assert len(list(tmp_path.iterdir())) == 2
+    second = VideoShards(str(micro_world / "videos"), max_samples=3, **settings)
+    monkeypatch.setattr(second, "decode", None)
+    assert_same(take(first), take(second))
+
+
+def test_store_has_a_limit(micro_world, tmp_path, monkeypatch):
+    monkeypatch.setattr("lightning_mav.datamodules.store.MAX_BYTES", 3 * 60 * 3 * 16 * 16)
+    settings = {"image_size": 16, "cache": True, "cache_dir": str(tmp_path)}
+    with pytest.raises(UsageError, match="set max_samples=2"):
+        VideoShards(str(micro_world / "videos"), **settings).prepare_data()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("cache", [False, True])
+def test_broken_samples_are_skipped_and_named(tmp_path, cache):
+    good = {"png": png(50), "txt": "fifty"}
+    broken = [
+        {"png": png(60)[:40], "txt": "cut"},
+        {"png": b"", "txt": "empty"},
+        {"txt": "no image"},
+        {"png": png(70)},
+        {"png": png(70, size=4), "txt": "too small"},
+        {"png": png(70), "txt": b"\xff"},
+    ]
+    write_shard(tmp_path / "000000.tar", [good, *broken, good])
+    datamodule = ImageTextShards(str(tmp_path), image_size=8, batch_size=8, cache=cache)
+    with pytest.warns(UserWarning, match=r"skipped 00003 in .*000000.tar: ValueError: no member ends in png"):
+        (batch,) = take(datamodule, 1)
+    assert set(batch["text"]) == {"fifty"}
+    if cache:
+        shutil.rmtree(tmp_path / ".cache")
+        with pytest.warns(UserWarning, match="skipped 6 of 8 samples"):
+            datamodule.prepare_data()
+
+
+@pytest.mark.parametrize("damage", [b"", b"random" * 50, clock()[:900], clock(num_frames=3)])
+def test_broken_videos_are_skipped(tmp_path, damage):
+    write_shard(tmp_path / "000000.tar", [{"mp4": damage}, {"mp4": clock()}])
+    with pytest.warns(UserWarning, match="skipped 00000 in"):
+        (batch,) = take(VideoShards(str(tmp_path), image_size=8, batch_size=4), 1)
+    assert batch["video"].shape == (4, 3, 16, 8, 8)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("cache", [False, True])
+def test_nothing_usable_is_an_error_and_no_hang(tmp_path, cache):
+    datamodule = ImageTextShards(str(tmp_path), image_size=8, cache=cache)
+    with pytest.raises(UsageError, match=r"there are no shards \(\*.tar\) in .*mav world"):
+        take(datamodule)
+    with pytest.raises(UsageError, match=r"there is no shard .*7.tar"):
+        take(ImageTextShards(f"{tmp_path}/{{7..8}}.tar", image_size=8, cache=cache))
+    for content in (b"", b"<html>not found</html>" * 99):
+        (tmp_path / "000000.tar").write_bytes(content)
+        with pytest.raises(UsageError, match="no sample was found"):
+            take(datamodule)
+    write_shard(tmp_path / "000000.tar", [])
+    with pytest.raises(UsageError, match="no sample was found"):
+        take(datamodule)
+    write_shard(tmp_path / "000000.tar", [{"png": b"?", "txt": "?"}] * 3)
+    with pytest.raises(UsageError, match="3 samples were skipped"):
+        take(datamodule)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_damaged_and_compressed_shards_leave_the_others_usable(tmp_path):
+    good = {"png": png(50), "txt": "fifty"}
+    write_shard(tmp_path / "good.tar", [good])
+    write_shard(tmp_path / "cut.tar", [good] * 3)
+    (tmp_path / "cut.tar").write_bytes((tmp_path / "cut.tar").read_bytes()[:700])
+    (tmp_path / "zipped.tar").write_bytes(gzip.compress((tmp_path / "good.tar").read_bytes()))
+    (batch,) = take(ImageTextShards(str(tmp_path), image_size=8, batch_size=6), 1)
+    assert batch["text"] == ["fifty"] * 6
+
+
+def test_only_local_files_are_read():
+    for url in ("pipe:touch /tmp/gone.tar", "https://example.com/0.tar", "data/a.tar::pipe:true", ""):
+        with pytest.raises(ValueError, match=r"local files|empty"):
+            ImageTextShards(url, image_size=8)
+    from webdataset import utils
+
+    assert utils.enforce_security
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"image_size": None},
+        {"image_size": 8, "crop_size": 9},
+        {"image_size": 0},
+        {"image_size": 8, "batch_size": 0},
+        {"image_size": 8, "max_samples": 5},
+        {"image_size": None, "crop_size": 4, "cache": True},
+    ],
+)
+def test_wrong_settings_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"got|must be"):
+        ImageTextShards("shards", **wrong)
+
+
+def test_validation_is_fixed_and_finite(micro_world):
+    common = {"image_size": 16, "batch_size": 3, "num_val_batches": 2}
+    images = ImageTextShards(str(micro_world / "images"), val_urls=str(micro_world / "images-val"), **common)
+    loader = images.val_dataloader()
+    assert len(loader) == 2
+    assert_same(list(loader), list(loader))
+    assert_same(list(loader), list(images.val_dataloader()))
+    videos = VideoShards(str(micro_world / "videos"), val_urls=str(micro_world / "videos-val"), **common)
+    assert [len(batch["video"]) for batch in videos.val_dataloader()] == [3, 1]
+    assert_same(list(videos.val_dataloader()), list(videos.val_dataloader()))
+
+
+class Counts(LightningModule):
+    """Looks at batches."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.seen = torch.nn.Parameter(torch.zeros(())), []
+
+    def training_step(self, batch):
+        self.seen.append(batch)
+        return self.weight
+
+    def validation_step(self, batch):
+        self.seen.append(batch)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fit(datamodule, ckpt_path=None, **settings):
+    module = Counts()
+    off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    trainer = Trainer(accelerator="cpu", **dict.fromkeys(off, False), **settings)
+    trainer.fit(module, datamodule=datamodule, ckpt_path=ckpt_path)
+    return module.seen, trainer
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_micro_world_is_written_on_demand_and_trains_mixed(tmp_path):
+    common = {"root": str(tmp_path), "cache": True, "num_val_batches": 1}
+    video = MicroVideos(num_videos=3, num_val_videos=2, source_size=16, seconds=1.0, batch_size=2, **common)
+    common |= {"batch_size": 3, "with_text": False}
+    image = MicroImages(num_images=5, num_val_images=2, source_size=16, **common)
+    seen, _ = fit(MixedShards(video, image), max_steps=4, num_sanity_val_steps=1, val_check_interval=4)
+    assert len(seen) == 6
+    for batch in seen:
+        assert batch["video"].keys() == {"video", "fps"}
+        assert batch["image"].keys() == {"image"}
+    assert seen[1]["video"]["video"].shape == (2, 3, 16, 16, 16)
+    assert {path.name for path in tmp_path.iterdir()} == {"images", "images-val", "videos", "videos-val"}
+    with pytest.raises(ValueError, match="with_text=False"):
+        MixedShards(video, MicroImages(root=str(tmp_path)))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_later_epochs_go_on_with_new_batches(micro_world, tmp_path):
+    settings = {"image_size": 16, "batch_size": 4, "cache": True, "cache_dir": str(tmp_path)}
+    seen, _ = fit(
+        ImageTextShards(str(micro_world / "images"), **settings), max_epochs=3, limit_train_batches=2
+    )
+    assert len({image.numpy().tobytes() for batch in seen for image in batch["image"]}) == 24
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_resumed_run_goes_on_with_the_batches_that_come_next(micro_world, tmp_path):
+    settings = {"image_size": 16, "batch_size": 4, "cache": True, "cache_dir": str(tmp_path)}
+
+    def reader():
+        return VideoShards(str(micro_world / "videos"), beta=(3.0, 1.0), **settings)
+
+    whole, _ = fit(reader(), max_steps=6, accumulate_grad_batches=2)
+    first, trainer = fit(reader(), max_steps=2, accumulate_grad_batches=2)
+    trainer.save_checkpoint(tmp_path / "two.ckpt")
+    rest, _ = fit(reader(), max_steps=6, accumulate_grad_batches=2, ckpt_path=tmp_path / "two.ckpt")
+    assert_same(whole, first + rest)
+
+
+def test_command_line_reaches_every_argument(micro_world):
+    from jsonargparse import ArgumentParser
+    from lightning import LightningDataModule
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--data", type=LightningDataModule)
+    config = {
+        "class_path": "lightning_mav.datamodules.MixedShards",
+        "init_args": {
+            "video": {
+                "class_path": "lightning_mav.datamodules.MicroVideos",
+                "init_args": {"beta": [3.0, 1.0], "cache": True, "num_frames": 8, "max_samples": 4},
+            },
+            "image": {
+                "class_path": "lightning_mav.datamodules.MicroImages",
+                "init_args": {"with_text": False, "batch_size": 7, "num_val_batches": 2, "crop_size": 4},
+            },
+        },
+    }
+    args = ["--data", json.dumps(config), "--data.image.num_workers=1", "--data.video.batch_size=3"]
+    data = parser.instantiate(parser.parse_args(args)).data
+    assert (data.image.batch_size, data.image.num_workers, data.image.crop_size) == (7, 1, 4)
+    assert (data.video.batch_size, data.video.choose.num_frames, data.video.max_samples) == (3, 8, 4)

@@ -1,0 +1,205 @@
+"""``mav generate`` leaves whole results or nothing."""
+
+import hashlib
+import json
+import os
+
+import pytest
+import torch
+from PIL import Image
+from tiny_cascade import save_tiny_cascade
+
+from lightning_mav import cli, video
+from lightning_mav.cascade import Cascade
+from lightning_mav.commands.generate import main
+from lightning_mav.commands.output import unique_names
+from lightning_mav.errors import UsageError
+from lightning_mav.video import read_video
+
+PROMPT = "a small red ball on a white background"
+NAME = "a-small-red-ball-on-a-white-background-7"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return save_tiny_cascade(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def generated(weights, tmp_path_factory):
+    out = tmp_path_factory.mktemp("generated") / "new" / "folder"
+    generate(weights, out, PROMPT, "A BALL!", "a ball", "--seed", "7", "--fps", "4", "--device", "cpu")
+    return out
+
+
+def generate(weights, out, *arguments):
+    main([*arguments, "--weights", str(weights), "--out", str(out), "--steps", "1"])
+
+
+def test_each_prompt_gets_its_four_files(generated):
+    names = {NAME, "a-ball-7", "a-ball-7-2"}
+    expected = {f"{name}.{suffix}" for name in names for suffix in ("mp4", "gif", "png", "json")}
+    assert set(os.listdir(generated)) == expected
+
+
+def test_files_hold_the_video(generated, weights):
+    expected = Cascade.from_pretrained(weights, "cpu")(PROMPT, seed=7, fps=4, num_steps=1)
+    frames, fps = read_video(generated / f"{NAME}.mp4")
+    assert frames.shape == (3, 76, 48, 48)
+    assert fps == pytest.approx(20)
+    assert (frames - expected.video[0]).abs().mean() < 0.2  # random stages make noise, which no codec keeps
+    with Image.open(generated / f"{NAME}.gif") as gif:
+        assert gif.size == (48, 48)
+    with Image.open(generated / f"{NAME}.png") as sheet:
+        assert sheet.width == 1536
+
+
+def test_json_says_how_to_make_it_again(generated, weights):
+    settings = json.loads((generated / f"{NAME}.json").read_text())
+    assert settings["prompt"] == PROMPT
+    assert (settings["seed"], settings["fps"], settings["steps"], settings["frame_skip"]) == (7, 4, 1, 5)
+    assert settings["video"] == {"shape": [3, 76, 48, 48], "fps": 20}
+    assert list(settings["stages"]) == ["prior", "decoder", "interpolation", "sr_lt", "sr_h"]
+    assert settings["stages"]["decoder"]["shape"] == [3, 16, 8, 8]
+    assert settings["stages"]["decoder"]["steps"] == 1
+    assert settings["stages"]["decoder"]["guidance_scale"] == 2.0
+    assert settings["versions"]["torch"] == torch.__version__
+    for name in ("clip", "prior", "decoder", "interpolation", "sr_lt", "sr_h"):
+        content = (weights / f"{name}.safetensors").read_bytes()
+        assert settings["weights"][name]["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_an_earlier_result_is_replaced_and_says_what_was_done(weights, tmp_path, capsys):
+    for _ in range(2):
+        generate(weights, tmp_path, PROMPT, "--seed", "7", "--until", "decoder")
+    assert len(os.listdir(tmp_path)) == 4
+    printed = capsys.readouterr()
+    assert f"{tmp_path / NAME}.mp4" in printed.out
+    assert "1 video in" in printed.out
+    assert printed.err.count("decoder, 1 steps") == 2  # one line per stage where there is no terminal
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["PROMPT"]),
+        ([""], ["prompt 1 is empty"]),
+        (["a ball", " \n"], ["prompt 2 is empty"]),
+        (["a ball", "--frame-skip", "0"], ["--frame-skip", "from 1 to 15", "0"]),
+        (["a ball", "--frame-skip", "16"], ["--frame-skip", "from 1 to 15", "16"]),
+        (["a ball", "--frame-skip", "2.5"], ["--frame-skip", "whole number", "2.5"]),
+        (["a ball", "--steps", "0"], ["--steps", "from 1 to 1000"]),
+        (["a ball", "--steps", "1001"], ["--steps", "from 1 to 1000"]),
+        (["a ball", "--fps", "0.5"], ["--fps", "from 1 to 30"]),
+        (["a ball", "--fps", "nan"], ["--fps", "from 1 to 30"]),
+        (["a ball", "--fps", "fast"], ["--fps", "from 1 to 30", "fast"]),
+        (["a ball", "--guidance-scale", "-1"], ["--guidance-scale", "0 or more"]),
+        (["a ball", "--guidance-scale", "inf"], ["--guidance-scale", "0 or more"]),
+        (["a ball", "--seed", "-1"], ["--seed", "0 or more"]),
+        (["a ball", "--until", "sr_x"], ["--until", "sr_x", "decoder", "interpolation", "sr_lt", "sr_h"]),
+        (["a ball", "--device", "toaster"], ["--device toaster", "cpu"]),
+        (["a ball", "--device", "cuda:99"], ["--device cuda:99", "cpu"]),
+        (["a ball", "--weights", "no/where"], ["no/where", "make train"]),
+        (["a ball", "--weights", "huge"], ["huge", "make train-stage STAGE=clip SCALE=huge"]),
+        (["a ball", "--loud"], ["--loud"]),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as error:
+        main([*arguments, "--out", "new/out"])
+    message = str(error.value)
+    assert "\n" not in message
+    assert all(word in message for word in words)
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_program_exits_with_2_and_no_traceback(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["generate", " "])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [
+        'mav: error: prompt 1 is empty; say what to show, such as "a small red ball"'
+    ]
+
+
+def test_damaged_and_missing_weights_are_named_with_the_remedy(tmp_path):
+    folder, out = save_tiny_cascade(tmp_path / "weights"), tmp_path / "out"
+    damaged = folder / "sr_lt.safetensors"
+    content = bytearray(damaged.read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(content)
+    with pytest.raises(UsageError, match=r"sr_lt\.safetensors.*make train-stage STAGE=sr_lt"):
+        generate(folder, out, PROMPT)
+    damaged.unlink()
+    with pytest.raises(UsageError, match=r"sr_lt\.safetensors.*make train-stage STAGE=sr_lt"):
+        generate(folder, out, PROMPT)
+    assert not out.exists()
+    generate(folder, out, PROMPT, "--until", "interpolation")  # does not need it
+    assert len(os.listdir(out)) == 4
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_generating(tmp_path, weights, monkeypatch):
+    monkeypatch.setattr(Cascade, "from_pretrained", lambda *_, **__: pytest.fail("generated first"))
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UsageError, match=r"--out .*file.*: cannot write there \(.+\); choose another"):
+            generate(weights, out, PROMPT)
+    monkeypatch.setattr("tempfile.mkdtemp", raise_permission_error)
+    with pytest.raises(UsageError, match=r"--out .*new: cannot write there \(Permission denied\)"):
+        generate(weights, tmp_path / "new", PROMPT)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def raise_permission_error(*_, **__):
+    raise PermissionError(13, "Permission denied")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize("function", ["write_mp4", "write_gif", "contact_sheet"])
+def test_nothing_half_written_stays_behind(tmp_path, weights, monkeypatch, function, error):
+    written, original = [], getattr(video, function)
+
+    def fail(*arguments, **settings):
+        written.append(original(*arguments, **settings))
+        raise error
+
+    monkeypatch.setattr(video, function, fail)
+    with pytest.raises(error):
+        generate(weights, tmp_path / "new" / "out", PROMPT, "--until", "decoder")
+    assert written
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_full_disk_is_one_line_and_keeps_the_earlier_result(tmp_path, weights, monkeypatch):
+    generate(weights, tmp_path, PROMPT, "--until", "decoder")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(video, "write_gif", fail)
+    with pytest.raises(UsageError, match="No space left on device"):
+        generate(weights, tmp_path, PROMPT, "--until", "decoder", "--fps", "3")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_an_overlong_prompt_is_cut_with_a_warning(tmp_path, weights, capsys):
+    generate(weights, tmp_path, "a red ball and " * 40, "--until", "decoder")
+    warning = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(warning) == 1
+    assert warning[0].startswith("mav: warning: prompt")
+    assert "77" in warning[0]
+    assert len(os.listdir(tmp_path)) == 4
+
+
+def test_names_are_short_plain_and_unique():
+    assert unique_names(["Ein Bär!", "ein bar", "ein bar 2", "ein-bar"], 2) == [
+        "ein-bar-2",
+        "ein-bar-2-2",
+        "ein-bar-2-2-2",
+        "ein-bar-2-3",
+    ]
+    (name,) = unique_names(["../" + "x" * 300], 0)
+    assert name == "x" * 60 + "-0"
+    assert unique_names(["猫"], 0)[0].startswith("prompt-")

@@ -1,0 +1,186 @@
+"""How the stages sample: windows, chunks, shared noise. Small fake networks stand in for trained ones."""
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_mav.configured import Configured, from_config
+from lightning_mav.diffusion import GaussianDiffusion, Sampler
+from lightning_mav.models import SRH, SRLT, Decoder, Interpolation, mask_frames, resize_frames
+from lightning_mav.nn import Pseudo3DUNet
+
+
+class Fake(nn.Module):
+    """Predicts ``x_0`` by a function of its inputs, and remembers them."""
+
+    def __init__(self, predict):
+        super().__init__()
+        self.predict = predict
+        self.calls = []
+
+    def forward(self, x_t, t, **cond):
+        self.calls.append({"x_t": x_t, "t": t, **cond})
+        return self.predict(x_t, **cond)
+
+
+def model(cls, predict, **kwargs):
+    net = Fake(predict)
+    return cls(net, GaussianDiffusion(prediction="x_0"), Sampler(num_steps=2), **kwargs), net
+
+
+def test_masked_frames_are_hidden():
+    video, masked = torch.randn(1, 3, 4, 2, 2), torch.tensor([[False, True, True, False]])
+    out = mask_frames(video, masked)
+    assert torch.equal(out[:, :3, [0, 3]], video[:, :, [0, 3]])
+    assert not out[:, :3, [1, 2]].any()
+    assert out[0, 3, :, 0, 0].tolist() == [0, 1, 1, 0]
+
+
+@pytest.mark.parametrize("frame_skip", range(1, 16))
+@pytest.mark.parametrize("num_keys", [2, 9, 16])
+def test_interpolation_keeps_key_frames_and_fills_every_other(frame_skip, num_keys):
+    interpolation, _ = model(Interpolation, lambda x_t, **_: torch.full_like(x_t, 0.5))
+    video = torch.rand(2, 3, num_keys, 2, 2) * 0.1
+    out = interpolation.sample(video, None, torch.tensor([8.0, 8.0]), frame_skip=frame_skip)
+    assert out.shape[2] == (num_keys - 1) * frame_skip + 1
+    assert torch.equal(out[:, :, ::frame_skip], video)
+    between = [f for f in range(out.shape[2]) if f % frame_skip]
+    torch.testing.assert_close(out[:, :, between], torch.full_like(out[:, :, between], 0.5))
+
+
+def test_five_windows_make_76_frames_from_16():
+    interpolation, net = model(Interpolation, lambda x_t, **_: torch.zeros_like(x_t))
+    out = interpolation.sample(torch.rand(1, 3, 16, 2, 2), None, torch.tensor([40.0]), frame_skip=5)
+    assert out.shape[2] == 76
+    windows = [call["x_cond"][0, 3, :, 0, 0] for call in net.calls[::2]]
+    assert len(windows) == 5
+    for masked in windows:
+        assert (masked == 0).nonzero().flatten().tolist() == [0, 5, 10, 15]
+
+
+@pytest.mark.parametrize("frame_skip", [0, 16])
+def test_impossible_frame_skip_is_refused(frame_skip):
+    interpolation, _ = model(Interpolation, lambda x_t, **_: x_t)
+    with pytest.raises(ValueError, match=f"1..15, got {frame_skip}"):
+        interpolation.sample(torch.rand(1, 3, 16, 2, 2), None, torch.tensor([8.0]), frame_skip=frame_skip)
+
+
+@pytest.mark.parametrize("num_frames", [1, 7, 16, 17, 40, 76])
+@pytest.mark.parametrize("overlap", [0, 4, 15])
+def test_windows_of_time_leave_no_seam(num_frames, overlap):
+    """A network that returns its condition must give the plain upsampled video, whatever the windows."""
+    sr, _ = model(
+        SRLT, lambda x_t, x_cond, **_: x_cond, scale=2, image_size=8, noise_level=0.0, overlap=overlap
+    )
+    video = torch.rand(2, 3, num_frames, 4, 4) * 2 - 1
+    torch.testing.assert_close(sr.sample(video), sr.upsample(video))
+
+
+def test_windows_of_time_share_the_noise_of_shared_frames():
+    sr, net = model(SRLT, lambda x_t, x_cond, **_: x_cond, scale=2, image_size=8, overlap=4)
+    sr.sample(torch.zeros(1, 3, 28, 4, 4), generator=torch.Generator().manual_seed(0))
+    first, second = net.calls[0], net.calls[2]
+    for key in ("x_t", "x_cond"):
+        assert torch.equal(first[key][:, :, 12:], second[key][:, :, :4])
+        assert not torch.equal(first[key][:, :, :4], second[key][:, :, :4])
+
+
+def test_memory_of_windows_does_not_grow_with_the_video():
+    sr, net = model(SRLT, lambda x_t, x_cond, **_: x_cond, scale=2, image_size=8)
+    sr.sample(torch.zeros(1, 3, 100, 4, 4))
+    assert {call["x_t"].shape[2] for call in net.calls} == {16}
+
+
+def test_sr_h_starts_every_frame_from_the_same_noise():
+    sr, net = model(SRH, lambda x_t, **_: 0.1 * x_t, scale=2, image_size=8)
+    video = torch.zeros(2, 3, 11, 4, 4)
+    out = sr.sample(video, generator=torch.Generator().manual_seed(0), chunk_size=4)
+    assert {call["x_t"].shape[2] for call in net.calls} == {1}
+    assert max(len(call["x_t"]) for call in net.calls) == 8  # two videos, four frames each
+    torch.testing.assert_close(out, out[:, :, :1].expand_as(out))
+    assert not torch.equal(out[0], out[1])
+
+
+@pytest.mark.parametrize("chunk_size", [1, 3, 11, 50])
+def test_sr_h_does_not_depend_on_the_chunks(chunk_size):
+    sr, _ = model(SRH, lambda x_t, x_cond, **_: x_cond + 0.1 * x_t, scale=3, image_size=12)
+    video = torch.rand(2, 3, 11, 4, 4)
+    expected = sr.sample(video, generator=torch.Generator().manual_seed(0), chunk_size=8)
+    out = sr.sample(video, generator=torch.Generator().manual_seed(0), chunk_size=chunk_size)
+    torch.testing.assert_close(out, expected)
+
+
+def test_corrupted_condition_keeps_its_variance():
+    sr, _ = model(SRH, lambda x_t, **_: x_t)
+    x = torch.randn(1, 3, 1, 200, 200)
+    assert sr.corrupt(x, torch.tensor([0.3]), torch.randn_like(x)).std().item() == pytest.approx(1, abs=0.02)
+    assert torch.equal(sr.corrupt(x, torch.tensor([0.0]), torch.randn_like(x)), x)
+
+
+def test_resizing_by_area_averages():
+    video = torch.rand(2, 3, 2, 8, 8)
+    expected = video.unflatten(-1, (4, 2)).mean(-1).unflatten(-2, (4, 2)).mean(-2)
+    torch.testing.assert_close(resize_frames(video, 4, mode="area"), expected)
+
+
+def test_decoder_draws_what_it_is_asked_for():
+    decoder, net = model(Decoder, lambda x_t, **_: x_t, image_size=6, num_frames=4)
+    embed, seeds = torch.randn(2, 5), [torch.Generator().manual_seed(0) for _ in range(2)]
+    first, second = (decoder.sample(embed, torch.tensor([4.0, 8.0]), generator=seed) for seed in seeds)
+    assert first.shape == (2, 3, 4, 6, 6)
+    assert torch.equal(first, second)
+    assert first.abs().max() <= 1
+    assert net.calls[0]["fps"].tolist() == [4.0, 8.0]
+    assert decoder.sample(embed, num_frames=1).shape[2] == 1
+
+
+def test_progress_counts_over_windows():
+    sr, _ = model(SRLT, lambda x_t, x_cond, **_: x_cond, scale=2, image_size=8)
+    seen = []
+    sr.sample(torch.zeros(1, 3, 40, 4, 4), progress=lambda *args: seen.append(args))
+    assert seen == [(i, 6) for i in range(1, 7)]
+
+
+def tiny_decoder():
+    unet = Pseudo3DUNet(
+        channels=8,
+        channel_mults=(1, 2),
+        num_blocks=1,
+        attention_levels=(1,),
+        head_channels=4,
+        norm_groups=4,
+        image_embed_dim=5,
+        context_channels=4,
+    )
+    return Decoder(unet, GaussianDiffusion("linear", prediction="v"), Sampler(num_steps=3), image_size=8)
+
+
+def test_config_rebuilds_a_module():
+    decoder = tiny_decoder()
+    rebuilt = from_config(decoder.config)
+    assert rebuilt.config == decoder.config
+    assert rebuilt.state_dict().keys() == decoder.state_dict().keys()
+    assert rebuilt.diffusion.prediction == "v"
+    assert rebuilt.sampler.num_steps == 3
+
+
+@pytest.mark.parametrize(
+    "class_path",
+    ["os.system", "torch.nn.Linear", "lightning_mav.configured.from_config", "lightning_mav.x.Y"],
+)
+def test_config_builds_nothing_but_this_package(class_path):
+    with pytest.raises((ValueError, ImportError)):
+        from_config({"class_path": class_path, "init_args": {}})
+
+
+def test_subclass_records_its_own_arguments():
+    class Base(Configured):
+        def __init__(self, a, b=2):
+            self.sum = a + b
+
+    class Child(Base):
+        def __init__(self, c):
+            super().__init__(c, b=c)
+
+    assert Child(3).config["init_args"] == {"c": 3}
+    assert Base(1).config["init_args"] == {"a": 1, "b": 2}

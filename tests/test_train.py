@@ -1,0 +1,183 @@
+"""Every run trains, resumes, and writes weights that can be loaded, from the shipped layers at tiny sizes."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from lightning_mav.commands.checkpoints import read_newest
+from lightning_mav.commands.runs import RUNS
+from lightning_mav.commands.train import train
+from lightning_mav.errors import UsageError
+from lightning_mav.weights import load_weights, read_training
+
+IMAGES = ["num_images=24", "num_val_images=8", "source_size=48", "batch_size=2", "num_val_batches=1"]
+VIDEOS = [
+    "num_videos=6",
+    "num_val_videos=4",
+    "source_size=32",
+    "seconds=2.0",
+    "batch_size=2",
+    "num_val_batches=1",
+]
+UNET = ["--model.unet.channels=8", "--model.unet.channel_mults=[1,2]", "--model.unet.norm_groups=4"]
+SAMPLE = ["--model.sampler.num_steps=1", "--model.num_samples=1"]
+ATTENTION = ["--model.unet.head_channels=8", "--model.unet.attention_levels=[1]"]
+DECODER = [*UNET, *SAMPLE, *ATTENTION, "--model.unet.image_embed_dim=16", "--model.unet.context_channels=16"]
+MODEL = {
+    "clip": [
+        "--model.clip.embed_dim=16",
+        "--model.clip.vision={layers: 1, width: 16, head_width: 8, patch_size: 8}",
+        "--model.clip.text={width: 16, heads: 2, layers: 1}",
+    ],
+    "prior": [
+        "--model.net.embed_dim=16",
+        "--model.net.text_width=16",
+        "--model.net.width=16",
+        "--model.net.num_layers=1",
+        "--model.net.num_heads=2",
+        "--model.sampler.num_steps=1",
+    ],
+    "decoder": DECODER,
+    "interpolation": DECODER,
+    "sr_lt": [*UNET, *SAMPLE, "--model.image_size=32", "--model.scale=2"],
+    "sr_h": [*UNET, *SAMPLE, "--model.image_size=48"],
+}
+DATA = {
+    "clip": [("", IMAGES)],
+    "prior": [("", IMAGES)],
+    "decoder_image": [("", IMAGES)],
+    "decoder": [(".video", VIDEOS), (".image", IMAGES)],
+    "interpolation": [("", VIDEOS)],
+    "sr_lt_image": [("", [*IMAGES, "image_size=32"])],
+    "sr_lt": [(".video", [*VIDEOS, "image_size=32"]), (".image", [*IMAGES, "image_size=32"])],
+    "sr_h": [("", [*IMAGES, "image_size=48", "crop_size=24"])],
+}
+NEEDS = {
+    "prior": ["clip"],
+    "decoder_image": ["clip"],
+    "decoder": ["decoder_image"],
+    "interpolation": ["decoder"],
+    "sr_lt": ["sr_lt_image"],
+}
+RUN = {run.name: run for run in RUNS}
+
+
+def arguments(name, steps, world):
+    """Overrides that make a run tiny."""
+    data = [f"--data{key}.{value}" for key, values in DATA[name] for value in values]
+    data += [f"--data{key}.root={world}" for key, _ in DATA[name]]
+    trainer = [f"--trainer.max_steps={steps}", "--trainer.val_check_interval=2", "--trainer.accelerator=cpu"]
+    return [*MODEL[RUN[name].stage], *data, *trainer]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Where all runs of this file are trained, so that later ones find the weights of earlier ones."""
+    return tmp_path_factory.mktemp("training")
+
+
+@pytest.fixture
+def fit(place, micro_world, monkeypatch):
+    """Trains a run, and what it needs before it, for a number of steps."""
+    monkeypatch.chdir(place)
+
+    def fit(name, steps, *overrides, **kwargs):
+        for needed in NEEDS.get(name, []):
+            if not (place / "outputs/micro/weights" / f"{needed}.safetensors").exists():
+                fit(needed, 2)
+        overrides = [*arguments(name, steps, micro_world), *overrides]
+        train(RUN[name], "micro", overrides=overrides, **kwargs)
+        return place / "outputs/micro" / name, place / "outputs/micro/weights" / f"{name}.safetensors"
+
+    return fit
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_run_trains_resumes_and_reloads(fit, name, capsys):
+    _, weights = fit(name, 2)
+    assert read_training(weights)["step"] == 2
+    folder, weights = fit(name, 3)
+    assert f"resuming {name} from step 2 to step 3" in capsys.readouterr().out
+    assert read_training(weights) == {"run": name, "step": 3}
+    path, checkpoint = read_newest(folder / "checkpoints")
+    assert checkpoint["global_step"] == 3
+    assert (folder / "checkpoints/last.ckpt").resolve() == path
+    assert list(folder.glob("events.out.tfevents.*"))
+    # What is written is the average, which is what a checkpoint's state_dict holds.
+    state = load_weights(weights).state_dict()
+    for key, tensor in state.items():
+        torch.testing.assert_close(tensor, checkpoint["state_dict"][f"model.{key}"].half().to(tensor.dtype))
+
+
+def test_finished_run_is_left_alone(fit, capsys):
+    _, weights = fit("sr_h", 2, fresh=True)
+    before = weights.stat().st_mtime_ns
+    fit("sr_h", 2)
+    assert "sr_h is finished at step 2: raise --trainer.max_steps or pass --fresh" in capsys.readouterr().out
+    assert weights.stat().st_mtime_ns == before
+
+
+def test_damaged_checkpoint_is_passed_over(fit, capsys):
+    folder, _ = fit("sr_h", 4, "--checkpoint.every_n_train_steps=1", fresh=True)
+    newest, _ = read_newest(folder / "checkpoints")
+    newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
+    with pytest.warns(UserWarning, match=re.escape(newest.name) + ".* is damaged"):
+        fit("sr_h", 5)
+    assert "resuming sr_h from step 3 to step 5" in capsys.readouterr().out
+
+
+def test_lost_weights_are_written_again_from_the_checkpoint(fit):
+    _, weights = fit("sr_h", 2, fresh=True)
+    before = load_weights(weights).state_dict()
+    weights.unlink()
+    fit("sr_h", 2)
+    after = load_weights(weights).state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_fresh_start_keeps_the_old_run_aside(fit, capsys):
+    folder, _ = fit("sr_h", 2, fresh=True)
+    capsys.readouterr()
+    fit("sr_h", 2, fresh=True)
+    out = capsys.readouterr().out
+    aside = folder.parent / re.search(r"to outputs/micro/(sr_h\.\d+)", out)[1]
+    assert (aside / "sr_h.safetensors").exists()
+    assert read_newest(aside / "checkpoints")[1]["global_step"] == 2
+    assert "training sr_h to step 2" in out
+
+
+@pytest.mark.parametrize(
+    ("overrides", "changed"),
+    [(["--model.unet.channels=16"], "network"), (["--optimizer=SGD", "--optimizer.lr=0.1"], "optimizer")],
+)
+def test_checkpoint_of_another_kind_is_refused_and_nothing_changed(fit, overrides, changed):
+    folder, _ = fit("sr_h", 2, fresh=True)
+    before = (folder / "config.yaml").read_text()
+    with pytest.raises(UsageError, match=f"another {changed}"):
+        fit("sr_h", 3, *overrides)
+    assert (folder / "config.yaml").read_text() == before
+
+
+def test_optimizer_from_the_command_line_is_used(fit):
+    folder, _ = fit("sr_h", 2, "--optimizer=SGD", "--optimizer.lr=0.1", fresh=True)
+    groups = read_newest(folder / "checkpoints")[1]["optimizer_states"][0]["param_groups"]
+    assert "momentum" in groups[0]
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_resume(tmp_path, micro_world):
+    for steps in (2, 3):
+        command = [
+            sys.executable,
+            "-m",
+            "lightning_mav",
+            "train",
+            "sr_h",
+            *arguments("sr_h", steps, micro_world),
+        ]
+        command += ["--trainer.strategy=ddp", "--trainer.devices=2"]
+        subprocess.run(command, cwd=tmp_path, check=True, timeout=200)
+        assert read_training(tmp_path / "outputs/micro/weights/sr_h.safetensors")["step"] == steps

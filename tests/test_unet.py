@@ -1,0 +1,166 @@
+"""The U-Net, and its inflation from an image network: the function-preserving start (section 3.2)."""
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_mav.nn import Pseudo3DUNet, TemporalAttention, TemporalConv, inflate
+from lightning_mav.nn.inflate import max_difference
+
+SMALL = {"channels": 16, "channel_mults": (1, 2), "num_blocks": 1, "head_channels": 8, "norm_groups": 4}
+DECODER = SMALL | {"attention_levels": (1,), "image_embed_dim": 6, "context_channels": 8}
+SR = SMALL | {
+    "attention_levels": (),
+    "cond_channels": 3,
+    "film": False,
+    "noise_level_condition": True,
+    "residual": True,
+}
+VIDEO = {"temporal": True, "fps_condition": True}
+# What each video network is built from, and the network itself.
+STARTS = {
+    "decoder": (DECODER | {"temporal": False}, DECODER | VIDEO),
+    "interpolation": (DECODER | VIDEO, DECODER | VIDEO | {"cond_channels": 4}),
+    "sr_lt": (SR | {"temporal": False}, SR | VIDEO),
+}
+
+
+def trained(**kwargs):
+    """A network in which no weight is zero, as after training."""
+    unet = Pseudo3DUNet(**kwargs)
+    for parameter in unet.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    return unet
+
+
+@pytest.mark.parametrize("stage", STARTS)
+def test_inflated_network_starts_with_the_same_output(stage):
+    source_args, args = STARTS[stage]
+    source, net = trained(**source_args), Pseudo3DUNet(**args)
+    report = inflate(net, source)
+    assert report.max_difference <= 1e-5
+    # An independent check, on other inputs than the one inside.
+    x_t, t = torch.randn(2, 3, 5, 16, 16), torch.tensor([3, 700])
+    cond = {"fps": torch.tensor([4.0, 30.0])}
+    if args.get("image_embed_dim"):
+        cond["image_embed"] = torch.randn(2, 6)
+    x_cond = torch.randn(2, args.get("cond_channels", 0), 5, 16, 16)
+    video = net(x_t, t, x_cond=x_cond if x_cond.shape[1] else None, **cond)
+    known = x_cond[:, : source_args.get("cond_channels", 0)]
+    if source_args["temporal"]:
+        expected = source(x_t, t, **cond)
+    else:
+        kwargs = [{"x_cond": known[:, :, [f]]} if known.shape[1] else {} for f in range(5)]
+        expected = torch.cat([source(x_t[:, :, [f]], t, **cond, **kwargs[f]) for f in range(5)], dim=2)
+    assert video.std() > 0.01  # else there would be nothing to compare
+    assert (video - expected).abs().max() <= 1e-5
+
+
+def temporal_starts(net):
+    """Every tensor whose start makes the identity: not those behind a zero projection."""
+    for name, module in net.named_modules():
+        if isinstance(module, TemporalConv):
+            yield f"{name}.weight", module.weight
+            yield f"{name}.bias", module.bias
+        elif isinstance(module, TemporalAttention):
+            yield f"{name}.to_out.weight", module.to_out.weight
+            yield f"{name}.to_out.bias", module.to_out.bias
+    yield "fps_embedding.linear_2.weight", net.fps_embedding.linear_2.weight
+    yield "fps_embedding.linear_2.bias", net.fps_embedding.linear_2.bias
+
+
+@pytest.mark.parametrize("stage", ["decoder", "sr_lt"])
+def test_breaking_any_one_temporal_start_is_noticed(stage):
+    source_args, args = STARTS[stage]
+    source, net = trained(**source_args), Pseudo3DUNet(**args)
+    inflate(net, source)
+    unnoticed = []
+    for name, parameter in temporal_starts(net):
+        before = parameter.detach().clone()
+        with torch.no_grad():
+            parameter += 0.05 * torch.randn_like(parameter)
+        if max_difference(net, source) <= 1e-5:
+            unnoticed.append(name)
+        with torch.no_grad():
+            parameter.copy_(before)
+    assert not unnoticed
+
+
+def test_new_input_channels_start_without_effect():
+    source_args, args = STARTS["interpolation"]
+    source, net = trained(**source_args), Pseudo3DUNet(**args)
+    report = inflate(net, source)
+    assert report.num_added == 0
+    assert report.num_widened == 4 * 16 * 9
+    with torch.no_grad():
+        net.conv_in.spatial.weight[:, 3:] += 0.05
+    assert max_difference(net, source) > 1e-5
+
+
+def test_inflation_counts_what_it_adds():
+    source_args, args = STARTS["decoder"]
+    net = Pseudo3DUNet(**args)
+    report = inflate(net, trained(**source_args))
+    assert report.num_copied + report.num_added == sum(p.numel() for p in net.parameters())
+    assert set(report.added) == {name for name, _ in net.temporal_parameters()}
+
+
+def test_inflation_refuses_another_network():
+    source_args, args = STARTS["decoder"]
+    with pytest.raises(ValueError, match="cannot inflate"):
+        inflate(Pseudo3DUNet(**args | {"channels": 24}), trained(**source_args))
+    with pytest.raises(ValueError, match="cannot inflate"):
+        inflate(Pseudo3DUNet(**args | {"image_embed_dim": 0}), trained(**source_args))
+
+
+def test_image_is_a_video_of_one_frame():
+    net = trained(**DECODER | VIDEO)
+    x_t, t, embed = torch.randn(2, 3, 1, 16, 16), torch.tensor([3, 700]), torch.randn(2, 6)
+    expected = net(x_t, t, image_embed=embed)
+    for _, parameter in net.temporal_parameters():
+        nn.init.normal_(parameter)
+    assert torch.equal(net(x_t, t, image_embed=embed), expected)
+
+
+def test_videos_of_a_batch_do_not_mix():
+    net = trained(**DECODER | VIDEO)
+    x_t, t, embed = torch.randn(2, 3, 4, 16, 16), torch.tensor([3, 700]), torch.randn(2, 6)
+    both = net(x_t, t, image_embed=embed, fps=torch.tensor([3.0, 9.0]))
+    alone = net(x_t[1:], t[1:], image_embed=embed[1:], fps=torch.tensor([9.0]))
+    torch.testing.assert_close(both[1:], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_every_condition_has_an_effect_after_training():
+    net = trained(**DECODER | VIDEO | {"cond_channels": 4, "noise_level_condition": True})
+    x_t, t = torch.randn(1, 3, 2, 16, 16), torch.tensor([500])
+    cond = {
+        "image_embed": torch.randn(1, 6),
+        "x_cond": torch.randn(1, 4, 2, 16, 16),
+        "fps": torch.tensor([8.0]),
+        "noise_level": torch.tensor([0.2]),
+    }
+    out = net(x_t, t, **cond)
+    for name, value in cond.items():
+        assert not torch.allclose(net(x_t, t, **cond | {name: value * 2}), out), name
+    assert not torch.allclose(net(x_t, t + 100, **cond), out)
+
+
+def test_dropped_embedding_has_no_effect():
+    net = trained(**DECODER)
+    x_t, t, drop = torch.randn(2, 3, 1, 16, 16), torch.tensor([3, 700]), torch.tensor([True, False])
+    first, second = (net(x_t, t, image_embed=torch.randn(2, 6), drop=drop) for _ in range(2))
+    assert torch.equal(first[0], second[0])
+    assert not torch.allclose(first[1], second[1])
+    torch.testing.assert_close(net(x_t, t)[0], first[0])
+
+
+def test_residual_network_starts_as_its_condition():
+    net, x_cond = Pseudo3DUNet(**SR), torch.randn(1, 3, 2, 16, 16)
+    out = net(torch.randn(1, 3, 2, 16, 16), torch.tensor([9]), x_cond=x_cond)
+    assert torch.equal(out, x_cond)
+
+
+@pytest.mark.parametrize("kwargs", [{"attention_levels": (2,)}, {"residual": True}, {"head_channels": 5}])
+def test_impossible_networks_are_refused(kwargs):
+    with pytest.raises(ValueError, match="got"):
+        Pseudo3DUNet(**DECODER | kwargs)
