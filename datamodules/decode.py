@@ -18,33 +18,37 @@ VIDEO_FORMATS = {"mp4": "mp4", "mov": "mp4", "mkv": "matroska", "webm": "matrosk
 MAX_PIXELS = 2**26  # of an image or a frame; refused before it is decoded
 
 
-def to_square(pixels: Tensor, image_size: int | None) -> Tensor:
-    """Cuts the middle out of ``(H, W, 3)`` bytes and shrinks it by averaging to ``(3, size, size)``.
+def to_square(image: Image.Image, image_size: int | None) -> Tensor:
+    """Cuts the middle out of an RGB image and shrinks it by averaging to ``(3, size, size)`` bytes.
 
     Args:
-        pixels: Colours as uint8.
+        image: Image of any size, at least the one wanted.
         image_size: Height and width wanted; nothing is cut or shrunk if None.
     """
-    pixels = pixels.movedim(-1, 0)
     if image_size is None:
-        return pixels.contiguous()
-    height, width = pixels.shape[1:]
-    side = min(height, width)
+        return _to_bytes(image)
+    side = min(image.size)
     if side < image_size:
-        raise ValueError(f"{width}x{height} pixels are fewer than the {image_size}x{image_size} wanted")
-    top, left = (height - side) // 2, (width - side) // 2
-    pixels = pixels[:, top : top + side, left : left + side]
-    if side == image_size:
-        return pixels.contiguous()
-    return F.interpolate(pixels[None].float(), size=(image_size, image_size), mode="area")[0].round_().byte()
+        raise ValueError(
+            f"{image.width}x{image.height} pixels are fewer than the {image_size}x{image_size} wanted"
+        )
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    box = (left, top, left + side, top + side)
+    if side % image_size == 0:
+        return _to_bytes(image.reduce(side // image_size, box))
+    pixels = _to_bytes(image.crop(box))[None].float()
+    return F.interpolate(pixels, size=(image_size, image_size), mode="area")[0].round_().byte()
+
+
+def _to_bytes(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image)).movedim(-1, 0).contiguous()
 
 
 def decode_image(data: bytes, suffix: str, image_size: int | None) -> Tensor:
     """Returns an image as ``(3, size, size)`` bytes."""
     with Image.open(io.BytesIO(data), formats=[IMAGE_FORMATS[suffix]]) as image:
         _check_size(image.width, image.height)
-        pixels = np.array(image.convert("RGB"))
-    return to_square(torch.from_numpy(pixels), image_size)
+        return to_square(image.convert("RGB"), image_size)
 
 
 def decode_video(
@@ -96,7 +100,7 @@ def _read(
             raise ValueError(f"frame at {frame.time} s is damaged")
         _check_size(frame.width, frame.height)
         pixels = reformatter.reformat(frame, format="rgb24").to_ndarray()
-        found[frame.pts] = to_square(torch.from_numpy(pixels), image_size)
+        found[frame.pts] = to_square(Image.fromarray(pixels), image_size)
         missing.remove(frame.pts)
         if not missing:
             break

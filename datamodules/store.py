@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import uuid
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,9 @@ def write_store(path: Path, samples: Iterable[dict[str, Any]]) -> None:
     """Writes samples of ``frames (F, 3, size, size)`` and, if there are any, ``times (F,)`` and ``text``."""
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     lengths: list[int] = []
-    times: list[np.ndarray] = []
+    # Not a list of small arrays: between the large pixels that come and go, each would keep the allocator
+    # from using the freed memory again.
+    times = array("d")
     texts: list[str] = []
     shape, num_bytes = (3, 0, 0), 0
     try:
@@ -74,14 +77,12 @@ def write_store(path: Path, samples: Iterable[dict[str, Any]]) -> None:
                     )
                 lengths.append(len(frames))
                 shape = tuple(frames.shape[1:])
-                times.append(sample.get("times", torch.zeros(len(frames), dtype=torch.double)).numpy())
+                times.extend(sample["times"].tolist() if "times" in sample else [0.0] * len(frames))
                 if "text" in sample:
                     texts.append(sample["text"])
         with part.with_suffix(".npz").open("wb") as file:
             starts = np.concatenate([[0], np.cumsum(lengths)])
-            np.savez(
-                file, starts=starts, shape=shape, times=np.concatenate(times), texts=np.array(texts, str)
-            )
+            np.savez(file, starts=starts, shape=shape, times=np.array(times), texts=np.array(texts, str))
         for suffix in (".u8", ".npz"):
             os.replace(part.with_suffix(suffix), path.with_suffix(suffix))
     except OSError as error:

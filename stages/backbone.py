@@ -6,7 +6,6 @@ from lightning import LightningModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
-from lightning_mav.models import DiffusionModel
 from lightning_mav.nn import inflate
 from lightning_mav.weights import find_weights, load_weights
 
@@ -24,7 +23,7 @@ class Pseudo3DBackboneMixin(LightningModule):
         spatial_lr_scale: Learning rate of the spatial layers, as a share of that of the temporal ones.
     """
 
-    model: DiffusionModel
+    model: Any  # a DiffusionModel with a Pseudo3DUNet
     init_from: str | None
     trainable: Trainable
     spatial_lr_scale: float
@@ -32,18 +31,18 @@ class Pseudo3DBackboneMixin(LightningModule):
     def setup(self, stage: str) -> None:
         """Loads what training starts from, unless a checkpoint is about to be."""
         super().setup(stage)
-        temporal = {id(p) for _, p in self.model.net.temporal_parameters()}  # type: ignore[operator]
+        temporal = {id(p) for _, p in self.model.net.temporal_parameters()}
         for parameter in self.model.net.parameters():
             part = "temporal" if id(parameter) in temporal else "spatial"
             parameter.requires_grad_(self.trainable in ("all", part))
         if stage == "fit" and self.init_from is not None and not self.trainer.ckpt_path:
             path = find_weights(self.init_from)
-            report = inflate(self.model.net, load_weights(path).net)  # type: ignore[arg-type]
+            report = inflate(self.model.net, load_weights(path).net)
             rank_zero_info(f"from {path}: {report}")
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Returns the temporal parameters and the spatial ones, each with its learning rate."""
-        temporal = {id(p) for _, p in self.model.net.temporal_parameters()}  # type: ignore[operator]
+        temporal = {id(p) for _, p in self.model.net.temporal_parameters()}
         groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
         for parameter in self.parameters():
             if parameter.requires_grad:

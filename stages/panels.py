@@ -5,7 +5,7 @@ import math
 
 import torch
 from einops import rearrange
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
@@ -16,12 +16,12 @@ MIN_WIDTH = 512
 FRAME_MILLISECONDS = 120
 
 
-def log_images(logger: Logger | None, tag: str, video: Tensor, step: int) -> None:
+def log_images(logger: object, tag: str, video: Tensor, step: int) -> None:
     """Logs the first frames of ``(n, 3, F, H, W)`` as a grid."""
     _log(logger, tag, [_grid(video[:, :, 0])], step)
 
 
-def log_video(logger: Logger | None, tag: str, video: Tensor, step: int) -> None:
+def log_video(logger: object, tag: str, video: Tensor, step: int) -> None:
     """Logs ``(n, 3, F, H, W)`` as an animated grid, which TensorBoard plays in its image panel."""
     _log(logger, tag, [_grid(frame) for frame in video.unbind(2)], step)
 
@@ -37,7 +37,7 @@ def _grid(images: Tensor) -> Image.Image:
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
-def _log(logger: Logger | None, tag: str, frames: list[Image.Image], step: int) -> None:
+def _log(logger: object, tag: str, frames: list[Image.Image], step: int) -> None:
     if not isinstance(logger, TensorBoardLogger):
         return
     file = io.BytesIO()

@@ -31,7 +31,7 @@ class SuperResolutionStage(DiffusionStage):
         """Returns upsampled videos, and logs how near they are beside plain bicubic ones."""
         video = as_video(batch)
         low = self.shrink(video)
-        samples = self.model.sample(low, *([batch["fps"]] if "fps" in batch else []))  # type: ignore[attr-defined]
+        samples = self.model.sample(low, *([batch["fps"]] if "fps" in batch else []))  # type: ignore[operator]
         bicubic = self.model.upsample(low)
         self.log("val/psnr", psnr(samples, video), batch_size=len(video))
         self.log("val/psnr_bicubic", psnr(bicubic, video), batch_size=len(video))

@@ -108,6 +108,9 @@ def test_writes_once_and_again_for_other_settings(tmp_path, monkeypatch):
     before = folder.stat().st_ino
     write_images(folder, num_images=5, **settings)
     assert folder.stat().st_ino == before
+    monkeypatch.setattr(world, "WORLD_VERSION", world.WORLD_VERSION + 1)
+    write_images(folder, num_images=5, **settings)
+    assert json.loads((folder / "stats.json").read_text())["world_version"] == world.WORLD_VERSION
     write_images(folder, num_images=3, **settings)
     assert not (folder / "000002.tar").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["images"]

@@ -15,39 +15,44 @@ AREA = torch.tensor([2.545, 1.514, 2.56, 1.572, 2.231, 2.204])
 SAG = torch.tensor([0.0, 0.0, 0.0, 0.275, 0.0, 0.0])
 
 MIN_WORKING_SIZE = 64  # small images are drawn at this size and averaged
-CHUNK_ELEMENTS = 2**20  # working pixels drawn at once, 4 MB for each temporary
+CHUNK_ELEMENTS = 2**18  # working pixels drawn at once, 1 MB for each temporary
+MARGIN = 3  # working pixels that the soft edge reaches beyond a shape's extent, at the sharpest tip
 
 STAR_TIP, STAR_NOTCH = 1.12, 0.46  # distances from the centre
 COS36, SIN36 = math.cos(math.pi / 5), math.sin(math.pi / 5)
 
 
+def _norm(x: Tensor, y: Tensor) -> Tensor:
+    return (x.square() + y.square()).sqrt_()
+
+
 def _ball(x: Tensor, y: Tensor, radius: Tensor) -> Tensor:
-    return torch.hypot(x, y) - 0.9 * radius
+    return _norm(x, y).sub_(0.9 * radius)
 
 
 def _star(x: Tensor, y: Tensor, radius: Tensor) -> Tensor:
     # Reflections fold the plane into half a tip; its edge is one straight line.
     x, y = x.abs(), -y
     for side in (1, -1):
-        beyond = 2 * (side * COS36 * x - SIN36 * y).clamp(min=0)
-        x, y = x - side * COS36 * beyond, y + SIN36 * beyond
-    x = x.abs()
+        beyond = (side * COS36 * x).sub_(y, alpha=SIN36).clamp_(min=0)
+        x, y = x.sub_(beyond, alpha=2 * side * COS36), y.add_(beyond, alpha=2 * SIN36)
     edge_x, edge_y = STAR_NOTCH * SIN36, STAR_NOTCH * COS36 - STAR_TIP
     length = math.hypot(edge_x, edge_y)
-    return x * (-edge_y / length) + (y - STAR_TIP * radius) * (edge_x / length)
+    distance = x.abs_().mul_(-edge_y / length).add_(y, alpha=edge_x / length)
+    return distance.sub_(STAR_TIP * edge_x / length * radius)
 
 
 def _square(x: Tensor, y: Tensor, radius: Tensor) -> Tensor:
-    return torch.maximum(x.abs(), y.abs()) - 0.8 * radius
+    return torch.maximum(x.abs(), y.abs()).sub_(0.8 * radius)
 
 
 def _triangle(x: Tensor, y: Tensor, radius: Tensor) -> Tensor:
     y = y - 0.275 * radius  # the position is the middle of the bounding box, above the centroid
-    return torch.maximum(y, x.abs() * (math.sqrt(3) / 2) - y / 2) - 0.55 * radius
+    return torch.maximum(y, x.abs() * (math.sqrt(3) / 2) - y / 2).sub_(0.55 * radius)
 
 
 def _ring(x: Tensor, y: Tensor, radius: Tensor) -> Tensor:
-    return (torch.hypot(x, y) - 0.74 * radius).abs() - 0.24 * radius
+    return _norm(x, y).sub_(0.74 * radius).abs_().sub_(0.24 * radius)
 
 
 def _cross(x: Tensor, y: Tensor, radius: Tensor) -> Tensor:
@@ -70,22 +75,26 @@ def pixel_centres(size: int, device: torch.device | None = None) -> Tensor:
     return (torch.arange(size, device=device) + 0.5) * (2 / size) - 1
 
 
-def _coverage_of(shape: int, places: Tensor, image_size: int, factor: int) -> Tensor:
-    """Draws one kind of shape at ``(n, 4)`` places, ``(n, image_size, image_size)``."""
+def _draw(kind: int, places: Tensor, x: Tensor, y: Tensor, image_size: int, factor: int) -> Tensor:
+    """Draws one kind of shape at ``(n, 4)`` places, in columns ``x`` and rows ``y``, both ``(n, width)``."""
     size = image_size * factor
     grid = pixel_centres(size, places.device)
+    fine = torch.arange(factor, device=places.device)
+    columns, rows = ((line[:, :, None] * factor + fine).flatten(1) for line in (x, y))
     x_0, y_0, radius, angle = places[:, :, None, None].unbind(dim=1)
-    x, y = grid[None, None, :] - x_0, grid[None, :, None] - y_0
-    if SHAPES[shape] == "star":
-        x, y = x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()
-    alpha = (0.5 - DISTANCES[shape](x, y, radius) * (size / 2)).clamp(0, 1)
+    right, down = grid[columns][:, None, :] - x_0, grid[rows][:, :, None] - y_0
+    if SHAPES[kind] == "star":
+        cos, sin = angle.cos(), angle.sin()
+        right, down = right * cos + down * sin, down * cos - right * sin
+    alpha = DISTANCES[kind](right, down, radius).mul_(-size / 2).add_(0.5).clamp_(0, 1)
     return F.avg_pool2d(alpha[:, None], factor)[:, 0]
 
 
 def coverage(shape: Tensor, places: Tensor, image_size: int) -> Tensor:
     """Draws the share of each pixel that a shape covers, ``(N, image_size, image_size)`` in [0, 1].
 
-    Draws at twice the image size or more and averages; in chunks, so that memory stays small.
+    Draws at twice the image size or more and averages. Only the surroundings of a shape are drawn, together
+    with those of shapes of the same kind and about the same size; in chunks, so that memory stays small.
 
     Args:
         shape: Index into ``SHAPES``, ``(N,)``.
@@ -93,9 +102,20 @@ def coverage(shape: Tensor, places: Tensor, image_size: int) -> Tensor:
         image_size: Height and width of the image.
     """
     factor = max(2, math.ceil(MIN_WORKING_SIZE / image_size))
-    chunk_size = max(1, CHUNK_ELEMENTS // (image_size * factor) ** 2)
-    alpha = places.new_empty(len(shape), image_size, image_size)
-    for kind in range(len(SHAPES)):
-        for chunk in (shape == kind).nonzero()[:, 0].split(chunk_size):
-            alpha[chunk] = _coverage_of(kind, places[chunk], image_size, factor)
+    alpha = places.new_zeros(len(shape), image_size, image_size)
+    for kind in shape.unique().tolist():
+        left = (shape == kind).nonzero()[:, 0]
+        left = left[places[left, 2].argsort(descending=True)]
+        while len(left):
+            # The largest comes first; half and all of its box, in pixels, wherever in a pixel it starts.
+            reach = float(places[left[0], 2] * EXTENT[kind].max()) * image_size / 2 + MARGIN / factor
+            width = math.ceil(2 * reach) + 1 if 2 * reach + 1 < image_size else image_size
+            chunk_size = max(1, CHUNK_ELEMENTS // (width * factor) ** 2)
+            chunk, left = left[:chunk_size], left[chunk_size:]
+            corner = ((places[chunk, :2] + 1) * (image_size / 2) - reach).floor().long()
+            corner = corner.clamp(0, image_size - width)
+            window = corner[:, :, None] + torch.arange(width, device=places.device)
+            x, y = window.unbind(dim=1)
+            drawn = _draw(kind, places[chunk], x, y, image_size, factor)
+            alpha[chunk[:, None, None], y[:, :, None], x[:, None, :]] = drawn
     return alpha

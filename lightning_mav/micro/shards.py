@@ -2,7 +2,8 @@
 
 ``images/`` holds ``KEY.png KEY.txt KEY.json`` of every appearance; ``videos/`` holds ``KEY.mp4 KEY.json``,
 no word of what they show, and nothing of the appearances that are held out. Names and pixels depend on the
-settings alone; ``stats.json`` in each folder records them, so that nothing is written twice.
+settings and the version of the world alone; ``stats.json`` in each folder records them, so that nothing is
+written twice.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from lightning_mav.errors import UsageError
 
-from . import raster, world
+from . import world
 from .encode import encode_mp4, encode_png, to_bytes
 
 # webdataset reads this when it is first imported: no shell commands, no unpickling.
@@ -78,7 +79,12 @@ def write_images(
 ) -> None:
     """Writes captioned images of all appearances, unless ``folder`` holds exactly these already."""
     folder = Path(folder)
-    settings = {"num_samples": num_images, "image_size": image_size, "seed": seed, "renderer": _renderer()}
+    settings = {
+        "num_samples": num_images,
+        "image_size": image_size,
+        "seed": seed,
+        "world_version": world.WORLD_VERSION,
+    }
     if _holds(folder, settings):
         return
     generator = _generator(folder, seed)
@@ -117,7 +123,7 @@ def write_videos(
         "seconds": seconds,
         "fps": VIDEO_FPS,
         "seed": seed,
-        "renderer": _renderer(),
+        "world_version": world.WORLD_VERSION,
     }
     num_frames = round(seconds * VIDEO_FPS)
     if num_frames < 2 or video_size % 2:
@@ -165,12 +171,6 @@ def _caption(appearance: Tensor, generator: torch.Generator) -> str:
 
 def _scene(scenes: world.Scenes, index: int) -> world.Scenes:
     return world.Scenes(scenes.appearances[index : index + 1], scenes.places[index : index + 1])
-
-
-def _renderer() -> str:
-    """Fingerprint of the code that decides what the world looks like."""
-    sources = b"".join(Path(str(module.__file__)).read_bytes() for module in (raster, world))
-    return hashlib.sha256(sources).hexdigest()[:12]
 
 
 def _holds(folder: Path, settings: Members) -> bool:

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from .raster import EXTENT, SHAPES, coverage
 
+WORLD_VERSION = 1  # raise when scenes are drawn otherwise: written shards are then out of date
+
 COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
 SIZES = ("small", "large")
 BACKGROUNDS = ("dark", "grey", "white")

@@ -242,6 +242,6 @@ class Pseudo3DUNet(nn.Module, Configured):
     def temporal_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yields what inflation adds to an image network: temporal layers and the fps embedding, by name."""
         for name, module in self.named_modules():
-            if isinstance(module, TemporalConv | TemporalAttention) or module is self.fps_embedding:
+            if isinstance(module, TemporalConv | TemporalAttention) or name == "fps_embedding":
                 for key, parameter in module.named_parameters():
                     yield f"{name}.{key}", parameter

@@ -1,0 +1,186 @@
+"""Has each stage learnt something? Every stage beside what one gets without it."""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..micro.world import ALL, COLOURS, SHAPES, caption, render_images, render_videos
+from ..models import SuperResolution, resize_frames
+from ..precision import autocast_context
+from .drawing import Drawing
+from .intervals import wilson
+from .prompts import Prompts
+from .scores import figures, read
+
+CHANCE = 1 / (len(SHAPES) * len(COLOURS))
+STILL = 1 / 255  # pixels that change less are at rest
+
+
+def comparison(
+    metric: str, value: float, baseline: str, baseline_value: float, n: int, *, lower_is_better: bool = False
+) -> dict[str, Any]:
+    """Describes a value beside its baseline."""
+    better = value < baseline_value if lower_is_better else value > baseline_value
+    return {
+        "metric": metric,
+        "value": value,
+        "baseline": baseline,
+        "baseline_value": baseline_value,
+        "better": bool(better),
+        "n": n,
+    }
+
+
+def psnr(x: Tensor, y: Tensor) -> float:
+    """Returns the peak signal-to-noise ratio in dB, of all pixels in [-1, 1] together."""
+    return 10 * math.log10(4 / max(F.mse_loss(x.float(), y.float()).item(), 1e-12))
+
+
+def movement(video: Tensor) -> float:
+    """Returns the mean absolute difference of consecutive frames of ``(N, 3, F, S, S)``."""
+    return video.float().diff(dim=2).abs().mean().item()
+
+
+def flicker(video: Tensor, truth: Tensor) -> float:
+    """Returns the mean absolute difference of consecutive frames where the truth is at rest."""
+    still = (truth.diff(dim=2).abs() < STILL).all(dim=1, keepdim=True).expand_as(truth[:, :, 1:])
+    return video.diff(dim=2).abs()[still].mean().item()
+
+
+def compare_clip(drawing: Drawing) -> list[dict[str, Any]]:
+    """Retrieval: is the caption nearest to an image, among all 288, of the right shape and colour?"""
+    clip, device = drawing.cascade.clip, drawing.cascade.device
+    appearances = ALL.repeat_interleave(drawing.settings.num_clip_renders, dim=0)
+    images = render_images(appearances, clip.image_size, drawing.generator("clip"))
+    with torch.inference_mode(), autocast_context(device):
+        text_embed, _, _ = clip.encode_text(clip.tokenize([caption(a) for a in ALL]).to(device))
+        image_embed = clip.encode_image(images.to(device))
+    nearest = _cosines(image_embed, text_embed).argmax(dim=1)
+    right = (ALL[nearest, :2] == appearances[:, :2]).all(dim=1)
+    row = comparison("shape and colour of the nearest caption", 0, "chance", CHANCE, len(right))
+    return [row | wilson(right) | {"better": right.float().mean().item() > CHANCE}]
+
+
+def compare_prior(drawing: Drawing, prompts: Prompts, image_embed: Tensor) -> list[dict[str, Any]]:
+    """Are drawn embeddings nearer to that of an image of the thing than to those of other things?"""
+    clip, device = drawing.cascade.clip, drawing.cascade.device
+    images = render_images(prompts.appearances, clip.image_size, drawing.generator("prior"))
+    with torch.inference_mode(), autocast_context(device):
+        cosines = _cosines(image_embed, clip.encode_image(images.to(device)))
+    other = (prompts.appearances[:, None] != prompts.appearances).any(dim=-1)
+    matched, shuffled = cosines.diagonal().mean().item(), cosines[other].mean().item()
+    return [comparison("cosine to the true embedding", matched, "shuffled captions", shuffled, len(images))]
+
+
+def compare_image_decoder(prompts: Prompts, images: Tensor) -> list[dict[str, Any]]:
+    """Do stills ``(N, 3, 1, S, S)`` have the right shape and colour?"""
+    share = figures(prompts.appearances, read(images))["appearance"]
+    row = comparison("shape and colour", share["value"], "chance", CHANCE, len(images))
+    return [row | share]
+
+
+def compare_decoder(drawing: Drawing, prompts: Prompts, video: Tensor, untrained: Tensor) -> dict[str, Any]:
+    """Do key frames differ as much as true ones, and not as unrelated images do?"""
+    truth = render_videos(
+        prompts.appearances,
+        drawing.settings.fps,
+        video.shape[2],
+        video.shape[3],
+        drawing.generator("decoder"),
+    )
+    moved = {"generated": movement(video), "true": movement(truth), "untrained": movement(untrained)}
+    off = {
+        key: abs(math.log(max(moved[key], 1e-6) / movement(truth[: len(clips)])))
+        for key, clips in (("generated", video), ("untrained", untrained))
+    }
+    metric = "frame-to-frame movement, distance of its logarithm from the true one's"
+    row = comparison(
+        metric,
+        off["generated"],
+        "inflated, untrained decoder",
+        off["untrained"],
+        len(video),
+        lower_is_better=True,
+    )
+    return {"comparisons": [row], "movement": moved}
+
+
+def compare_interpolation(drawing: Drawing, prompts: Prompts) -> list[dict[str, Any]]:
+    """How near are frames between true key frames to those that were there?"""
+    settings, cascade = drawing.settings, drawing.cascade
+    assert cascade.interpolation is not None
+    skip, size = settings.frame_skip, cascade.decoder.image_size
+    length = (cascade.interpolation.num_frames - 1) // skip * skip + 1
+    appearances = prompts.first(settings.num_windows).appearances
+    truth = render_videos(appearances, settings.fast_fps, length, size, drawing.generator("interpolation"))
+    with torch.inference_mode(), autocast_context(cascade.device):
+        image_embed = cascade.clip.encode_image(truth[:, :, 0].to(cascade.device)).float().cpu()
+    keys = truth[:, :, ::skip]
+    filled = drawing.between(keys, image_embed, "windows")
+    time = torch.arange(length)
+    repeated = keys[:, :, (time + skip // 2) // skip]
+    before = (time // skip).clamp(max=keys.shape[2] - 2)
+    weight = ((time - before * skip) / skip)[:, None, None]
+    blended = torch.lerp(keys[:, :, before], keys[:, :, before + 1], weight)
+    masked = time % skip != 0
+    value = psnr(filled[:, :, masked], truth[:, :, masked])
+    return [
+        comparison(
+            "PSNR of the frames between, dB", value, name, psnr(video[:, :, masked], truth[:, :, masked]), n
+        )
+        for name, video, n in (
+            ("repeated key frames", repeated, len(truth)),
+            ("blended key frames", blended, len(truth)),
+        )
+    ]
+
+
+def compare_sr_lt(drawing: Drawing, prompts: Prompts) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """How near are enlarged true clips to the originals, and do they flicker?"""
+    settings, model = drawing.settings, drawing.cascade.sr_lt
+    assert model is not None
+    size = drawing.cascade.decoder.image_size * model.scale
+    appearances = prompts.first(settings.num_sr_videos).appearances
+    truth = render_videos(appearances, settings.fast_fps, model.num_frames, size, drawing.generator("sr_lt"))
+    low, bicubic = shrink(model, truth)
+    video = drawing.enlarge(low, "sr_lt", "sr_lt clips", size=4)
+    row = comparison("PSNR, dB", psnr(video, truth), "bicubic", psnr(bicubic, truth), len(truth))
+    return [row], {"generated": flicker(video, truth), "bicubic": flicker(bicubic, truth)}
+
+
+def compare_sr_h(drawing: Drawing, prompts: Prompts) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """How near are enlarged true images to the originals, and do frames of true clips flicker?"""
+    settings, cascade = drawing.settings, drawing.cascade
+    assert cascade.sr_lt is not None
+    assert cascade.sr_h is not None
+    model, generator = cascade.sr_h, drawing.generator("sr_h")
+    size = cascade.decoder.image_size * cascade.sr_lt.scale * model.scale
+    appearances = prompts.first(settings.num_sr_images).appearances
+    truth = render_images(appearances, size, generator)[:, :, None]
+    low, bicubic = shrink(model, truth)
+    images = drawing.enlarge(low, "sr_h", "sr_h images", size=8)
+    row = comparison("PSNR, dB", psnr(images, truth), "bicubic", psnr(bicubic, truth), len(truth))
+
+    appearances = prompts.first(settings.num_noise_videos).appearances
+    truth = render_videos(appearances, settings.fast_fps, 8, size, generator)
+    low, bicubic = shrink(model, truth)
+    one = drawing.enlarge(low, "sr_h", "one noise")
+    frames = low.transpose(1, 2).flatten(0, 1)[:, :, None]  # each frame a video of its own
+    many = drawing.enlarge(frames, "sr_h", "many noises", size=8)
+    many = many[:, :, 0].unflatten(0, (len(low), -1)).transpose(1, 2)
+    flickers = {"generated": one, "independent noise": many, "bicubic": bicubic}
+    return [row], {name: flicker(video, truth) for name, video in flickers.items()}
+
+
+def shrink(model: SuperResolution, video: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns ``(N, 3, F, S, S)`` as the stage before would have made it, and that enlarged plainly."""
+    low = resize_frames(video, video.shape[-1] // model.scale, mode="area")
+    return low, model.upsample(low)
+
+
+def _cosines(a: Tensor, b: Tensor) -> Tensor:
+    """Returns the cosines ``(N, M)`` of ``(N, D)`` and ``(M, D)``, on the CPU."""
+    return F.normalize(a.float().cpu(), dim=-1) @ F.normalize(b.float().cpu(), dim=-1).T

@@ -1,0 +1,61 @@
+"""What an evaluation is made of: how many prompts, renders and steps."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ..errors import UsageError
+
+
+@dataclass
+class Settings:
+    """Settings of the micro-world's instrument; ``configs/eval/micro.yaml`` explains each."""
+
+    seed: int = 0
+    fps: float = 8.0
+    frame_skip: int = 5
+    steps: int | None = None
+    batch_size: int = 16
+    num_per_class: int = 8
+    num_between_per_class: int = 4
+    num_final_per_class: int = 2
+    final_stride: int = 5
+    num_renders: int = 288
+    num_final_renders: int = 96
+    num_untrained: int = 24
+    num_clip_renders: int = 2
+    num_windows: int = 24
+    num_sr_videos: int = 12
+    num_sr_images: int = 24
+    num_noise_videos: int = 2
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, int | float) and name != "seed" and not value >= 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if self.frame_skip < 2:
+            raise ValueError(f"frame_skip must be at least 2, got {self.frame_skip}")
+
+    @property
+    def fast_fps(self) -> float:
+        """Frame rate after interpolation."""
+        return self.fps * self.frame_skip
+
+
+def load_settings(path: Path, **overrides: Any) -> Settings:
+    """Reads settings from a YAML file; overrides that are None are left out.
+
+    Raises:
+        UsageError: If a key or a value is wrong.
+    """
+    given = {key: value for key, value in overrides.items() if value is not None}
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Settings), OmegaConf.load(path), given)
+        settings = OmegaConf.to_object(merged)
+    except (OmegaConfBaseException, OSError, ValueError) as error:
+        raise UsageError(f"{path}: {str(error).splitlines()[0]}") from error
+    assert isinstance(settings, Settings)
+    return settings
