@@ -49,7 +49,7 @@ bench: $(STAMP)  ## Time this project's layers against the usual way to write th
 	@$(BIN)/python benchmarks/layers.py $(ARGS)
 
 test: $(STAMP)  ## Run the tests: [ARGS="-k unet"]
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 test-slow: $(STAMP)  ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -20,7 +20,7 @@ from .errors import UsageError
 from .models import SRH, SRLT, Decoder, Interpolation, Prior
 from .precision import autocast_context
 from .sampling import Sampling
-from .weights import find_weights, load_weights
+from .weights import OUTPUTS, SHIPPED, load_weights
 
 STAGES: dict[str, type[nn.Module]] = {
     "clip": Clip,
@@ -212,14 +212,19 @@ class Cascade(nn.Module):
 
 
 def weights_files(name_or_dir: str | Path = "micro", *, until: str = "sr_h") -> dict[str, Path]:
-    """Finds the weights file of every stage up to ``until``, of a scale or in a folder."""
+    """Finds the weights file of every stage up to ``until``, of a scale or in a folder.
+
+    A shipped scale is the one that was measured, also beside weights of your own: name their folder,
+    ``outputs/SCALE/weights``, to use those.
+    """
     names = list(STAGES)[: list(STAGES).index(until) + 1]
     folder = Path(name_or_dir)
-    if any(folder.glob("*.safetensors")):
-        return {name: folder / f"{name}.safetensors" for name in names}
-    if len(folder.parts) > 1:
-        raise UsageError(f"{folder}: no weights there; `make train` writes some to outputs/micro/weights")
-    return {name: find_weights(name, scale=str(folder)) for name in names}
+    if not any(folder.glob("*.safetensors")):
+        if len(folder.parts) > 1:
+            raise UsageError(f"{folder}: no weights there; `make train` writes some to outputs/micro/weights")
+        shipped = SHIPPED / folder
+        folder = shipped if any(shipped.glob("*.safetensors")) else OUTPUTS / folder / "weights"
+    return {name: folder / f"{name}.safetensors" for name in names}
 
 
 def _load(name: str, path: Path) -> nn.Module:

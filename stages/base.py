@@ -11,6 +11,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_mav.clip import Clip
+from lightning_mav.errors import UsageError
 from lightning_mav.models import DiffusionModel
 from lightning_mav.weights import find_weights, load_weights
 
@@ -82,14 +83,14 @@ class Stage(LightningModule):
         Lightning refuses to clip beside a fused optimizer, though only fp16 gradients are scaled.
 
         Raises:
-            ValueError: If the gradient is not finite: it must not reach the weights.
+            UsageError: If the gradient is not finite: it must not reach the weights.
         """
         if self._has_scaled_gradients or gradient_clip_algorithm not in (None, "norm"):
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
             return
         norm = nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val or math.inf)
         if not torch.isfinite(norm):
-            raise ValueError(
+            raise UsageError(
                 f"the gradient is not finite at step {self.global_step}: lower --model.lr, or train with "
                 "--trainer.precision=32-true; checkpoints up to here are kept"
             )

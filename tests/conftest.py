@@ -1,4 +1,9 @@
+import os
+
 import pytest
+
+# With tensors this small, threads do nothing but wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -93,16 +93,15 @@ def _load(weights: str, stage: str) -> "Cascade":
     from ..cascade import Cascade, weights_files
     from ..evaluation import LAST_STAGE
     from ..models import Decoder
-    from ..weights import find_weights, load_weights
+    from ..weights import load_weights
 
     if stage != "image":
         return Cascade.from_pretrained(weights, until=LAST_STAGE[stage])
     files = weights_files(weights, until="prior")
-    own = files["prior"].with_name("decoder_image.safetensors")
-    if Path(weights).is_dir():
-        files["decoder"] = own if own.is_file() else own.with_name("decoder.safetensors")
-    else:
-        files["decoder"] = find_weights("decoder_image", scale=weights)
+    before_videos = files["prior"].with_name("decoder_image.safetensors")
+    files["decoder"] = (
+        before_videos if before_videos.is_file() else files["prior"].with_name("decoder.safetensors")
+    )
     stages = {name: load_weights(path) for name, path in files.items()}
     if not isinstance(stages["decoder"], Decoder):
         raise UsageError(f"{files['decoder']}: holds no Decoder; put one there")

@@ -15,7 +15,7 @@ class Settings:
     """Settings of the micro-world's instrument; ``configs/eval/micro.yaml`` explains each."""
 
     seed: int = 0
-    fps: float = 8.0
+    fps: float = 6.0
     frame_skip: int = 5
     steps: int | None = None
     batch_size: int = 16
@@ -55,7 +55,11 @@ def load_settings(path: Path, **overrides: Any) -> Settings:
     try:
         merged = OmegaConf.merge(OmegaConf.structured(Settings), OmegaConf.load(path), given)
         settings = OmegaConf.to_object(merged)
-    except (OmegaConfBaseException, OSError, ValueError) as error:
-        raise UsageError(f"{path}: {str(error).splitlines()[0]}") from error
+    except OSError as error:
+        raise UsageError(f"{path}: cannot read the settings ({error.strerror})") from error
+    except (OmegaConfBaseException, ValueError) as error:
+        key = getattr(error, "full_key", None)
+        message = f"{path}: {f'{key}: ' if key else ''}{str(error).splitlines()[0]}"
+        raise UsageError(f"{message}; keys are {', '.join(Settings.__annotations__)}") from error
     assert isinstance(settings, Settings)
     return settings

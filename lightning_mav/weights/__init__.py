@@ -48,6 +48,7 @@ def save_weights(module: nn.Module, path: Path | str, *, training: dict[str, Any
     metadata = {"config": json.dumps(module.config), "training": json.dumps(training or {})}
     temporary = path.with_suffix(".tmp")
     save_file(tensors, temporary, metadata=metadata)
+    temporary.chmod(0o644)  # safetensors makes it readable to its owner alone
     os.replace(temporary, path)
     _write_checksum(path)
     return path
