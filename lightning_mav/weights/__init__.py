@@ -62,7 +62,7 @@ def load_weights(path: Path | str) -> Any:
     """
     path = Path(path)
     if not path.is_file():
-        raise UsageError(f"no weights at {path}: train them with `make train-stage {_stage_of(path.stem)}`")
+        raise UsageError(f"no weights at {path}: train them with `{_command(path)}`")
     expected = _read_checksums(path.parent).get(path.name)
     if expected is not None and sha256(path) != expected:
         raise UsageError(_corrupt(path, f"it differs from its checksum in {CHECKSUMS}"))
@@ -105,23 +105,27 @@ def find_weights(name: str, scale: str = "micro") -> Path:
     for path in (own, shipped, fallback):
         if path.is_file():
             return path
-    raise UsageError(
-        f"no weights at {own}: train them with `make train-stage {_stage_of(name)} SCALE={scale}`"
-    )
+    raise UsageError(f"no weights at {own}: train them with `{_command(own)}`")
 
 
 def _single(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
-def _stage_of(name: str) -> str:
+def _command(path: Path) -> str:
+    """Returns the command that makes a weights file, as far as its path tells."""
+    name = path.stem
     stage, phase = name.removesuffix("_image"), "image" if name.endswith("_image") else "video"
-    return f"STAGE={stage} PHASE={phase}" if stage in ("decoder", "sr_lt") else f"STAGE={stage}"
+    command = f"make train-stage STAGE={stage}"
+    if stage in ("decoder", "sr_lt"):
+        command += f" PHASE={phase}"
+    if path.parent.name == "weights":  # outputs/SCALE/weights
+        command += f" SCALE={path.parent.parent.name}"
+    return command
 
 
 def _corrupt(path: Path, reason: str) -> str:
-    command = f"make train-stage {_stage_of(path.stem)}"
-    return f"{path} is not usable ({reason}): fetch it again or train it with `{command}`"
+    return f"{path} is not usable ({reason}): fetch it again or train it with `{_command(path)}`"
 
 
 def _read_checksums(folder: Path) -> dict[str, str]:
