@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import webdataset as wds
 from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
@@ -13,8 +14,6 @@ from torch.utils.data import DataLoader, IterableDataset
 from .batches import Batch, Examples, FixedBatches, StoredBatches
 from .shards import Sample, ShardReader, check_urls, expand_shards
 from .store import FrameStore, has_store, read_store, store_path, write_store
-
-import webdataset as wds  # isort: skip - after .shards, which keeps it from running commands
 
 VALIDATION = 2**32  # stands where the rank stands in the seeds of training
 

@@ -1,6 +1,5 @@
 """From shards to members of samples: which files, which members, and what becomes of broken ones."""
 
-import os
 import tarfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -9,13 +8,14 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from rich.progress import track
+from webdataset import utils
+from webdataset.shardlists import expand_urls
+from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from lightning_mav.errors import UsageError
 
-# webdataset reads this when it is first imported: no shell commands, no unpickling.
-os.environ.setdefault("WDS_SECURE", "1")
-from webdataset.shardlists import expand_urls
-from webdataset.tariterators import group_by_keys, tar_file_expander
+# No shell commands, no unpickling; set here, as WDS_SECURE is read by whoever imports webdataset first.
+utils.enforce_security = True
 
 Sample = dict[str, Any]
 T = TypeVar("T")

@@ -136,6 +136,6 @@ def test_make_targets_are_documented():
     makefile = Path(__file__).parents[1] / "Makefile"
     targets = makefile.read_text().split(".PHONY:")[1].splitlines()[0].split()
     listed = subprocess.run(
-        ["make", "-f", makefile, "help"], capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "-f", makefile, "help"], capture_output=True, text=True, check=True
     ).stdout
     assert [line.split()[0] for line in listed.splitlines()[2:]] == targets

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import webdataset as wds
 from rich.progress import track
 from torch import Tensor
 
@@ -25,10 +26,6 @@ from lightning_mav.errors import UsageError
 
 from . import world
 from .encode import encode_mp4, encode_png, to_bytes
-
-# webdataset reads this when it is first imported: no shell commands, no unpickling.
-os.environ.setdefault("WDS_SECURE", "1")
-import webdataset as wds
 
 IMAGES_PER_SHARD = 1000
 VIDEOS_PER_SHARD = 100
