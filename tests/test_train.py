@@ -112,6 +112,17 @@ def test_run_trains_resumes_and_reloads(fit, name, capsys):
         torch.testing.assert_close(tensor, checkpoint["state_dict"][f"model.{key}"].half().to(tensor.dtype))
 
 
+def test_resuming_starts_from_the_checkpoint_alone(fit, place, micro_world):
+    fit("sr_lt", 2, fresh=True)
+    start = place / "outputs/micro/weights/sr_lt_image.safetensors"
+    moved = start.rename(place / "moved.safetensors")
+    try:
+        train(RUN["sr_lt"], "micro", overrides=arguments("sr_lt", 3, micro_world))
+    finally:
+        moved.rename(start)
+    assert read_training(start.with_stem("sr_lt"))["step"] == 3
+
+
 def test_finished_run_is_left_alone(fit, capsys):
     _, weights = fit("sr_h", 2, fresh=True)
     before = weights.stat().st_mtime_ns

@@ -100,7 +100,9 @@ class TrainCLI(MavCLI):
             # All steps are done but the weights are missing; a checkpoint's state_dict holds the average.
             model.load_state_dict(self.checkpoint["state_dict"])
         else:
-            trainer.fit(model, ckpt_path=ckpt_path, **kwargs)
+            # Not as an argument: a stage's setup asks whether there is a checkpoint to come.
+            trainer.ckpt_path = ckpt_path
+            trainer.fit(model, **kwargs)
             self.step = trainer.global_step
         if trainer.is_global_zero and not self.config.fit.trainer.fast_dev_run:
             training = {"run": self.run.name, "step": self.step}
