@@ -31,7 +31,7 @@ class Pseudo3DBackboneMixin(LightningModule):
     def setup(self, stage: str) -> None:
         """Loads what training starts from, unless a checkpoint is about to be."""
         super().setup(stage)
-        temporal = {id(p) for _, p in self.model.net.temporal_parameters()}
+        temporal = self._temporal_ids()
         for parameter in self.model.net.parameters():
             part = "temporal" if id(parameter) in temporal else "spatial"
             parameter.requires_grad_(self.trainable in ("all", part))
@@ -42,7 +42,7 @@ class Pseudo3DBackboneMixin(LightningModule):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Returns the temporal parameters and the spatial ones, each with its learning rate."""
-        temporal = {id(p) for _, p in self.model.net.temporal_parameters()}
+        temporal = self._temporal_ids()
         groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
         for parameter in self.parameters():
             if parameter.requires_grad:
@@ -54,3 +54,6 @@ class Pseudo3DBackboneMixin(LightningModule):
             for is_temporal, params in groups.items()
             if params
         ]
+
+    def _temporal_ids(self) -> set[int]:
+        return {id(p) for _, p in self.model.net.temporal_parameters()}

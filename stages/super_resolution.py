@@ -3,9 +3,9 @@
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_mav.metrics import psnr
 from lightning_mav.models import SuperResolution, resize_frames
 
 from .base import Batch, DiffusionStage, as_video
@@ -36,8 +36,3 @@ class SuperResolutionStage(DiffusionStage):
         self.log("val/psnr", psnr(samples, video), batch_size=len(video))
         self.log("val/psnr_bicubic", psnr(bicubic, video), batch_size=len(video))
         return {"generated": samples, "bicubic": bicubic, "real": video}
-
-
-def psnr(x: Tensor, y: Tensor) -> Tensor:
-    """Returns the peak signal-to-noise ratio in dB of two videos in [-1, 1]."""
-    return 10 * torch.log10(4 / F.mse_loss(x.float(), y.float()))

@@ -15,10 +15,11 @@ from lightning_mav.commands.runs import config_folder
 from lightning_mav.configured import from_config
 from lightning_mav.errors import UsageError
 from lightning_mav.evaluation import Settings, choose_prompts, load_settings, read, score, wilson
-from lightning_mav.evaluation.baselines import flicker, movement, psnr
+from lightning_mav.evaluation.baselines import flicker, movement
 from lightning_mav.evaluation.controls import jittered, share_with_motion, shuffled, static
 from lightning_mav.evaluation.drawing import without_time
 from lightning_mav.evaluation.scores import read_truth
+from lightning_mav.metrics import psnr
 from lightning_mav.micro.world import render_videos
 from lightning_mav.weights import load_weights
 

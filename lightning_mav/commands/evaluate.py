@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import json
-import os
 import time
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +12,7 @@ from ..errors import UsageError
 from .arguments import CommandParser
 from .console import plain_warnings, stage_progress
 from .generate import number_in
-from .output import output_folder
+from .output import output_folder, publishing
 
 if TYPE_CHECKING:
     from ..cascade import Cascade
@@ -46,16 +45,10 @@ def main(argv: list[str]) -> None:
         report = {"bench": bench, "stage": args.stage, **evaluation.report}
         report |= {"settings": dataclasses.asdict(settings), **_origin(cascade)}
         report["seconds"]["total"] = round(time.perf_counter() - start, 2)
-        try:
+        with publishing(folder, out, "the report"):
             (folder / "report.json").write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
             (folder / "report.md").write_text(to_markdown(report))
             draw_sheet(evaluation).save(folder / "contact_sheet.png")
-            for path in sorted(folder.iterdir()):
-                os.replace(path, out / path.name)
-        except OSError as error:
-            raise UsageError(
-                f"--out {out}: cannot write the report ({error.strerror}); make room or choose another folder"
-            ) from error
     _show(tables(report))
     for name in ("report.json", "report.md", "contact_sheet.png"):
         print(out / name)
@@ -97,11 +90,10 @@ def _load(weights: str, stage: str) -> "Cascade":
 
     if stage != "image":
         return Cascade.from_pretrained(weights, until=LAST_STAGE[stage])
-    files = weights_files(weights, until="prior")
-    before_videos = files["prior"].with_name("decoder_image.safetensors")
-    files["decoder"] = (
-        before_videos if before_videos.is_file() else files["prior"].with_name("decoder.safetensors")
-    )
+    files = weights_files(weights, until="decoder")
+    before_videos = files["decoder"].with_name("decoder_image.safetensors")
+    if before_videos.is_file():
+        files["decoder"] = before_videos
     stages = {name: load_weights(path) for name, path in files.items()}
     if not isinstance(stages["decoder"], Decoder):
         raise UsageError(f"{files['decoder']}: holds no Decoder; put one there")

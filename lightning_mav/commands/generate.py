@@ -3,7 +3,6 @@
 import argparse
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from importlib import metadata
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UsageError
 from .arguments import CommandParser
 from .console import plain_warnings, stage_progress
-from .output import output_folder, unique_names
+from .output import output_folder, publishing, unique_names
 
 if TYPE_CHECKING:
     from ..cascade import Cascade, CascadeOutput
@@ -201,14 +200,8 @@ def _publish(
             if stage == "interpolation":  # evenly spaced ones would be the decoder's
                 frames, label = frames[:, :16], f"{label}, the first 16"
             sheets.append(contact_sheet(frames, fps=fps, title=label, columns=16))
-    try:
+    with publishing(unfinished, out, name):
         write_mp4(unfinished / f"{name}.mp4", video, output.fps)
         write_gif(unfinished / f"{name}.gif", video, output.fps)
         stack_sheets(sheets).save(unfinished / f"{name}.png")
         (unfinished / f"{name}.json").write_text(json.dumps(settings, indent=2) + "\n")
-        for path in sorted(unfinished.iterdir()):
-            os.replace(path, out / path.name)
-    except OSError as error:
-        raise UsageError(
-            f"--out {out}: cannot write {name} ({error.strerror}); make room or choose another folder"
-        ) from error

@@ -1,6 +1,7 @@
 """Folders and names that commands write to."""
 
 import hashlib
+import os
 import re
 import shutil
 import tempfile
@@ -29,6 +30,23 @@ def output_folder(out: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
         _remove_empty(made)
+
+
+@contextmanager
+def publishing(unfinished: Path, out: Path, what: str) -> Iterator[None]:
+    """Moves what was written into ``unfinished`` to ``out`` once all of it is there.
+
+    Raises:
+        UsageError: If something could not be written; ``what`` names it.
+    """
+    try:
+        yield
+        for path in sorted(unfinished.iterdir()):
+            os.replace(path, out / path.name)
+    except OSError as error:
+        raise UsageError(
+            f"--out {out}: cannot write {what} ({error.strerror}); make room or choose another folder"
+        ) from error
 
 
 def _remove_empty(folders: list[Path]) -> None:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..metrics import psnr
 from ..micro.world import ALL, COLOURS, SHAPES, caption, render_images, render_videos
 from ..models import SuperResolution, resize_frames
 from ..precision import autocast_context
@@ -32,11 +33,6 @@ def comparison(
         "better": bool(better),
         "n": n,
     }
-
-
-def psnr(x: Tensor, y: Tensor) -> float:
-    """Returns the peak signal-to-noise ratio in dB, of all pixels in [-1, 1] together."""
-    return 10 * math.log10(4 / max(F.mse_loss(x.float(), y.float()).item(), 1e-12))
 
 
 def movement(video: Tensor) -> float:
@@ -126,15 +122,10 @@ def compare_interpolation(drawing: Drawing, prompts: Prompts) -> list[dict[str, 
     weight = ((time - before * skip) / skip)[:, None, None]
     blended = torch.lerp(keys[:, :, before], keys[:, :, before + 1], weight)
     masked = time % skip != 0
-    value = psnr(filled[:, :, masked], truth[:, :, masked])
+    value, metric = psnr(filled[:, :, masked], truth[:, :, masked]), "PSNR of the frames between, dB"
     return [
-        comparison(
-            "PSNR of the frames between, dB", value, name, psnr(video[:, :, masked], truth[:, :, masked]), n
-        )
-        for name, video, n in (
-            ("repeated key frames", repeated, len(truth)),
-            ("blended key frames", blended, len(truth)),
-        )
+        comparison(metric, value, name, psnr(video[:, :, masked], truth[:, :, masked]), len(truth))
+        for name, video in (("repeated key frames", repeated), ("blended key frames", blended))
     ]
 
 
