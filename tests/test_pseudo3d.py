@@ -8,7 +8,6 @@ from torch import nn
 
 from lightning_mav.nn.attention import attend
 from lightning_mav.nn.pseudo3d import (
-    GroupNorm,
     PseudoAttention3d,
     PseudoConv3d,
     TemporalConv,
@@ -89,16 +88,6 @@ def test_context_and_pixels_share_one_softmax():
 def test_both_kernels_of_attention_agree():
     q, k, v = torch.randn(3, 2, 4, 300, 8).unbind(0)
     torch.testing.assert_close(attend(q[..., :9, :], k, v), attend(q, k, v)[..., :9, :])
-
-
-@pytest.mark.parametrize("groups", [2, 8])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_group_norm_equals_torch(groups, dtype):
-    norm = random_(GroupNorm(groups, 16))
-    x = (3 * torch.randn(4, 16, 5, 3) + 1).to(memory_format=torch.channels_last)
-    expected = nn.GroupNorm.forward(norm, x)
-    tolerance = {} if dtype == torch.float32 else {"rtol": 0.05, "atol": 0.05}
-    torch.testing.assert_close(norm(x.to(dtype)).float(), expected, **tolerance)
 
 
 def test_even_kernel_is_refused():

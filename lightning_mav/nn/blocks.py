@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .pseudo3d import GroupNorm, PseudoConv3d, sinusoidal_embedding
+from .norm import GroupNorm
+from .pseudo3d import PseudoConv3d, sinusoidal_embedding
 
 
 class ResBlock(nn.Module):
@@ -40,10 +41,10 @@ class ResBlock(nn.Module):
         super().__init__()
         self.film = film
         self.resample = resample
-        self.norm1 = GroupNorm(norm_groups, in_channels)
+        self.norm1 = GroupNorm(norm_groups, in_channels, silu=True)
         self.conv1 = PseudoConv3d(in_channels, out_channels, temporal=temporal)
         self.time_emb_proj = nn.Linear(embed_channels, (1 + film) * out_channels)
-        self.norm2 = GroupNorm(norm_groups, out_channels)
+        self.norm2 = GroupNorm(norm_groups, out_channels, silu=True)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = PseudoConv3d(out_channels, out_channels, temporal=temporal)
         nn.init.zeros_(self.conv2.spatial.weight)
@@ -53,20 +54,19 @@ class ResBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, emb: Tensor, num_frames: int) -> Tensor:
-        """Maps frames ``(B*F, C_in, H, W)``, with ``(B*F, E)``, to ``(B*F, C_out, H', W')``."""
-        h = F.silu(self.norm1(x))
+        """Maps frames ``(B*F, C_in, H, W)``, with ``(B, E)``, to ``(B*F, C_out, H', W')``."""
+        h = self.norm1(x)
         if self.resample == "down":
             h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
         elif self.resample == "up":
             h, x = (F.interpolate(y, scale_factor=2, mode="nearest") for y in (h, x))
         h = self.conv1(h, num_frames)
-        emb = self.time_emb_proj(F.silu(emb))[:, :, None, None]
+        emb = self.time_emb_proj(F.silu(emb))
         if self.film:
-            scale, shift = emb.chunk(2, dim=1)
-            h = self.norm2(h) * (1 + scale) + shift
+            h = self.norm2(h, film=emb)
         else:
-            h = self.norm2(h + emb)
-        h = self.conv2(self.dropout(F.silu(h)), num_frames)
+            h = self.norm2(h + emb.repeat_interleave(num_frames, dim=0)[:, :, None, None])
+        h = self.conv2(self.dropout(h), num_frames)
         return self.conv_shortcut(x) + h
 
 

@@ -4,13 +4,12 @@ from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..configured import Configured
 from .blocks import ImageEmbedding, ResBlock, StepEmbedding
+from .norm import GroupNorm
 from .pseudo3d import (
-    GroupNorm,
     PseudoAttention3d,
     PseudoConv3d,
     TemporalAttention,
@@ -164,7 +163,7 @@ class Pseudo3DUNet(nn.Module, Configured):
             attns = attentions(out, num_blocks + 1 if level in attention_levels else 0)
             self.up_blocks.append(Level(resnets, attns, resnet(out, out, "up") if level > 0 else None))
 
-        self.conv_norm_out = GroupNorm(norm_groups, channels)
+        self.conv_norm_out = GroupNorm(norm_groups, channels, silu=True)
         self.conv_out = PseudoConv3d(channels, out_channels, temporal=temporal)
         nn.init.zeros_(self.conv_out.spatial.weight)
         nn.init.zeros_(self.conv_out.spatial.bias)  # type: ignore[arg-type]
@@ -194,7 +193,6 @@ class Pseudo3DUNet(nn.Module, Configured):
         """
         num_frames = x_t.shape[2]
         emb, context = self._conditions(t, image_embed, fps, noise_level, drop)
-        emb = emb.repeat_interleave(num_frames, dim=0)
         context = None if context is None else context.repeat_interleave(num_frames, dim=0)
 
         h = to_frames(x_t if x_cond is None else torch.cat([x_t, x_cond], dim=1))
@@ -214,7 +212,7 @@ class Pseudo3DUNet(nn.Module, Configured):
                 h = level.block(i, torch.cat([h, skips.pop()], dim=1), emb, context, num_frames)
             if level.resampler is not None:
                 h = level.resampler(h, emb, num_frames)
-        out = to_video(self.conv_out(F.silu(self.conv_norm_out(h)), num_frames), num_frames)
+        out = to_video(self.conv_out(self.conv_norm_out(h), num_frames), num_frames)
         return out + x_cond if self.residual and x_cond is not None else out
 
     def _conditions(

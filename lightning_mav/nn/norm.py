@@ -1,0 +1,124 @@
+"""GroupNorm, the condition's scale and shift, and SiLU, as one operation.
+
+Between convolutions these are memory traffic and nothing else, and most of a training step's time if each
+is left to itself. Together they read the activation twice and write it once, keep nothing for the backward
+pass but their input, and have a backward pass that is several times faster on a CPU than native GroupNorm's.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+class GroupNorm(nn.GroupNorm):
+    """``nn.GroupNorm`` of frames, each by itself; with a condition (FiLM) and SiLU, if asked for.
+
+    Args:
+        num_groups: Groups.
+        num_channels: Channels.
+        silu: Whether SiLU follows.
+    """
+
+    def __init__(self, num_groups: int, num_channels: int, *, silu: bool = False) -> None:
+        super().__init__(num_groups, num_channels)
+        self.silu = silu
+
+    def forward(self, x: Tensor, film: Tensor | None = None) -> Tensor:
+        """Maps frames ``(N, C, H, W)`` to the same shape.
+
+        Args:
+            x: Frames.
+            film: Scale, less one, and shift after the norm, for each video of as many consecutive frames:
+                ``(B, 2*C)``.
+        """
+        if x.device.type != "cpu":  # a GPU's compiler fuses this by itself
+            x = super().forward(x)
+            if film is not None:
+                scale, shift = _per_frame(film, len(x))[:, :, None, None].chunk(2, dim=1)
+                x = x * (1 + scale) + shift
+            return F.silu(x) if self.silu else x
+        precise = torch.promote_types(x.dtype, torch.float32)
+        weight, bias = self.weight.to(precise)[None], self.bias.to(precise)[None]
+        if film is not None:
+            scale, shift = film.to(precise).chunk(2, dim=1)
+            weight, bias = weight * (1 + scale), bias * (1 + scale) + shift
+        weight, bias = _per_frame(weight, len(x)), _per_frame(bias, len(x))
+        return _NormSiLU.apply(x, weight, bias, self.num_groups, self.eps, self.silu)  # type: ignore[no-untyped-call]
+
+
+def _per_frame(condition: Tensor, num_frames: int) -> Tensor:
+    """Repeats ``(B, C)`` for the frames of each video: ``(N, C)``."""
+    return condition.repeat_interleave(num_frames // len(condition), dim=0)
+
+
+class _NormSiLU(torch.autograd.Function):
+    """``silu(norm(x) * weight + bias)`` with weight and bias of ``(N, C)``; all sums are in fp32."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, num_groups: int, eps: float, silu: bool
+    ) -> Tensor:
+        pixels = _pixels(x)
+        mean, rstd = _moments(x, num_groups, eps, weight.dtype)
+        ctx.save_for_backward(x, weight, bias, mean, rstd)
+        ctx.num_groups, ctx.silu = num_groups, silu
+        out = _affine(pixels, weight, bias, mean, rstd)
+        return _like(F.silu(out, inplace=True) if silu else out, x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, bias, mean, rstd = ctx.saved_tensors
+        pixels, grad = _pixels(x), _pixels(grad)
+        if ctx.silu:  # computing its input again costs less than keeping it
+            z = _affine(pixels, weight, bias, mean, rstd)
+            grad = torch.ops.aten.silu_backward.grad_input(grad, z, grad_input=z)
+        grad_bias = grad.sum(dim=1, dtype=mean.dtype)
+        products = (grad * pixels).sum(dim=1, dtype=mean.dtype)
+        grad_weight = (products - mean * grad_bias) * rstd
+
+        # x moves the moments of its group, too: take that part of the gradient away.
+        def group_mean(y: Tensor) -> Tensor:
+            means = y.unflatten(1, (ctx.num_groups, -1)).mean(dim=2, keepdim=True) / pixels.shape[1]
+            return means.expand(-1, -1, y.shape[1] // ctx.num_groups).flatten(1)
+
+        slope = group_mean(weight * grad_weight) * rstd.square()
+        offset = group_mean(weight * grad_bias) * rstd - slope * mean
+        grad_x = torch.addcmul(-offset[:, None].to(x.dtype), pixels, -slope[:, None].to(x.dtype))
+        grad_x.addcmul_(grad, (weight * rstd)[:, None].to(x.dtype))
+        return _like(grad_x, x), grad_weight, grad_bias, None, None, None
+
+
+def _moments(x: Tensor, num_groups: int, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Mean and reciprocal deviation of each channel's group, ``(N, C)`` each."""
+    n, c, h, w = x.shape
+    if h * w >= 1024:  # below that size the native kernel is another one, which does not vectorise well
+        ones = torch.ones(c, dtype=dtype)
+        _, mean, rstd = torch.native_group_norm(x, ones, torch.zeros_like(ones), n, c, h * w, num_groups, eps)
+    else:
+        pixels = _pixels(x)
+        mean = pixels.sum(dim=1, dtype=dtype).view(n, num_groups, -1).mean(-1) / (h * w)
+        square = pixels.to(dtype).square().sum(dim=1).view(n, num_groups, -1).mean(-1) / (h * w)
+        rstd = (square - mean.square()).clamp(min=0).add(eps).rsqrt()
+    width = c // num_groups
+    return mean.repeat_interleave(width, dim=1), rstd.repeat_interleave(width, dim=1)
+
+
+def _affine(pixels: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, rstd: Tensor) -> Tensor:
+    """``(pixels - mean) * rstd * weight + bias`` in one pass."""
+    scale = rstd * weight
+    shift = bias - mean * scale
+    return torch.addcmul(shift[:, None].to(pixels.dtype), pixels, scale[:, None].to(pixels.dtype))
+
+
+def _pixels(x: Tensor) -> Tensor:
+    """Frames ``(N, C, H, W)`` in channels_last memory as ``(N, H*W, C)``: a view."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def _like(pixels: Tensor, x: Tensor) -> Tensor:
+    """``(N, H*W, C)`` as frames of the shape of ``x``: a view."""
+    return pixels.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
