@@ -6,6 +6,7 @@ import sys
 from importlib import metadata
 
 from .errors import UsageError
+from .memory import keep_freed_memory
 
 COMMANDS = {
     "generate": "turn prompts into videos",
@@ -45,10 +46,12 @@ def run(argv: list[str]) -> None:
         print(usage())
     elif argv[0] in ("-V", "--version"):
         print(f"mav {metadata.version('lightning-mav')}")
-    elif argv[0] in LIGHTNING_COMMANDS:
-        importlib.import_module("lightning_mav.commands.fit").main(argv)
     elif argv[0] in COMMANDS:
-        importlib.import_module(f"lightning_mav.commands.{argv[0]}").main(argv[1:])
+        keep_freed_memory()
+        if argv[0] in LIGHTNING_COMMANDS:
+            importlib.import_module("lightning_mav.commands.fit").main(argv)
+        else:
+            importlib.import_module(f"lightning_mav.commands.{argv[0]}").main(argv[1:])
     else:
         raise UsageError(f"no command {argv[0]!r}; commands are {', '.join(COMMANDS)} (see mav --help)")
 

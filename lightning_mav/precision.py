@@ -12,8 +12,9 @@ def has_fast_bf16(device: torch.device | str) -> bool:
         # On older GPUs bf16 exists only as a slow emulation.
         return torch.cuda.get_device_capability(device)[0] >= 8
     if kind == "cpu":
-        # Private, but torch has no public name for it; absent names count as "no".
-        return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+        # Private, but torch has no public names for them; absent names count as "no".
+        units = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+        return any(getattr(torch.cpu, unit, bool)() for unit in units)
     return False
 
 

@@ -76,9 +76,9 @@ class _NormSiLU(torch.autograd.Function):
         if ctx.silu:  # computing its input again costs less than keeping it
             z = _affine(pixels, weight, bias, mean, rstd)
             grad = torch.ops.aten.silu_backward.grad_input(grad, z, grad_input=z)
-        grad_bias = grad.sum(dim=1, dtype=mean.dtype)
-        products = (grad * pixels).sum(dim=1, dtype=mean.dtype)
-        grad_weight = (products - mean * grad_bias) * rstd
+        rows = x.shape[2]
+        grad_bias = _sum(grad, rows, mean.dtype)
+        grad_weight = (_sum(grad * pixels, rows, mean.dtype) - mean * grad_bias) * rstd
 
         # x moves the moments of its group, too: take that part of the gradient away.
         def group_mean(y: Tensor) -> Tensor:
@@ -112,6 +112,11 @@ def _affine(pixels: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, rstd: Te
     scale = rstd * weight
     shift = bias - mean * scale
     return torch.addcmul(shift[:, None].to(pixels.dtype), pixels, scale[:, None].to(pixels.dtype))
+
+
+def _sum(pixels: Tensor, rows: int, dtype: torch.dtype) -> Tensor:
+    """Sums ``(N, H*W, C)`` over the pixels: rows in its own precision, which copies nothing, then all."""
+    return pixels.unflatten(1, (rows, -1)).sum(dim=2).sum(dim=1, dtype=dtype)
 
 
 def _pixels(x: Tensor) -> Tensor:

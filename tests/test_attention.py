@@ -1,0 +1,41 @@
+"""Attention by whichever way is fast: the values and gradients of the definition."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lightning_mav.nn import attend, attention
+
+
+@pytest.mark.parametrize("length", [5, attention.MAX_LENGTH + 3])
+@pytest.mark.parametrize("max_pairs", [1, 2**22])
+def test_values_and_gradients_are_those_of_the_fused_kernel(length, max_pairs, monkeypatch):
+    monkeypatch.setattr(attention, "MAX_PAIRS", max_pairs)  # one at a time, or all at once
+    # As the layers make them: views that have the heads inside.
+    shapes = (length, length + 4, length + 4)
+    q, k, v = (torch.randn(3, n, 2, 8, dtype=torch.float64).transpose(1, 2).requires_grad_() for n in shapes)
+    out, expected = attend(q, k, v), F.scaled_dot_product_attention(q, k, v)
+    torch.testing.assert_close(out, expected)
+    upstream = torch.randn_like(expected)
+    ours = torch.autograd.grad(out, (q, k, v), upstream)
+    theirs = torch.autograd.grad(expected, (q, k, v), upstream)
+    torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("length", [5, attention.MAX_LENGTH + 3])
+def test_masked_keys_are_not_seen(dtype, length):
+    q, k, v = (torch.randn(2, 2, length, 8, dtype=dtype) for _ in range(3))
+    mask = torch.arange(length) < length - 2
+    torch.testing.assert_close(
+        attend(q, k, v, mask), attend(q, k[:, :, :-2], v[:, :, :-2]), rtol=0.02, atol=0.02
+    )
+
+
+def test_long_attention_in_half_precision_keeps_no_pairs():
+    length = 128
+    q, k, v = (torch.randn(2, 2, length, 8).bfloat16().requires_grad_() for _ in range(3))
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda y: (kept.append(y.numel()), y)[1], lambda y: y):
+        attend(q, k, v)
+    assert max(kept) == q.numel() < length**2
