@@ -12,6 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+# Pixels from which on the native kernel is the one that vectorises over channels, whatever the groups.
+NATIVE_SIZE = 1024
+
 
 class GroupNorm(nn.GroupNorm):
     """``nn.GroupNorm`` of frames, each by itself; with a condition (FiLM) and SiLU, if asked for.
@@ -45,7 +48,6 @@ class GroupNorm(nn.GroupNorm):
         if film is not None:
             scale, shift = film.to(precise).chunk(2, dim=1)
             weight, bias = weight * (1 + scale), bias * (1 + scale) + shift
-        weight, bias = _per_frame(weight, len(x)), _per_frame(bias, len(x))
         return _NormSiLU.apply(x, weight, bias, self.num_groups, self.eps, self.silu)  # type: ignore[no-untyped-call]
 
 
@@ -55,18 +57,18 @@ def _per_frame(condition: Tensor, num_frames: int) -> Tensor:
 
 
 class _NormSiLU(torch.autograd.Function):
-    """``silu(norm(x) * weight + bias)`` with weight and bias of ``(N, C)``; all sums are in fp32."""
+    """``silu(norm(x) * weight + bias)``, weight and bias ``(B, C)`` for B videos; all sums are in fp32."""
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, num_groups: int, eps: float, silu: bool
     ) -> Tensor:
-        pixels = _pixels(x)
-        mean, rstd = _moments(x, num_groups, eps, weight.dtype)
+        mean, rstd, out = _moments(x, num_groups, eps, weight, bias)
         ctx.save_for_backward(x, weight, bias, mean, rstd)
         ctx.num_groups, ctx.silu = num_groups, silu
-        out = _affine(pixels, weight, bias, mean, rstd)
-        return _like(F.silu(out, inplace=True) if silu else out, x)
+        if out is None:
+            out = _like(_affine(_pixels(x), weight, bias, mean, rstd), x)
+        return F.silu(out, inplace=True) if silu else out
 
     @staticmethod
     @once_differentiable
@@ -85,32 +87,39 @@ class _NormSiLU(torch.autograd.Function):
             means = y.unflatten(1, (ctx.num_groups, -1)).mean(dim=2, keepdim=True) / pixels.shape[1]
             return means.expand(-1, -1, y.shape[1] // ctx.num_groups).flatten(1)
 
+        num_videos, weight = len(weight), _per_frame(weight, len(x))
         slope = group_mean(weight * grad_weight) * rstd.square()
         offset = group_mean(weight * grad_bias) * rstd - slope * mean
         grad_x = torch.addcmul(-offset[:, None].to(x.dtype), pixels, -slope[:, None].to(x.dtype))
         grad_x.addcmul_(grad, (weight * rstd)[:, None].to(x.dtype))
+        grad_weight, grad_bias = (
+            y.unflatten(0, (num_videos, -1)).sum(dim=1) for y in (grad_weight, grad_bias)
+        )
         return _like(grad_x, x), grad_weight, grad_bias, None, None, None
 
 
-def _moments(x: Tensor, num_groups: int, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Mean and reciprocal deviation of each channel's group, ``(N, C)`` each."""
+def _moments(
+    x: Tensor, num_groups: int, eps: float, weight: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Mean and reciprocal deviation of each channel's group, ``(N, C)``, and the result if it is at hand."""
     n, c, h, w = x.shape
-    if h * w >= 1024:  # below that size the native kernel is another one, which does not vectorise well
-        ones = torch.ones(c, dtype=dtype)
-        _, mean, rstd = torch.native_group_norm(x, ones, torch.zeros_like(ones), n, c, h * w, num_groups, eps)
+    out = None
+    if h * w >= NATIVE_SIZE:
+        y, mean, rstd = torch.native_group_norm(x, weight[0], bias[0], n, c, h * w, num_groups, eps)
+        out = y if len(weight) == 1 else None
     else:
         pixels = _pixels(x)
-        mean = pixels.sum(dim=1, dtype=dtype).view(n, num_groups, -1).mean(-1) / (h * w)
-        square = pixels.to(dtype).square().sum(dim=1).view(n, num_groups, -1).mean(-1) / (h * w)
+        mean = pixels.sum(dim=1, dtype=weight.dtype).view(n, num_groups, -1).mean(-1) / (h * w)
+        square = pixels.to(weight.dtype).square().sum(dim=1).view(n, num_groups, -1).mean(-1) / (h * w)
         rstd = (square - mean.square()).clamp(min=0).add(eps).rsqrt()
     width = c // num_groups
-    return mean.repeat_interleave(width, dim=1), rstd.repeat_interleave(width, dim=1)
+    return mean.repeat_interleave(width, dim=1), rstd.repeat_interleave(width, dim=1), out
 
 
 def _affine(pixels: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, rstd: Tensor) -> Tensor:
     """``(pixels - mean) * rstd * weight + bias`` in one pass."""
-    scale = rstd * weight
-    shift = bias - mean * scale
+    scale = rstd * _per_frame(weight, len(mean))
+    shift = _per_frame(bias, len(mean)) - mean * scale
     return torch.addcmul(shift[:, None].to(pixels.dtype), pixels, scale[:, None].to(pixels.dtype))
 
 
