@@ -1,5 +1,7 @@
 """Pseudo-3D layers add time without disturbing what the image network knows."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,7 @@ from lightning_mav.nn.attention import attend
 from lightning_mav.nn.pseudo3d import (
     PseudoAttention3d,
     PseudoConv3d,
+    TemporalAttention,
     TemporalConv,
     to_frames,
     to_video,
@@ -93,3 +96,27 @@ def test_both_kernels_of_attention_agree():
 def test_even_kernel_is_refused():
     with pytest.raises(ValueError, match="got kernel_size=4"):
         PseudoConv3d(3, 8, kernel_size=4)
+
+
+COPIES = ("aten::copy_", "aten::contiguous", "aten::clone", "aten::cat")
+
+
+@pytest.mark.parametrize("kind", ["convolution", "attention"])
+def test_time_is_a_view_that_copies_no_whole_activation(kind, monkeypatch):
+    # A few places at a time are copied, into the caches: here, so few that the whole would be noticed.
+    monkeypatch.setattr("lightning_mav.nn.attention.MAX_NUMBERS", 2**14)
+    layer = TemporalConv(16) if kind == "convolution" else TemporalAttention(16, head_channels=8)
+    random_(layer).to(memory_format=torch.channels_last)
+    frames = to_frames(torch.randn(2, 16, 4, 12, 12)).requires_grad_()
+    upstream = torch.randn_like(frames)
+    with torch.profiler.profile(record_shapes=True) as profile:
+        layer(frames, 4).backward(upstream)
+    copied = [
+        event.name
+        for event in profile.events()
+        # A product with a bias starts from it: that is a write, and the profiler calls it a copy.
+        if event.name in COPIES
+        and getattr(event.cpu_parent, "name", "") != "aten::addmm"
+        and any(math.prod(shape) >= frames.numel() for shape in event.input_shapes if shape)
+    ]
+    assert not copied

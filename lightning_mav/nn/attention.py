@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 MAX_PAIRS = 2**22  # pairs of query and key held at once: small enough for the caches
-MAX_LENGTH = 64  # up to here attention over time is two matrix products, also in fp32
+MAX_LENGTH = 64  # up to here attention is two matrix products, also in fp32
+MAX_NUMBERS = 2**19  # of queries, keys and values copied at once in attention over frames, likewise
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -34,6 +35,18 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
     return logits.softmax(dim=-1).to(v.dtype) @ v
 
 
+def attend_over_frames(qkv: Tensor) -> Tensor:
+    """Attends over frames at each of P places: maps ``(B, F, P, 3, heads, d)`` to ``(B, F, P, heads * d)``.
+
+    Time lies outside space in memory. A few places at a time, whose copies stay in the caches, are brought
+    into the order that matrix products want; the whole is never copied.
+    """
+    if qkv.device.type == "cpu":
+        return _AttendOverFrames.apply(qkv)  # type: ignore[no-untyped-call]
+    q, k, v = _frames_last(qkv)
+    return _places_last(F.scaled_dot_product_attention(q, k, v)).flatten(-2)
+
+
 class _AttendInParts(torch.autograd.Function):
     """Attention over ``(N, heads, L, d)``, a few of the N at a time; probabilities are computed twice."""
 
@@ -41,29 +54,73 @@ class _AttendInParts(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         ctx.save_for_backward(q, k, v)
         out = torch.empty_like(q)
-        for part in _parts(q, k):
-            out[part] = _probabilities(q[part], k[part]) @ v[part]
+        for part in _parts(len(q), MAX_PAIRS // (q[0, ..., 0].numel() * k.shape[-2])):
+            out[part] = _attention(q[part], k[part], v[part])
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
         q, k, v = ctx.saved_tensors
-        grad_q, grad_k, grad_v = (torch.empty_like(y) for y in (q, k, v))
-        scale = q.shape[-1] ** -0.5
-        for part in _parts(q, k):
-            p = _probabilities(q[part], k[part])
-            grad_v[part] = p.transpose(-1, -2) @ grad[part]
-            grad_p = grad[part] @ v[part].transpose(-1, -2)
-            grad_logits = torch.ops.aten._softmax_backward_data(grad_p, p, -1, p.dtype)
-            grad_q[part] = (grad_logits @ k[part]).mul_(scale)
-            grad_k[part] = (grad_logits.transpose(-1, -2) @ q[part]).mul_(scale)
-        return grad_q, grad_k, grad_v
+        grads = [torch.empty_like(y) for y in (q, k, v)]
+        for part in _parts(len(q), MAX_PAIRS // (q[0, ..., 0].numel() * k.shape[-2])):
+            gradients = _attention_backward(grad[part], q[part], k[part], v[part])
+            for whole, gradient in zip(grads, gradients, strict=True):
+                whole[part] = gradient
+        return tuple(grads)
 
 
-def _parts(q: Tensor, k: Tensor) -> list[slice]:
-    step = max(1, MAX_PAIRS // (q[0, ..., 0].numel() * k.shape[-2]))
-    return [slice(i, i + step) for i in range(0, len(q), step)]
+class _AttendOverFrames(torch.autograd.Function):
+    """See ``attend_over_frames``; probabilities are computed twice."""
+
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor) -> Tensor:
+        ctx.save_for_backward(qkv)
+        out = torch.empty_like(qkv[:, :, :, 0])
+        for part in _parts(qkv.shape[2], MAX_NUMBERS // qkv[:, :, 0].numel()):
+            out[:, :, part] = _places_last(_attention(*_frames_last(qkv[:, :, part]).contiguous()))
+        return out.flatten(-2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (qkv,) = ctx.saved_tensors
+        grad = grad.unflatten(-1, qkv.shape[-2:])
+        grad_qkv = torch.empty_like(qkv)
+        for part in _parts(qkv.shape[2], MAX_NUMBERS // qkv[:, :, 0].numel()):
+            grad_part = grad[:, :, part].permute(0, 2, 3, 1, 4).contiguous()
+            gradients = _attention_backward(grad_part, *_frames_last(qkv[:, :, part]).contiguous())
+            for i, gradient in enumerate(gradients):
+                grad_qkv[:, :, part, i] = _places_last(gradient)
+        return grad_qkv
+
+
+def _frames_last(qkv: Tensor) -> Tensor:
+    """``(B, F, P, 3, heads, d)`` seen as ``(3, B, P, heads, F, d)``."""
+    return qkv.permute(3, 0, 2, 4, 1, 5)
+
+
+def _places_last(x: Tensor) -> Tensor:
+    """``(B, P, heads, F, d)`` seen as ``(B, F, P, heads, d)``."""
+    return x.permute(0, 3, 1, 2, 4)
+
+
+def _parts(num: int, size: int) -> list[slice]:
+    size = max(1, size)
+    return [slice(i, i + size) for i in range(0, num, size)]
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return _probabilities(q, k) @ v
+
+
+def _attention_backward(grad: Tensor, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    p, scale = _probabilities(q, k), q.shape[-1] ** -0.5
+    grad_p = grad @ v.transpose(-1, -2)
+    grad_logits = torch.ops.aten._softmax_backward_data(grad_p, p, -1, p.dtype)
+    grad_q = (grad_logits @ k).mul_(scale)
+    grad_k = (grad_logits.transpose(-1, -2) @ q).mul_(scale)
+    return grad_q, grad_k, p.transpose(-1, -2) @ grad
 
 
 def _probabilities(q: Tensor, k: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .conv import RowConv
 from .norm import GroupNorm
 from .pseudo3d import PseudoConv3d, sinusoidal_embedding
 
@@ -50,7 +51,7 @@ class ResBlock(nn.Module):
         nn.init.zeros_(self.conv2.spatial.weight)
         nn.init.zeros_(self.conv2.spatial.bias)  # type: ignore[arg-type]
         self.conv_shortcut = (
-            nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
+            RowConv(in_channels, out_channels) if in_channels != out_channels else nn.Identity()
         )
 
     def forward(self, x: Tensor, emb: Tensor, num_frames: int) -> Tensor:

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import attend
+from .attention import attend, attend_over_frames
+from .conv import RowConv
 from .norm import GroupNorm
 
 
@@ -24,7 +25,7 @@ def to_video(frames: Tensor, num_frames: int) -> Tensor:
     return frames.unflatten(0, (-1, num_frames)).transpose(1, 2)
 
 
-class TemporalConv(nn.Conv2d):
+class TemporalConv(RowConv):
     """Convolves over time alone; starts as the identity.
 
     Args:
@@ -33,7 +34,7 @@ class TemporalConv(nn.Conv2d):
     """
 
     def __init__(self, channels: int, kernel_size: int = 3) -> None:
-        super().__init__(channels, channels, (kernel_size, 1), padding=(kernel_size // 2, 0))
+        super().__init__(channels, channels, kernel_size)
         nn.init.dirac_(self.weight)
         nn.init.zeros_(self.bias)  # type: ignore[arg-type]
 
@@ -149,11 +150,9 @@ class TemporalAttention(nn.Module):
         """Maps frames ``(B*F, C, H, W)`` to the same shape."""
         n, c, h, w = x.shape
         tokens = x.permute(0, 2, 3, 1).reshape(n // num_frames, num_frames, h * w, c)
-        position = sinusoidal_embedding(torch.arange(num_frames, device=x.device), c)
+        position = sinusoidal_embedding(torch.arange(num_frames, device=x.device), c).to(x.dtype)
         qkv = self.to_qkv(self.norm(tokens) + position[:, None])
-        # (B, F, HW, 3, heads, d) seen as three times (B, HW, heads, F, d).
-        q, k, v = qkv.unflatten(-1, (3, -1, self.head_channels)).permute(3, 0, 2, 4, 1, 5).unbind(0)
-        out = attend(q, k, v).permute(0, 3, 1, 2, 4).flatten(-2)
+        out = attend_over_frames(qkv.unflatten(-1, (3, -1, self.head_channels)))
         return x + self.to_out(out).reshape(n, h, w, c).permute(0, 3, 1, 2)
 
 
