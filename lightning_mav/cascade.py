@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .clip import Clip
+from .clip import Clip, text_half
 from .errors import UsageError
 from .models import SRH, SRLT, Decoder, Interpolation, Prior
 from .precision import autocast_context
 from .sampling import Sampling
-from .weights import OUTPUTS, SHIPPED, load_weights
+from .weights import OUTPUTS, SHIPPED, Select, load_weights
 
 STAGES: dict[str, type[nn.Module]] = {
     "clip": Clip,
@@ -85,6 +85,7 @@ class Cascade(nn.Module):
         device: torch.device | str | None = None,
         *,
         until: str = "sr_h",
+        text_only: bool = False,
     ) -> "Cascade":
         """Loads trained stages.
 
@@ -92,12 +93,15 @@ class Cascade(nn.Module):
             name_or_dir: A scale, such as ``micro``, or a folder with ``clip.safetensors`` and so on.
             device: Where to put them; None takes a GPU if there is one.
             until: Last stage that is needed.
+            text_only: Whether prompts are all that ``clip`` will have to embed, no images. It is a second
+                faster: most of that is the import of open_clip.
 
         Raises:
             UsageError: If a file is missing or damaged.
         """
         files = weights_files(name_or_dir, until=until)
-        stages: dict[str, Any] = {name: _load(name, path) for name, path in files.items()}
+        select = {"clip": text_half} if text_only else {}
+        stages: dict[str, Any] = {name: _load(name, path, select.get(name)) for name, path in files.items()}
         cascade = cls(**stages)
         cascade.files = files
         return cascade.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
@@ -227,8 +231,8 @@ def weights_files(name_or_dir: str | Path = "micro", *, until: str = "sr_h") -> 
     return {name: folder / f"{name}.safetensors" for name in names}
 
 
-def _load(name: str, path: Path) -> nn.Module:
-    module = load_weights(path)
+def _load(name: str, path: Path, select: Select | None) -> nn.Module:
+    module = load_weights(path, select)
     if not isinstance(module, STAGES[name]):
         raise UsageError(f"{path}: holds a {type(module).__name__}; put a {STAGES[name].__name__} there")
     return module

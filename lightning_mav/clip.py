@@ -1,5 +1,9 @@
-"""C: CLIP, text and images in one space; an open_clip model behind a fixed interface (section 3.1)."""
+"""C: CLIP, text and images in one space; an open_clip model behind a fixed interface (section 3.1).
 
+open_clip is imported when a model of it is built: that takes seconds, and the text half needs none of it.
+"""
+
+import importlib.util
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -7,17 +11,18 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile, is_zipfile
 
-import open_clip
 import torch
 import torch.nn.functional as F
-from open_clip.tokenizer import SimpleTokenizer, default_bpe
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .configured import Configured
+from .configured import ConfigDict, Configured
 from .micro.vocabulary import BPE_PATH
+from .text import TextTower, Tokenizer
 
-BPE_PATHS = {"micro": str(BPE_PATH), "openai": default_bpe()}
+VOCABULARIES = ("micro", "openai")
+# What our own text tower can be told; open_clip's can be told more.
+TEXT_OPTIONS = {"vocab_size", "width", "heads", "layers", "context_length"}
 
 
 class Clip(nn.Module, Configured):
@@ -30,7 +35,8 @@ class Clip(nn.Module, Configured):
         embed_dim: Width D of the common space.
         image_size: Side of the images that CLIP sees; others are resized to it.
         vision: ``vision_cfg`` of an open_clip model config. Its own ``image_size`` may be larger, for a
-            network that reduces its input more often than images this small allow.
+            network that reduces its input more often than images this small allow. None builds the text half
+            alone, without open_clip.
         text: ``text_cfg`` of an open_clip model config; ``vocab_size`` is the tokenizer's if left out.
         quick_gelu: Whether to use OpenAI's approximation of GELU, as its own weights need.
         bpe: Vocabulary, ``micro`` or ``openai``.
@@ -43,7 +49,7 @@ class Clip(nn.Module, Configured):
         embed_dim: int,
         *,
         image_size: int,
-        vision: dict[str, Any],
+        vision: dict[str, Any] | None,
         text: dict[str, Any],
         quick_gelu: bool = False,
         bpe: str = "micro",
@@ -51,21 +57,27 @@ class Clip(nn.Module, Configured):
         image_std: Sequence[float] = (0.5, 0.5, 0.5),
     ) -> None:
         super().__init__()
-        if bpe not in BPE_PATHS:
-            raise ValueError(f"bpe must be one of {sorted(BPE_PATHS)}, got {bpe!r}")
+        if bpe not in VOCABULARIES:
+            raise ValueError(f"bpe must be one of {', '.join(VOCABULARIES)}, got {bpe!r}")
         self.embed_dim = embed_dim
         self.image_size = image_size
         self.context_length: int = text.get("context_length", 77)
-        self.tokenizer = SimpleTokenizer(BPE_PATHS[bpe], context_length=self.context_length)
+        self.tokenizer = Tokenizer(BPE_PATH if bpe == "micro" else _openai_vocabulary())
         text = {"vocab_size": self.tokenizer.vocab_size, **text}
         if text["vocab_size"] < self.tokenizer.vocab_size:
             raise ValueError(
                 f"vocab_size must be at least the tokenizer's {self.tokenizer.vocab_size}, "
                 f"got {text['vocab_size']}"
             )
-        vision = {"image_size": image_size, **vision}
-        self.input_size: int = vision["image_size"]
-        self.model = open_clip.CLIP(embed_dim, vision, text, quick_gelu=quick_gelu)
+        self.model: Any
+        if vision is None:
+            self.model = TextTower(embed_dim, **text, quick_gelu=quick_gelu)
+        else:
+            import open_clip
+
+            vision = {"image_size": image_size, **vision}
+            self.input_size: int = vision["image_size"]
+            self.model = open_clip.CLIP(embed_dim, vision, text, quick_gelu=quick_gelu)
         self.image_mean: Tensor
         self.image_std: Tensor
         self.register_buffer("image_mean", torch.tensor(image_mean).view(3, 1, 1), persistent=False)
@@ -80,6 +92,8 @@ class Clip(nn.Module, Configured):
             pretrained: Weights file in any format that open_clip reads, or a tag for it to download.
                 Without it the weights are random.
         """
+        import open_clip
+
         config = open_clip.get_model_config(name)
         if config is None:
             raise ValueError(f"open_clip has no model {name!r}; open_clip.list_models() lists those it has")
@@ -151,6 +165,8 @@ class Clip(nn.Module, Configured):
 
     def encode_image(self, image: Tensor) -> Tensor:
         """Embeds images ``(B, 3, H, W)`` in [-1, 1], of any size, into ``(B, D)``."""
+        if isinstance(self.model, TextTower):
+            raise ValueError("only the text half of this CLIP was loaded: load it without text_only")
         for size in (self.image_size, self.input_size):
             if image.shape[-2:] != (size, size):
                 image = F.interpolate(image, (size, size), mode="bicubic", antialias=True).clamp(-1, 1)
@@ -160,6 +176,27 @@ class Clip(nn.Module, Configured):
     def similarity(self, a: Tensor, b: Tensor) -> Tensor:
         """Cosine between the embeddings ``a`` and ``b``, both ``(B, D)``."""
         return F.cosine_similarity(a, b, dim=-1)
+
+
+def text_half(config: ConfigDict, tensors: dict[str, Tensor]) -> tuple[ConfigDict, dict[str, Tensor]]:
+    """Picks what embeds text from config and weights of a ``Clip``; all, where our own tower is not enough.
+
+    To be given to ``load_weights`` as ``select``.
+    """
+    init_args = config["init_args"]
+    if not init_args["text"].keys() <= TEXT_OPTIONS:
+        return config, tensors
+    images = ("model.visual.", "model.logit_scale")
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(images)}
+    return {**config, "init_args": {**init_args, "vision": None}}, tensors
+
+
+def _openai_vocabulary() -> Path:
+    """Finds the file in open_clip, without importing it."""
+    spec = importlib.util.find_spec("open_clip")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).with_name("bpe_simple_vocab_16e6.txt.gz")
 
 
 def _is_torchscript(path: Path) -> bool:

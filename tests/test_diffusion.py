@@ -5,6 +5,7 @@ import torch
 
 from lightning_mav.diffusion import GaussianDiffusion, Sampler, make_betas
 from lightning_mav.models import DiffusionModel
+from lightning_mav.models.base import guided
 
 SCHEDULERS = [
     "diffusers.DDPMScheduler",
@@ -105,8 +106,11 @@ def test_progress_counts_every_step():
 class Fake(torch.nn.Module):
     """Predicts its condition, or -1 where it is dropped."""
 
-    def forward(self, x_t, t, *, value, drop=None):
-        out = value if drop is None else torch.where(drop, -torch.ones_like(value), value)
+    def conditions(self, *, value, drop=None):
+        return value if drop is None else torch.where(drop, -torch.ones_like(value), value)
+
+    def forward(self, x_t, t, *, conditions=None, **cond):
+        out = self.conditions(**cond) if conditions is None else conditions
         return out.view(-1, 1).expand_as(x_t)
 
 
@@ -119,7 +123,8 @@ def test_guidance_extrapolates_from_the_unconditional():
     model, x_t, t = FakeModel(GaussianDiffusion(prediction="x_0")), torch.zeros(2, 3), torch.tensor([5, 6])
     value = torch.tensor([-0.5, -0.8])
     for scale, expected in ((1.0, value), (0.0, -torch.ones(2)), (2.0, -1 + 2 * (value + 1))):
-        out = model.predict_x_0(x_t, t, guidance_scale=scale, value=value)
+        cond = {"value": value} if scale == 1.0 else guided({"value": value}, x_t)
+        out = model.predict_x_0(x_t, t, model.net.conditions(**cond), scale)
         torch.testing.assert_close(out[:, 0], expected.clamp(-1, 1))
 
 

@@ -17,15 +17,26 @@ class Fake(nn.Module):
         super().__init__()
         self.predict = predict
         self.calls = []
+        self.num_conditions = 0
 
-    def forward(self, x_t, t, **cond):
-        self.calls.append({"x_t": x_t, "t": t, **cond})
-        return self.predict(x_t, **cond)
+    def conditions(self, **cond):
+        self.num_conditions += 1
+        return cond
+
+    def forward(self, x_t, t, conditions):
+        self.calls.append({"x_t": x_t, "t": t, **conditions})
+        return self.predict(x_t, **conditions)
 
 
 def model(cls, predict, **kwargs):
     net = Fake(predict)
     return cls(net, GaussianDiffusion(prediction="x_0"), Sampler(num_steps=2), **kwargs), net
+
+
+def test_conditions_are_computed_once_for_all_steps():
+    decoder, net = model(Decoder, lambda x_t, **_: torch.zeros_like(x_t), image_size=2)
+    decoder.sample(torch.randn(1, 4), torch.tensor([8.0]), num_steps=5, guidance_scale=3.0)
+    assert (len(net.calls), net.num_conditions) == (5, 1)
 
 
 def test_masked_frames_are_hidden():
@@ -92,11 +103,12 @@ def test_memory_of_windows_does_not_grow_with_the_video():
 
 
 def test_sr_h_starts_every_frame_from_the_same_noise():
-    sr, net = model(SRH, lambda x_t, **_: 0.1 * x_t, scale=2, image_size=8)
+    sr, net = model(SRH, lambda x_t, x_cond, **_: 0.1 * (x_t + x_cond), scale=2, image_size=8)
     video = torch.zeros(2, 3, 11, 4, 4)
     out = sr.sample(video, generator=torch.Generator().manual_seed(0), chunk_size=4)
-    assert {call["x_t"].shape[2] for call in net.calls} == {1}
-    assert max(len(call["x_t"]) for call in net.calls) == 8  # two videos, four frames each
+    assert out.shape[2] == 11
+    assert max(call["x_cond"].shape[2] for call in net.calls) == 4
+    assert {call["x_t"].shape[2] for call in net.calls[::2]} == {1}  # one noise, looked at once
     torch.testing.assert_close(out, out[:, :, :1].expand_as(out))
     assert not torch.equal(out[0], out[1])
 

@@ -41,10 +41,10 @@ X_T, T = torch.linspace(-1, 1, 2 * D).reshape(2, D), torch.tensor([3, 700])
 
 def test_a_token_sees_only_what_came_before(net):
     block, x = net.transformer_blocks[0], torch.randn(1, L + 4, 16)
-    mask = attention_mask(torch.ones(1, L, dtype=torch.bool))
+    mask = attention_mask(torch.ones(1, L + 4, dtype=torch.bool))
     changed = x.clone()
     changed[:, 4] = torch.randn(16)
-    before, after = block(x, mask), block(changed, mask)
+    (before, _), (after, _) = block(x, mask), block(changed, mask)
     torch.testing.assert_close(before[:, :4], after[:, :4])
     assert not torch.isclose(before[:, 4:], after[:, 4:]).all(dim=-1).any()
 
@@ -129,8 +129,11 @@ class Denoiser(nn.Module):
         super().__init__()
         self.null = nn.Parameter(torch.zeros(()))
 
-    def forward(self, x_t, t, *, text_embed, text_hidden, text_mask, drop=None):
-        return torch.where(x_t[:, :1] > 0, text_embed, -text_embed)
+    def conditions(self, *, text_embed, text_hidden, text_mask, drop=None):
+        return text_embed
+
+    def forward(self, x_t, t, *, conditions):
+        return torch.where(x_t[:, :1] > 0, conditions, -conditions)
 
     def unwhiten(self, x_0):
         return 3 * x_0

@@ -130,6 +130,39 @@ def test_videos_of_a_batch_do_not_mix():
     torch.testing.assert_close(both[1:], alone, rtol=1e-4, atol=1e-5)
 
 
+def test_one_frame_of_noise_stands_for_all():
+    net, x_cond, t = trained(**SR), torch.randn(2, 3, 4, 16, 16), torch.tensor([3, 700])
+    noise = torch.randn(2, 3, 1, 16, 16)
+    torch.testing.assert_close(net(noise, t, x_cond=x_cond), net(noise.expand_as(x_cond), t, x_cond=x_cond))
+
+
+@pytest.mark.parametrize("stage", STARTS)
+def test_checkpointing_changes_memory_alone(stage):
+    _, args = STARTS[stage]
+    plain = trained(**args)
+    saving = Pseudo3DUNet(**args, checkpoint=True)
+    saving.load_state_dict(plain.state_dict())
+    x_t, t = torch.randn(2, 3, 4, 16, 16), torch.tensor([3, 700])
+    x_cond = torch.randn(2, args["cond_channels"], 4, 16, 16) if "cond_channels" in args else None
+    kept, grads, outs = [], [], []
+    for net in (plain, saving):
+        kept.append(0)
+
+        def keep(y):
+            kept[-1] += y.numel()
+            return y
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda y: y):
+            outs.append(net(x_t, t, x_cond=x_cond))
+            held = kept[-1]
+        kept[-1] = held  # what the backward pass computes again does not count
+        outs[-1].square().sum().backward()
+        grads.append([parameter.grad for parameter in net.parameters()])
+    torch.testing.assert_close(*outs)
+    torch.testing.assert_close(*grads)
+    assert kept[1] < 0.4 * kept[0]
+
+
 def test_every_condition_has_an_effect_after_training():
     net = trained(**DECODER | VIDEO | {"cond_channels": 4, "noise_level_condition": True})
     x_t, t = torch.randn(1, 3, 2, 16, 16), torch.tensor([500])

@@ -33,10 +33,11 @@ def learn_merges(texts: Iterable[str]) -> list[Merge]:
             return merges
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))
         merges.append(best)
-        words = {_merge(word, best): count for word, count in words.items()}
+        words = {merge(word, best): count for word, count in words.items()}
 
 
-def _merge(word: Word, pair: Merge) -> Word:
+def merge(word: Word, pair: Merge) -> Word:
+    """Joins each occurrence of ``pair`` in ``word``, from the left."""
     merged: list[str] = []
     for part in word:
         if merged and (merged[-1], part) == pair:
@@ -47,7 +48,7 @@ def _merge(word: Word, pair: Merge) -> Word:
 
 
 def write_merges(merges: Iterable[Merge], path: str | Path = BPE_PATH) -> None:
-    """Writes what open_clip's tokenizer reads: a header line, then one merge a line.
+    """Writes what CLIP's tokenizers read: a header line, then one merge a line.
 
     The last line has no line end: the tokenizer would read an empty merge after it.
     """

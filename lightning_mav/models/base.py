@@ -14,7 +14,8 @@ class DiffusionModel(nn.Module, Configured):
     """A network with the diffusion that it was trained on; one subclass per stage, one weights file each.
 
     Args:
-        net: Denoiser, called as ``net(x_t, t, drop=..., **conditions)``.
+        net: Denoiser, called as ``net(x_t, t, **cond)``, or as ``net(x_t, t, conditions=...)`` with what its
+            ``conditions(**cond)`` computed once for all steps.
         diffusion: Forward process.
         sampler: Scheduler, number of steps and guidance to sample with.
     """
@@ -42,24 +43,22 @@ class DiffusionModel(nn.Module, Configured):
         prediction = self.net(self.diffusion.q_sample(x_0, t, eps), t, **cond)
         return F.mse_loss(prediction.float(), self.diffusion.target(x_0, t, eps))
 
-    def predict_x_0(self, x_t: Tensor, t: Tensor, *, guidance_scale: float = 1.0, **cond: Any) -> Tensor:
+    def predict_x_0(self, x_t: Tensor, t: Tensor, conditions: Any, guidance_scale: float = 1.0) -> Tensor:
         """Returns the guided estimate of ``x_0``, clamped, of the shape of ``x_t``.
 
-        With guidance (Ho and Salimans, 2022) the conditional and the unconditional half go through the
-        network in one batch.
+        Args:
+            x_t: Noised data, ``(B, ...)``.
+            t: Steps, ``(B,)``.
+            conditions: What the network makes of its conditions; with guidance, of ``guided`` ones.
+            guidance_scale: Classifier-free guidance (Ho and Salimans, 2022); 1 is none.
         """
         if guidance_scale == 1.0:
-            x_0 = self.diffusion.to_x_0(self.net(x_t, t, **cond).float(), x_t, t)
-        else:
-            twice = {
-                key: value if value is None else torch.cat([value, value]) for key, value in cond.items()
-            }
-            drop = torch.arange(2 * len(x_t), device=x_t.device) >= len(x_t)
-            prediction = self.net(torch.cat([x_t, x_t]), torch.cat([t, t]), drop=drop, **twice).float()
-            conditional, unconditional = prediction.chunk(2)
-            prediction = unconditional + guidance_scale * (conditional - unconditional)
-            x_0 = self.diffusion.to_x_0(prediction, x_t, t)
-        return x_0.clamp(-self.clamp, self.clamp)
+            prediction = self.net(x_t, t, conditions=conditions).float()
+        else:  # both halves in one batch
+            both = self.net(torch.cat([x_t, x_t]), torch.cat([t, t]), conditions=conditions).float()
+            conditional, unconditional = both.chunk(2)
+            prediction = torch.lerp(unconditional, conditional, guidance_scale)
+        return self.diffusion.to_x_0(prediction, x_t, t).clamp(-self.clamp, self.clamp)
 
     def denoise(
         self,
@@ -69,18 +68,27 @@ class DiffusionModel(nn.Module, Configured):
         guidance_scale: float | None = None,
         generator: torch.Generator | None = None,
         progress: Progress | None = None,
-        **cond: Any,
+        **cond: Tensor | None,
     ) -> Tensor:
         """Runs the sampler from ``noise``, ``(B, ...)``, under the conditions ``cond``, all ``(B, ...)``."""
         scale = self.sampler.guidance_scale if guidance_scale is None else guidance_scale
+        cond = cond if scale == 1.0 else guided(cond, noise)
+        conditions = self.net.conditions(**cond)  # type: ignore[operator]
         return self.sampler.sample(
-            lambda x_t, t: self.predict_x_0(x_t, t, guidance_scale=scale, **cond),
+            lambda x_t, t: self.predict_x_0(x_t, t, conditions, scale),
             noise,
             self.diffusion,
             num_steps=num_steps,
             generator=generator,
             progress=progress,
         )
+
+
+def guided(cond: dict[str, Tensor | None], like: Tensor) -> dict[str, Tensor | None]:
+    """Doubles the conditions of samples ``like``, ``(B, ...)``, and drops those of the second half."""
+    twice = {key: value if value is None else torch.cat([value, value]) for key, value in cond.items()}
+    drop = torch.arange(2 * len(like), device=like.device) >= len(like)
+    return {**twice, "drop": drop}
 
 
 def draw_noise(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -78,7 +78,7 @@ class SuperResolution(DiffusionModel):
         generator: torch.Generator | None,
         progress: Progress | None,
     ) -> Tensor:
-        """Upsamples ``(B, 3, F, H, W)``, starting from ``noise`` of the result's shape."""
+        """Upsamples ``(B, 3, F, H, W)``; both noises have the result's shape, or one frame for all."""
         level = torch.full((len(low),), self.noise_level, device=low.device)
         return self.denoise(
             noise,
@@ -183,7 +183,10 @@ class SRLT(SuperResolution):
 
 
 class SRH(SuperResolution):
-    """SR_h: upsamples frame by frame; the SAME initial noise for every frame keeps details in place."""
+    """SR_h: upsamples frame by frame; the SAME initial noise for every frame keeps details in place.
+
+    Its network has no temporal layers, so that the frames of a chunk share all that is not their pixels.
+    """
 
     def sample(
         self,
@@ -196,22 +199,19 @@ class SRH(SuperResolution):
         chunk_size: int = 8,
     ) -> Tensor:
         """Maps ``(B, 3, F, H, W)`` to ``(B, 3, F, scale*H, scale*W)``, ``chunk_size`` frames at a time."""
-        b, _, num_frames, _, _ = video.shape
         noise, cond_noise = self.draw_frames(video, 1, generator)
-        chunks = []
-        num_chunks = math.ceil(num_frames / chunk_size)
-        for i, chunk in enumerate(video.split(chunk_size, dim=2)):
-            frames = chunk.transpose(1, 2).flatten(0, 1)[:, :, None]  # each frame a video of its own
-            n = chunk.shape[2]
-            out = self.denoise_frames(
-                frames,
+        chunks = video.split(chunk_size, dim=2)
+        parts = [
+            self.denoise_frames(
+                chunk,
                 None,
-                noise.repeat_interleave(n, dim=0),
-                cond_noise.repeat_interleave(n, dim=0),
+                noise,
+                cond_noise,
                 num_steps=num_steps,
                 guidance_scale=guidance_scale,
                 generator=generator,
-                progress=part_of(progress, i, num_chunks),
+                progress=part_of(progress, i, len(chunks)),
             )
-            chunks.append(out[:, :, 0].unflatten(0, (b, n)).transpose(1, 2))
-        return torch.cat(chunks, dim=2)
+            for i, chunk in enumerate(chunks)
+        ]
+        return torch.cat(parts, dim=2)

@@ -1,6 +1,7 @@
-"""Blocks of the U-Net: residual block, embeddings of its conditions (unCLIP; Dhariwal and Nichol, 2021)."""
+"""Parts of the U-Net (Dhariwal and Nichol, 2021; unCLIP): residual block, level, embeddings of conditions."""
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from .conv import RowConv
 from .norm import GroupNorm
-from .pseudo3d import PseudoConv3d, sinusoidal_embedding
+from .pseudo3d import KeysValues, PseudoAttention3d, PseudoConv3d, sinusoidal_embedding
 
 
 class ResBlock(nn.Module):
@@ -69,6 +70,38 @@ class ResBlock(nn.Module):
             h = self.norm2(h + emb.repeat_interleave(num_frames, dim=0)[:, :, None, None])
         h = self.conv2(self.dropout(h), num_frames)
         return self.conv_shortcut(x) + h
+
+
+class Level(nn.Module):
+    """One resolution of the U-Net, or its middle: residual blocks, attention after each, a resampling block.
+
+    Args:
+        resnets: Residual blocks.
+        attentions: Attention after each residual block; empty for none.
+        resampler: Residual block that halves or doubles the resolution at the end, if any.
+    """
+
+    def __init__(
+        self, resnets: list[ResBlock], attentions: list[PseudoAttention3d], resampler: ResBlock | None = None
+    ) -> None:
+        super().__init__()
+        self.resnets = nn.ModuleList(resnets)
+        self.attentions = nn.ModuleList(attentions)
+        self.resampler = resampler
+
+    def project_context(self, context: Tensor | None) -> list[KeysValues | None]:
+        """Maps context tokens ``(B, L, C_context)`` to keys and values for each attention layer."""
+        layers = cast(Iterator[PseudoAttention3d], iter(self.attentions))
+        return [None if context is None else layer.spatial.project_context(context) for layer in layers]
+
+    def block(
+        self, i: int, x: Tensor, emb: Tensor, contexts: list[KeysValues | None], num_frames: int
+    ) -> Tensor:
+        """Runs residual block ``i`` and its attention on frames ``(B*F, C, H, W)``."""
+        x = self.resnets[i](x, emb, num_frames)
+        if i < len(self.attentions):
+            x = self.attentions[i](x, contexts[i], num_frames)
+        return x
 
 
 class StepEmbedding(nn.Module):

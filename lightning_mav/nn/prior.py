@@ -3,6 +3,8 @@
 After unCLIP (arXiv 2204.06125, section 2.2). Submodules carry the names of Karlo's weights.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
@@ -10,9 +12,21 @@ from torch import Tensor, nn
 
 from ..configured import Configured
 from .attention import attend
-from .pseudo3d import sinusoidal_embedding
+from .pseudo3d import KeysValues, sinusoidal_embedding
 
 NUM_EXTRA_TOKENS = 4  # text embedding, timestep, noised image embedding, learned query
+
+
+class Conditions(NamedTuple):
+    """What the network makes of a text: attention is causal, so that it is the same at every step.
+
+    Args:
+        past: Keys and values of text tokens and text embedding in each block.
+        text_mask: Which of them are seen, ``(B, L + 1)``.
+    """
+
+    past: list[KeysValues]
+    text_mask: Tensor
 
 
 class Attention(nn.Module):
@@ -26,13 +40,21 @@ class Attention(nn.Module):
         self.to_v = nn.Linear(width, width)
         self.to_out = nn.ModuleList([nn.Linear(width, width)])
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Maps ``(B, N, width)`` to the same; ``mask`` is ``(B, 1, N, N)``, True where a key is seen."""
+    def forward(self, x: Tensor, mask: Tensor, past: KeysValues | None = None) -> tuple[Tensor, KeysValues]:
+        """Maps ``(B, N, width)`` to the same, and returns its keys and values.
+
+        Args:
+            x: Tokens.
+            mask: ``(B, 1, N, M)``, True where a key is seen.
+            past: Keys and values of the M - N tokens before.
+        """
         q, k, v = (
             rearrange(project(x), "b n (h d) -> b h n d", h=self.num_heads)
             for project in (self.to_q, self.to_k, self.to_v)
         )
-        return self.to_out[0](rearrange(attend(q, k, v, mask), "b h n d -> b n (h d)"))
+        if past is not None:
+            k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
+        return self.to_out[0](rearrange(attend(q, k, v, mask), "b h n d -> b n (h d)")), (k, v)
 
 
 class GELUProjection(nn.Module):
@@ -71,10 +93,11 @@ class TransformerBlock(nn.Module):
         self.norm3 = nn.LayerNorm(width)
         self.ff = FeedForward(width, dropout)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Maps ``(B, N, width)`` to the same; ``mask`` as in ``Attention``."""
-        x = x + self.attn1(self.norm1(x), mask)
-        return x + self.ff(self.norm3(x))
+    def forward(self, x: Tensor, mask: Tensor, past: KeysValues | None = None) -> tuple[Tensor, KeysValues]:
+        """Maps ``(B, N, width)`` to the same; arguments and the rest as in ``Attention``."""
+        attended, keys_values = self.attn1(self.norm1(x), mask, past)
+        x = x + attended
+        return x + self.ff(self.norm3(x)), keys_values
 
 
 class TimeEmbedding(nn.Module):
@@ -154,50 +177,63 @@ class PriorTransformer(nn.Module, Configured):
         """Undoes ``whiten``."""
         return x_0 * self.clip_std + self.clip_mean
 
-    def forward(
-        self,
-        x_t: Tensor,
-        t: Tensor,
-        *,
-        text_embed: Tensor,
-        text_hidden: Tensor,
-        text_mask: Tensor,
-        drop: Tensor | None = None,
-    ) -> Tensor:
-        """Predicts ``x_0``.
-
-        Args:
-            x_t: Noised, whitened image embedding, ``(B, D)``.
-            t: Timestep, ``(B,)``.
-            text_embed: ``(B, D)``.
-            text_hidden: Hidden states of the text's tokens, ``(B, L, W)``.
-            text_mask: ``(B, L)``, True for real tokens.
-            drop: ``(B,)``, True where the text is to be ignored.
-        """
+    def conditions(
+        self, *, text_embed: Tensor, text_hidden: Tensor, text_mask: Tensor, drop: Tensor | None = None
+    ) -> Conditions:
+        """Reads the text, whose tokens see neither the step nor ``x_t``; arguments as for ``forward``."""
         if drop is not None:
             text_embed = torch.where(drop[:, None], self.null_text_embed, text_embed)
             text_mask = text_mask & ~drop[:, None]
         # Columns that are padding in every row are seen by nobody: leave them out.
         kept = text_mask.any(dim=0)
         text_mask, text_hidden = text_mask[:, kept], text_hidden[:, kept]
-        positions = F.pad(kept, (0, NUM_EXTRA_TOKENS), value=True)
+        text_mask = F.pad(text_mask, (0, 1), value=True)
         tokens = [
             self.encoder_hidden_states_proj(text_hidden),
             rearrange(self.embedding_proj(text_embed), "b c -> b 1 c"),
+        ]
+        positions = self.positional_embedding[:, : 1 - NUM_EXTRA_TOKENS]
+        x = torch.cat(tokens, dim=1) + positions[:, F.pad(kept, (0, 1), value=True)]
+        mask, past = attention_mask(text_mask), []
+        for block in self.transformer_blocks:
+            x, keys_values = block(x, mask)
+            past.append(keys_values)
+        return Conditions(past, text_mask)
+
+    def forward(
+        self, x_t: Tensor, t: Tensor, *, conditions: Conditions | None = None, **text: Tensor | None
+    ) -> Tensor:
+        """Predicts ``x_0``, ``(B, D)``.
+
+        Args:
+            x_t: Noised, whitened image embedding, ``(B, D)``.
+            t: Timestep, ``(B,)``.
+            conditions: What ``self.conditions`` made of the following, once for all steps of a sample.
+            text: Or, for a single call, they themselves:
+                text_embed, ``(B, D)``;
+                text_hidden, hidden states of the text's tokens, ``(B, L, W)``;
+                text_mask, ``(B, L)``, True for real tokens;
+                drop, ``(B,)``, True where the text is to be ignored.
+        """
+        past, text_mask = conditions or self.conditions(**text)  # type: ignore[arg-type]
+        tokens = [
             rearrange(self.time_embedding(t), "b c -> b 1 c"),
             rearrange(self.proj_in(x_t), "b c -> b 1 c"),
             repeat(self.prd_embedding, "1 1 c -> b 1 c", b=len(x_t)),
         ]
-        x = torch.cat(tokens, dim=1) + self.positional_embedding[:, positions]
-        mask = attention_mask(text_mask)
-        for block in self.transformer_blocks:
-            x = block(x, mask)
+        x = torch.cat(tokens, dim=1) + self.positional_embedding[:, 1 - NUM_EXTRA_TOKENS :]
+        mask = attention_mask(F.pad(text_mask, (0, len(tokens)), value=True))[:, :, -len(tokens) :]
+        for block, keys_values in zip(self.transformer_blocks, past, strict=True):
+            x, _ = block(x, mask, keys_values)
         return self.proj_to_clip_embeddings(self.norm_out(x[:, -1]))
 
 
-def attention_mask(text_mask: Tensor) -> Tensor:
-    """Says who sees whom, ``(B, 1, N, N)``: only what came before, and no padding but oneself."""
-    seen = F.pad(text_mask, (0, NUM_EXTRA_TOKENS), value=True)
+def attention_mask(seen: Tensor) -> Tensor:
+    """Says who sees whom, ``(B, 1, N, N)``: only what came before, and no padding but oneself.
+
+    Args:
+        seen: ``(B, N)``, False for padding.
+    """
     causal = torch.ones(seen.shape[1], seen.shape[1], dtype=torch.bool, device=seen.device).tril()
     # A row that saw nothing at all would be NaN, hence the diagonal.
     oneself = torch.eye(seen.shape[1], dtype=torch.bool, device=seen.device)

@@ -14,6 +14,8 @@ from .attention import attend, attend_over_frames
 from .conv import RowConv
 from .norm import GroupNorm
 
+KeysValues = tuple[Tensor, Tensor]
+
 
 def to_frames(video: Tensor) -> Tensor:
     """Lays ``(B, C, F, H, W)`` out as frames ``(B*F, C, H, W)`` in channels_last memory."""
@@ -78,7 +80,10 @@ class PseudoConv3d(nn.Module):
 
     def forward(self, x: Tensor, num_frames: int) -> Tensor:
         """Maps frames ``(B*F, C_in, H, W)`` to ``(B*F, C_out, H, W)``."""
-        x = self.spatial(x)
+        return self.over_time(self.spatial(x), num_frames)
+
+    def over_time(self, x: Tensor, num_frames: int) -> Tensor:
+        """Does the temporal half on frames ``(B*F, C_out, H, W)``."""
         if self.temporal is None or num_frames == 1:
             return x
         return self.temporal(x, num_frames)
@@ -114,14 +119,25 @@ class SpatialAttention(nn.Module):
         nn.init.zeros_(self.to_out[0].weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.to_out[0].bias)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
-        """Maps frames ``(N, C, H, W)``, with ``(N, L, C_context)``, to the same shape as the frames."""
+    def project_context(self, context: Tensor) -> KeysValues:
+        """Maps context tokens ``(B, L, C_context)`` to keys and values, each ``(B, L, C)``."""
+        assert self.add_k_proj is not None
+        assert self.add_v_proj is not None
+        return self.add_k_proj(context), self.add_v_proj(context)
+
+    def forward(self, x: Tensor, context: KeysValues | None = None) -> Tensor:
+        """Maps frames ``(N, C, H, W)`` to the same shape.
+
+        Args:
+            x: Frames.
+            context: Keys and values from ``project_context``, for each video of as many frames.
+        """
         n, c, h, w = x.shape
         tokens = self.group_norm(x).permute(0, 2, 3, 1).reshape(n, h * w, c)
         q, k, v = self.to_q(tokens), self.to_k(tokens), self.to_v(tokens)
-        if self.add_k_proj is not None and self.add_v_proj is not None:
-            k = torch.cat([self.add_k_proj(context), k], dim=1)
-            v = torch.cat([self.add_v_proj(context), v], dim=1)
+        if context is not None:
+            keys, values = (y.repeat_interleave(n // len(y), dim=0) for y in context)
+            k, v = torch.cat([keys, k], dim=1), torch.cat([values, v], dim=1)
         q, k, v = (y.unflatten(-1, (-1, self.head_channels)).transpose(1, 2) for y in (q, k, v))
         out = attend(q, k, v).transpose(1, 2).flatten(-2)
         return x + self.to_out[0](out).reshape(n, h, w, c).permute(0, 3, 1, 2)
@@ -182,8 +198,8 @@ class PseudoAttention3d(nn.Module):
         )
         self.temporal = TemporalAttention(channels, head_channels=head_channels) if temporal else None
 
-    def forward(self, x: Tensor, context: Tensor | None, num_frames: int) -> Tensor:
-        """Maps frames ``(B*F, C, H, W)``, with ``(B*F, L, C_context)``, to the frames' shape."""
+    def forward(self, x: Tensor, context: KeysValues | None, num_frames: int) -> Tensor:
+        """Maps frames ``(B*F, C, H, W)``, with the context's keys and values, to the same shape."""
         x = self.spatial(x, context)
         if self.temporal is None or num_frames == 1:
             return x

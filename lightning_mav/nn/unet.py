@@ -1,15 +1,19 @@
 """The pseudo-3D U-Net that decoder, interpolation and both super-resolution stages share."""
 
-from collections.abc import Iterator, Sequence
-from typing import cast
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from typing import Any, NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recompute_later
 
 from ..configured import Configured
-from .blocks import ImageEmbedding, ResBlock, StepEmbedding
+from .blocks import ImageEmbedding, Level, ResBlock, StepEmbedding
 from .norm import GroupNorm
 from .pseudo3d import (
+    KeysValues,
     PseudoAttention3d,
     PseudoConv3d,
     TemporalAttention,
@@ -19,29 +23,20 @@ from .pseudo3d import (
 )
 
 
-class Level(nn.Module):
-    """One resolution of the U-Net, or its middle: residual blocks, attention after each, a resampling block.
+class Conditions(NamedTuple):
+    """What a network is told, as far as the diffusion step does not change it.
 
     Args:
-        resnets: Residual blocks.
-        attentions: Attention after each residual block; empty for none.
-        resampler: Residual block that halves or doubles the resolution at the end, if any.
+        embed: Sum of the embedded conditions, ``(B, E)``, or 0.
+        contexts: For each level, the context tokens' keys and values for each attention layer.
+        x_cond: As it was given.
+        h_cond: What the first convolution makes of ``x_cond``, ``(B, F, C, H, W)``, or 0.
     """
 
-    def __init__(
-        self, resnets: list[ResBlock], attentions: list[PseudoAttention3d], resampler: ResBlock | None = None
-    ) -> None:
-        super().__init__()
-        self.resnets = nn.ModuleList(resnets)
-        self.attentions = nn.ModuleList(attentions)
-        self.resampler = resampler
-
-    def block(self, i: int, x: Tensor, emb: Tensor, context: Tensor | None, num_frames: int) -> Tensor:
-        """Runs residual block ``i`` and its attention on frames ``(B*F, C, H, W)``."""
-        x = self.resnets[i](x, emb, num_frames)
-        if i < len(self.attentions):
-            x = self.attentions[i](x, context, num_frames)
-        return x
+    embed: Tensor | float
+    contexts: list[list[KeysValues | None]]
+    x_cond: Tensor | None
+    h_cond: Tensor | float
 
 
 class Pseudo3DUNet(nn.Module, Configured):
@@ -67,6 +62,8 @@ class Pseudo3DUNet(nn.Module, Configured):
         residual: Whether ``x_cond``, of as many channels as the output, is added to the output. The
             network then predicts ``x_0`` as a correction of its upsampled input.
         temporal: Whether there are temporal layers; without them this is an image network.
+        checkpoint: Whether training keeps only the input of each block and computes the rest again in the
+            backward pass: much less memory, for about a third more time.
 
     Raises:
         ValueError: If an attention level does not exist or ``residual`` has nothing to add.
@@ -92,6 +89,7 @@ class Pseudo3DUNet(nn.Module, Configured):
         noise_level_condition: bool = False,
         residual: bool = False,
         temporal: bool = True,
+        checkpoint: bool = False,
     ) -> None:
         super().__init__()
         if not set(attention_levels) <= set(range(len(channel_mults))):
@@ -103,6 +101,7 @@ class Pseudo3DUNet(nn.Module, Configured):
                 f"residual needs cond_channels == out_channels, got {cond_channels}, {out_channels}"
             )
         self.residual = residual
+        self.checkpoint = checkpoint
         embed_channels = 4 * channels
         widths = [channels * mult for mult in channel_mults]
         last = len(widths) - 1
@@ -169,73 +168,84 @@ class Pseudo3DUNet(nn.Module, Configured):
         nn.init.zeros_(self.conv_out.spatial.bias)  # type: ignore[arg-type]
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(
+    def conditions(
         self,
-        x_t: Tensor,
-        t: Tensor,
         *,
         image_embed: Tensor | None = None,
         x_cond: Tensor | None = None,
         fps: Tensor | None = None,
         noise_level: Tensor | None = None,
         drop: Tensor | None = None,
+    ) -> Conditions:
+        """Computes all that the diffusion step does not change; arguments as for ``forward``."""
+        embed: Tensor | float = 0.0
+        context = None
+        if self.image_embedding is not None:
+            if image_embed is None:  # unconditional
+                image_embed = self.image_embedding.null[None]
+            embed, context = self.image_embedding(image_embed, drop)
+        if self.fps_embedding is not None and fps is not None:
+            # Motion per frame is inversely proportional to fps, so its logarithm is what varies evenly.
+            embed = embed + self.fps_embedding(100 * fps.log())
+        if self.noise_level_embedding is not None and noise_level is not None:
+            embed = embed + self.noise_level_embedding(1000 * noise_level)
+        contexts = [level.project_context(context) for level in self.levels()]
+        h_cond: Tensor | float = 0.0
+        if x_cond is not None:
+            weight = self.conv_in.spatial.weight[:, -x_cond.shape[1] :]
+            h_cond = F.conv2d(to_frames(x_cond), weight, padding=self.conv_in.spatial.padding)
+            h_cond = h_cond.unflatten(0, (len(x_cond), -1))
+        return Conditions(embed, contexts, x_cond, h_cond)
+
+    def forward(
+        self, x_t: Tensor, t: Tensor, *, conditions: Conditions | None = None, **cond: Tensor | None
     ) -> Tensor:
         """Maps a noised video ``(B, C, F, H, W)`` to the prediction, ``(B, C_out, F, H, W)``.
 
         Args:
-            x_t: Noised video; an image has ``F = 1``.
+            x_t: Noised video; an image has ``F = 1``. One frame also stands for all frames of ``x_cond``.
             t: Diffusion steps, ``(B,)``.
-            image_embed: CLIP image embedding, ``(B, D)``.
-            x_cond: Video concatenated to ``x_t``, ``(B, C_cond, F, H, W)``.
-            fps: Frame rate, ``(B,)``, in frames per second.
-            noise_level: Noise level of ``x_cond``, ``(B,)``, in [0, 1].
-            drop: Which image embeddings to leave out, ``(B,)`` of booleans.
+            conditions: What ``self.conditions`` made of the following, once for all steps of a sample.
+            cond: Or, for a single call, they themselves:
+                image_embed, CLIP image embedding, ``(B, D)``;
+                x_cond, video concatenated to ``x_t``, ``(B, C_cond, F, H, W)``;
+                fps, frame rate, ``(B,)``, in frames per second;
+                noise_level, noise level of ``x_cond``, ``(B,)``, in [0, 1];
+                drop, which image embeddings to leave out, ``(B,)`` of booleans.
         """
-        num_frames = x_t.shape[2]
-        emb, context = self._conditions(t, image_embed, fps, noise_level, drop)
-        context = None if context is None else context.repeat_interleave(num_frames, dim=0)
+        embed, contexts, x_cond, h_cond = conditions or self.conditions(**cond)
+        emb = self.time_embedding(t) + embed
+        num_frames = (x_t if x_cond is None else x_cond).shape[2]
 
-        h = to_frames(x_t if x_cond is None else torch.cat([x_t, x_cond], dim=1))
-        h = self.conv_in(h, num_frames)
-        skips = [h]
-        for level in cast(Iterator[Level], iter(self.down_blocks)):
+        # The first convolution of x_t and x_cond side by side is the sum of those of each.
+        conv = self.conv_in.spatial
+        h = F.conv2d(to_frames(x_t), conv.weight[:, : x_t.shape[1]], conv.bias, padding=conv.padding)
+        h = (h.unflatten(0, (len(x_t), -1)) + h_cond).flatten(0, 1)
+        h = self.conv_in.over_time(h, num_frames)
+        skips, middle = [h], len(self.down_blocks)
+        for n, (level, context) in enumerate(zip(self.levels(), contexts, strict=True)):
             for i in range(len(level.resnets)):
-                h = level.block(i, h, emb, context, num_frames)
-                skips.append(h)
+                if n > middle:
+                    h = torch.cat([h, skips.pop()], dim=1)
+                h = self._run(level.block, i, h, emb, context, num_frames)
+                if n < middle:
+                    skips.append(h)
             if level.resampler is not None:
-                h = level.resampler(h, emb, num_frames)
-                skips.append(h)
-        for i in range(2):
-            h = self.mid_block.block(i, h, emb, context, num_frames)
-        for level in cast(Iterator[Level], iter(self.up_blocks)):
-            for i in range(len(level.resnets)):
-                h = level.block(i, torch.cat([h, skips.pop()], dim=1), emb, context, num_frames)
-            if level.resampler is not None:
-                h = level.resampler(h, emb, num_frames)
+                h = self._run(level.resampler, h, emb, num_frames)
+                if n < middle:
+                    skips.append(h)
         out = to_video(self.conv_out(self.conv_norm_out(h), num_frames), num_frames)
         return out + x_cond if self.residual and x_cond is not None else out
 
-    def _conditions(
-        self,
-        t: Tensor,
-        image_embed: Tensor | None,
-        fps: Tensor | None,
-        noise_level: Tensor | None,
-        drop: Tensor | None,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Returns the step embedding ``(B, E)`` and the context tokens ``(B, L, C)``, if any."""
-        emb, context = self.time_embedding(t), None
-        if self.image_embedding is not None:
-            if image_embed is None:  # unconditional
-                image_embed = self.image_embedding.null.expand(len(t), -1)
-            image_emb, context = self.image_embedding(image_embed, drop)
-            emb = emb + image_emb
-        if self.fps_embedding is not None and fps is not None:
-            # Motion per frame is inversely proportional to fps, so its logarithm is what varies evenly.
-            emb = emb + self.fps_embedding(100 * fps.log())
-        if self.noise_level_embedding is not None and noise_level is not None:
-            emb = emb + self.noise_level_embedding(1000 * noise_level)
-        return emb, context
+    def levels(self) -> Iterator[Level]:
+        """Goes through the levels in the order in which they run: down, middle, up."""
+        return cast(Iterator[Level], chain(self.down_blocks, [self.mid_block], self.up_blocks))
+
+    def _run(self, block: Callable[..., Tensor], *args: Any) -> Tensor:
+        """Runs a block; with ``checkpoint`` it keeps its input alone and runs again in the backward pass."""
+        if self.checkpoint and torch.is_grad_enabled():
+            return cast(Tensor, recompute_later(block, *args, use_reentrant=False))
+        return block(*args)
 
     def temporal_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yields what inflation adds to an image network: temporal layers and the fps embedding, by name."""

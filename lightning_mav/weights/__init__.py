@@ -7,20 +7,22 @@ in half precision.
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
-from ..configured import Configured, from_config
+from ..configured import ConfigDict, Configured, from_config
 from ..errors import UsageError
 
 CHECKSUMS = "SHA256SUMS"
 SHIPPED = Path(__file__).parent
 OUTPUTS = Path("outputs")
+
+Select = Callable[[ConfigDict, dict[str, Tensor]], tuple[ConfigDict, dict[str, Tensor]]]
 
 
 def sha256(path: Path) -> str:
@@ -54,8 +56,12 @@ def save_weights(module: nn.Module, path: Path | str, *, training: dict[str, Any
     return path
 
 
-def load_weights(path: Path | str) -> Any:
+def load_weights(path: Path | str, select: Select | None = None) -> Any:
     """Rebuilds the module of a weights file, in single precision and evaluation mode.
+
+    Args:
+        path: Weights file.
+        select: Picks a part of the module: maps config and tensors to those of the part.
 
     Raises:
         UsageError: If the file is missing, is no weights file, or differs from its checksum.
@@ -70,8 +76,11 @@ def load_weights(path: Path | str) -> Any:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        module = from_config(json.loads(metadata["config"]))
-        module.load_state_dict({key: _single(tensor) for key, tensor in tensors.items()})
+        config = json.loads(metadata["config"])
+        if select is not None:
+            config, tensors = select(config, tensors)
+        module = from_config(config)
+        module.load_state_dict(tensors)  # copies into single precision
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise UsageError(_corrupt(path, str(error).splitlines()[0])) from error
     return module.eval()
@@ -106,10 +115,6 @@ def find_weights(name: str, scale: str = "micro") -> Path:
         if path.is_file():
             return path
     raise UsageError(f"no weights at {own}: train them with `{_command(own)}`")
-
-
-def _single(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _command(path: Path) -> str:
