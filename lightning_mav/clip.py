@@ -184,7 +184,7 @@ def text_half(config: ConfigDict, tensors: dict[str, Tensor]) -> tuple[ConfigDic
     To be given to ``load_weights`` as ``select``.
     """
     init_args = config["init_args"]
-    if not init_args["text"].keys() <= TEXT_OPTIONS:
+    if "text" not in init_args or not init_args["text"].keys() <= TEXT_OPTIONS:
         return config, tensors
     images = ("model.visual.", "model.logit_scale")
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(images)}

@@ -5,6 +5,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UsageError
 from .arguments import CommandParser
 from .console import plain_warnings, stage_progress
+from .imports import absent
 from .output import output_folder, publishing, unique_names
 
 if TYPE_CHECKING:
@@ -129,6 +131,10 @@ def _parser() -> CommandParser:
 def _load(args: argparse.Namespace) -> "Cascade":
     import torch
 
+    # First of what imports diffusers. Its utilities would otherwise import TorchDynamo, which takes nearly as
+    # long as torch itself, to mark models for a compiler that this program never runs.
+    with absent("torch._dynamo"), suppress(ImportError):
+        import diffusers  # noqa: F401
     from ..cascade import Cascade
 
     try:
@@ -138,7 +144,7 @@ def _load(args: argparse.Namespace) -> "Cascade":
         raise UsageError(
             f"--device {args.device}: not usable here ({reason}); leave it out or give cpu"
         ) from None
-    return Cascade.from_pretrained(args.weights, device, until=args.until)
+    return Cascade.from_pretrained(args.weights, device, until=args.until, text_only=True)
 
 
 def _settings(

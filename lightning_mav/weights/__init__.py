@@ -7,10 +7,12 @@ in half precision.
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -79,8 +81,9 @@ def load_weights(path: Path | str, select: Select | None = None) -> Any:
         config = json.loads(metadata["config"])
         if select is not None:
             config, tensors = select(config, tensors)
-        module = from_config(config)
-        module.load_state_dict(tensors)  # copies into single precision
+        with _one_thread():
+            module = from_config(config)
+            module.load_state_dict(tensors)  # copies into single precision
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise UsageError(_corrupt(path, str(error).splitlines()[0])) from error
     return module.eval()
@@ -115,6 +118,17 @@ def find_weights(name: str, scale: str = "micro") -> Path:
         if path.is_file():
             return path
     raise UsageError(f"no weights at {own}: train them with `{_command(own)}`")
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Computes in one thread: a module has thousands of small tensors, over which threads wait in vain."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def _command(path: Path) -> str:
