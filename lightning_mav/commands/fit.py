@@ -52,9 +52,12 @@ class MavCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds the two callbacks that every run has."""
+        """Adds the two callbacks that every run has, and whether its network is compiled."""
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.add_lightning_class_args(EMAWeightAveraging, "ema")
+        parser.add_argument(
+            "--compile", type=bool, default=False, help="Compile the network (torch.compile)."
+        )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses; a mistake becomes one line that says which keys exist."""
@@ -93,6 +96,10 @@ class MavCLI(LightningCLI):
             super().instantiate_classes()
         except ValueError as error:
             raise UsageError(explain(str(error), [])) from error
+        if self.config[self.config["subcommand"]].compile:
+            # In place: names in checkpoints stay, and copies (the average, a deep copy) are not compiled.
+            trained = self.model.model
+            getattr(trained, "net", trained).compile()
 
 
 def main(argv: list[str]) -> None:
