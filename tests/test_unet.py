@@ -122,6 +122,17 @@ def test_image_is_a_video_of_one_frame():
     assert torch.equal(net(x_t, t, image_embed=embed), expected)
 
 
+@pytest.mark.parametrize("num_frames", [1, 3])
+def test_one_sample_is_worth_as_much_as_two(num_frames):
+    # 32 px: from there on the norm takes the native kernel, which is particular about strides.
+    net, x_t, t = (
+        trained(**SMALL, attention_levels=()),
+        torch.randn(2, 3, num_frames, 32, 32),
+        torch.tensor([3, 9]),
+    )
+    torch.testing.assert_close(net(x_t[:1], t[:1]), net(x_t, t)[:1], rtol=1e-4, atol=1e-5)
+
+
 def test_videos_of_a_batch_do_not_mix():
     net = trained(**DECODER | VIDEO)
     x_t, t, embed = torch.randn(2, 3, 4, 16, 16), torch.tensor([3, 700]), torch.randn(2, 6)

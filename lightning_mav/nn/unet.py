@@ -30,7 +30,7 @@ class Conditions(NamedTuple):
         embed: Sum of the embedded conditions, ``(B, E)``, or 0.
         contexts: For each level, the context tokens' keys and values for each attention layer.
         x_cond: As it was given.
-        h_cond: What the first convolution makes of ``x_cond``, ``(B, F, C, H, W)``, or 0.
+        h_cond: What the first convolution makes of ``x_cond``, ``(B*F, C, H, W)``, or 0.
     """
 
     embed: Tensor | float
@@ -194,7 +194,6 @@ class Pseudo3DUNet(nn.Module, Configured):
         if x_cond is not None:
             weight = self.conv_in.spatial.weight[:, -x_cond.shape[1] :]
             h_cond = F.conv2d(to_frames(x_cond), weight, padding=self.conv_in.spatial.padding)
-            h_cond = h_cond.unflatten(0, (len(x_cond), -1))
         return Conditions(embed, contexts, x_cond, h_cond)
 
     def forward(
@@ -220,8 +219,9 @@ class Pseudo3DUNet(nn.Module, Configured):
         # The first convolution of x_t and x_cond side by side is the sum of those of each.
         conv = self.conv_in.spatial
         h = F.conv2d(to_frames(x_t), conv.weight[:, : x_t.shape[1]], conv.bias, padding=conv.padding)
-        h = (h.unflatten(0, (len(x_t), -1)) + h_cond).flatten(0, 1)
-        h = self.conv_in.over_time(h, num_frames)
+        if x_t.shape[2] < num_frames:
+            h = h.repeat_interleave(num_frames, dim=0)
+        h = self.conv_in.over_time(h + h_cond, num_frames)
         skips, middle = [h], len(self.down_blocks)
         for n, (level, context) in enumerate(zip(self.levels(), contexts, strict=True)):
             for i in range(len(level.resnets)):
