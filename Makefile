@@ -45,8 +45,13 @@ train: $(STAMP)  ## Train all stages in order, resuming what is unfinished: [SCA
 evaluate: $(STAMP)  ## Measure the weights: [BENCH=micro] [ARGS="--stage decoder"]
 	@$(BIN)/mav evaluate '$(BENCH)' $(ARGS)
 
-bench: $(STAMP)  ## Time this project's layers against the usual way to write them
-	@$(BIN)/python benchmarks/layers.py $(ARGS)
+bench: BENCH =
+bench: .venv/.bench  ## Compare with peers: BENCH=train|sample|layers|memory|startup|scaling [ARGS="--turns 9"]
+	@$(BIN)/python -m benchmarks '$(BENCH)' $(ARGS)
+
+.venv/.bench: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@touch $@
 
 test: $(STAMP)  ## Run the tests: [ARGS="-k unet"]
 	$(BIN)/python -m pytest -n 2 $(ARGS)

@@ -1,76 +1,176 @@
-"""Times the temporal convolution against the usual way to write it: rearrange, then Conv1d.
-
-Both do the same arithmetic on the same weights, forward and backward. They take turns, so that other load
-on the machine meets both alike; the figure is the median over turns of the ratio of their times.
-"""
+"""Single layers, forward and backward, against the usual way to write them: same weights, same result."""
 
 import argparse
-import functools
 import statistics
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from lightning_mav.nn import TemporalConv
-from lightning_mav.nn.pseudo3d import to_frames, to_video
-from lightning_mav.precision import autocast_context
+from lightning_mav.nn import PseudoConv3d, TemporalAttention, TemporalConv
+from lightning_mav.nn.pseudo3d import sinusoidal_embedding, to_frames, to_video
 
-NUM_FRAMES = 16
+from . import machine
+from .report import Section, Table
+from .timing import ratios, take_turns, with_spread
+
+TURNS = 15
+FRAMES = 16
+HEAD = 32
+SIZES = ((64, 64), (128, 32), (256, 16))  # channels, pixels
+
+Layer = Callable[[Tensor], Tensor]
 
 
-class RearrangedConv1d(nn.Module):
-    """The usual way; on videos ``(B, C, F, H, W)``."""
+@dataclass
+class Pair:
+    """Two ways to write a layer, whose parameters come in the same order.
 
-    def __init__(self, ours: TemporalConv) -> None:
-        super().__init__()
-        self.conv = nn.Conv1d(ours.in_channels, ours.out_channels, 3, padding=1)
-        self.conv.load_state_dict({"weight": ours.weight[..., 0], "bias": ours.bias})
+    Args:
+        ours: Our module.
+        call: Calls it on frames ``(B*F, C, H, W)`` in channels_last memory.
+        usual: The usual way.
+        layout: Turns such frames into what it takes.
+    """
+
+    ours: nn.Module
+    call: Layer
+    usual: nn.Module
+    layout: Layer
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this bench."""
+    parser.add_argument("--precision", choices=["fp32", "bf16"], nargs="+", help="default: what is fast here")
+
+
+def run(args: argparse.Namespace) -> Section:
+    """Times each kind of layer at each size."""
+    precisions = machine.precisions(args.precision)
+    table = Table(["layer", "precision", "channels", "pixels", "ours, ms", "usual, ms", "times as fast"], [])
+    for kind, build in KINDS.items():
+        for precision in precisions:
+            for channels, size in SIZES:
+                title = f"layers: {kind}, {precision}, {channels} channels"
+                ours, usual = compare(build(channels), channels, size, precision, args.turns, title)
+                faster = with_spread(ratios(usual, ours))
+                times = [f"{1e3 * statistics.median(times):.2f}" for times in (ours, usual)]
+                table.rows.append([kind, precision, str(channels), f"{size} x {size}", *times, faster])
+    return Section(
+        "layers",
+        "Single layers",
+        [
+            "Forward and backward pass of our layers, on frames in channels_last memory, and of the usual "
+            "way to write them, with the same weights and the same result (checked). "
+            f"{FRAMES} frames, batch 1, {args.turns} turns. The usual temporal convolution is `rearrange` to "
+            "`(b h w) c f`, Conv1d, and back; the usual temporal attention `rearrange` to `(b h w) f c`, "
+            "LayerNorm, Linear, `scaled_dot_product_attention`, Linear, and back; the usual spatial "
+            "convolution Conv2d on frames in PyTorch's default memory layout.",
+            *machine.remarks(precisions),
+        ],
+        [table],
+    )
+
+
+def compare(
+    pair: Pair, channels: int, size: int, precision: str, turns: int, title: str
+) -> list[list[float]]:
+    """Seconds of ours and of the usual way, after a check that both compute the same."""
+    torch.manual_seed(0)
+    for parameter, other in zip(pair.ours.parameters(), pair.usual.parameters(), strict=True):
+        nn.init.normal_(parameter, std=channels**-0.5)
+        other.data.copy_(parameter.data.view_as(other))
+    pair.ours.to(machine.device()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    pair.usual.to(machine.device())
+    frames = to_frames(torch.randn(1, channels, FRAMES, size, size, device=machine.device()))
+    with torch.no_grad():
+        expected = pair.usual(pair.layout(frames))
+        torch.testing.assert_close(pair.layout(pair.call(frames)), expected, atol=1e-3, rtol=1e-3)
+    calls = {
+        "ours": passes(pair.call, frames, precision),
+        "usual": passes(pair.usual, pair.layout(frames), precision),
+    }
+    times = take_turns(calls, turns, warmups=2, title=title)
+    return [times["ours"], times["usual"]]
+
+
+def passes(layer: Layer, x: Tensor, precision: str) -> Callable[[], None]:
+    """A forward and a backward pass."""
+    x = x.detach().requires_grad_()
+    with torch.no_grad(), machine.autocast(precision):
+        upstream = torch.randn_like(layer(x))
+
+    def call() -> None:
+        x.grad = None
+        with machine.autocast(precision):
+            y = layer(x)
+        y.backward(upstream)
+
+    return call
+
+
+class UsualTemporalConv(nn.Conv1d):
+    """A convolution over the frames of each pixel."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(B, C, F, H, W)`` to the same shape."""
-        y = self.conv(rearrange(x, "b c f h w -> (b h w) c f"))
-        return rearrange(y, "(b h w) c f -> b c f h w", h=x.shape[-2], w=x.shape[-1])
+        h, w = x.shape[-2:]
+        y = super().forward(rearrange(x, "b c f h w -> (b h w) c f"))
+        return rearrange(y, "(b h w) c f -> b c f h w", h=h, w=w)
 
 
-def seconds(layer: Callable[[Tensor], Tensor], x: Tensor) -> float:
-    """Time of one forward and backward pass."""
-    start = time.perf_counter()
-    with autocast_context(x.device):
-        y = layer(x)
-    y.backward(torch.ones_like(y))
-    if x.is_cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+class UsualTemporalAttention(nn.Module):
+    """Attention over the frames of each pixel, with a residual connection."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.to_qkv = nn.Linear(channels, 3 * channels)
+        self.to_out = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps ``(B, C, F, H, W)`` to the same shape."""
+        c, f, h, w = x.shape[1:]
+        tokens = rearrange(x, "b c f h w -> (b h w) f c")
+        position = sinusoidal_embedding(torch.arange(f, device=x.device), c)
+        qkv = self.to_qkv(self.norm(tokens) + position)
+        q, k, v = rearrange(qkv, "n f (three heads d) -> three n heads f d", three=3, d=HEAD)
+        out = rearrange(F.scaled_dot_product_attention(q, k, v), "n heads f d -> n f (heads d)")
+        return x + rearrange(self.to_out(out), "(b h w) f c -> b c f h w", h=h, w=w)
 
 
-def main() -> None:
-    """Prints a line per layer size."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def temporal_conv(channels: int) -> Pair:
+    """Ours and ``UsualTemporalConv``."""
+    ours = TemporalConv(channels)
+    return Pair(
+        ours, lambda x: ours(x, FRAMES), UsualTemporalConv(channels, channels, 3, padding=1), as_video
     )
-    parser.add_argument("--turns", type=int, default=15, help="passes of each (default: 15)")
-    turns = parser.parse_args().turns
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    print(f"{device}, {torch.get_num_threads()} threads, {NUM_FRAMES} frames, forward + backward")
-    for channels, size in ((64, 64), (128, 32), (256, 16)):
-        ours = TemporalConv(channels).to(device, memory_format=torch.channels_last)
-        nn.init.normal_(ours.weight, std=0.02)
-        usual = RearrangedConv1d(ours).to(device)
-        video = torch.randn(1, channels, NUM_FRAMES, size, size, device=device)
-        frames = to_frames(video)
-        torch.testing.assert_close(to_video(ours(frames, NUM_FRAMES), NUM_FRAMES), usual(video))
-        video.requires_grad_()
-        frames.requires_grad_()
-        own = functools.partial(ours, num_frames=NUM_FRAMES)
-        pairs = [(seconds(own, frames), seconds(usual, video)) for _ in range(turns + 2)][2:]
-        a, b = (statistics.median(times) for times in zip(*pairs, strict=True))
-        ratio = statistics.median(theirs / ours_ for ours_, theirs in pairs)
-        times = f"ours {a * 1e3:7.2f} ms, rearranged {b * 1e3:7.2f} ms"
-        print(f"{channels:>4} channels {size:>3} px: {times}, {ratio:.2f}x")
 
 
-if __name__ == "__main__":
-    main()
+def temporal_attention(channels: int) -> Pair:
+    """Ours and ``UsualTemporalAttention``."""
+    ours = TemporalAttention(channels, head_channels=HEAD)
+    return Pair(ours, lambda x: ours(x, FRAMES), UsualTemporalAttention(channels), as_video)
+
+
+def spatial_conv(channels: int) -> Pair:
+    """Ours and Conv2d on frames in the default layout."""
+    ours = PseudoConv3d(channels, channels, temporal=False)
+    return Pair(
+        ours, lambda x: ours(x, FRAMES), nn.Conv2d(channels, channels, 3, padding=1), Tensor.contiguous
+    )
+
+
+def as_video(frames: Tensor) -> Tensor:
+    """The usual layout of videos, ``(B, C, F, H, W)``."""
+    return to_video(frames, FRAMES).contiguous()
+
+
+KINDS: dict[str, Callable[[int], Pair]] = {
+    "temporal convolution": temporal_conv,
+    "temporal attention": temporal_attention,
+    "spatial convolution": spatial_conv,
+}

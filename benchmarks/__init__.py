@@ -1,0 +1,15 @@
+"""Benchmarks against peers: ``make bench BENCH=train``, or ``python -m benchmarks train`` from the root.
+
+A bench is a module here with ``run(args) -> Section``. It may have ``add_arguments(parser)``; ``TURNS``, the
+default of ``--turns``; and ``PACKAGES``, the peers it cannot do without, by the names pip knows.
+"""
+
+# In the order of docs/benchmarks.md.
+BENCHES = {
+    "train": "a training step against the peers'",
+    "sample": "sampling",
+    "layers": "single layers against the usual way to write them",
+    "memory": "peak memory of a training step against the peers'",
+    "startup": "what a command costs before it starts",
+    "scaling": "time against frames and pixels",
+}

@@ -1,0 +1,136 @@
+"""A bench's result as a section: shown on the terminal, and put into docs/benchmarks.md."""
+
+import datetime
+import os
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from . import BENCHES, machine
+
+INTRODUCTION = f"""\
+# Benchmarks
+
+How fast and how large this project is, next to open peers that do the same: [make-a-video-pytorch] and the
+video networks of [diffusers]. Each section names its date, machine and versions.
+
+Other load comes and goes, so nothing is timed by itself. All that is compared takes turns, A B A B, after a
+warm-up of each. A ratio is the median over the turns of the ratio within a turn; next to it, in brackets, are
+the smallest and the largest: how far to trust it. Times are medians with the same spread. Networks of
+different sizes are compared by the operations that they do in a second (convolutions, matrix products and
+attention, counted by PyTorch's `FlopCounterMode`), also as a fraction of the machine's peak: the best of
+the large matrix products that take their turn in the same run. Before its first tensor each process tells the
+C library to keep freed memory, as the commands of this project do; the peers profit from it in the same way.
+
+To measure again: `make bench BENCH=train`, or another of {", ".join(list(BENCHES)[1:])}. That replaces
+the section of this name and nothing else; `ARGS=--no-docs` only prints, `ARGS="--turns 15"` takes longer
+and says more.
+
+[make-a-video-pytorch]: https://github.com/lucidrains/make-a-video-pytorch
+[diffusers]: https://github.com/huggingface/diffusers
+"""
+
+
+@dataclass
+class Table:
+    """A table of text; the first column names the row."""
+
+    header: list[str]
+    rows: list[list[str]]
+
+
+@dataclass
+class Section:
+    """What a bench found.
+
+    Args:
+        name: The bench, one of ``BENCHES``; ``NAME-VARIANT`` if it has several sections.
+        title: Heading, without number signs.
+        paragraphs: Text before the tables, Markdown; each is one line, wrapped when shown.
+        tables: Tables.
+        images: Names of images in the folder of the documentation.
+        captions: A line above each table, if there is more than one.
+    """
+
+    name: str
+    title: str
+    paragraphs: list[str]
+    tables: list[Table] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
+    captions: list[str] = field(default_factory=list)
+
+
+def note(packages: Iterable[str]) -> str:
+    """The line on date, machine and versions; ``packages`` are the peers."""
+    versions = [f"python {platform.python_version()}"]
+    names = dict.fromkeys(["torch", "lightning_mav", *packages])
+    versions += [f"{name} {metadata.version(name)}" for name in names]
+    return f"{datetime.date.today().isoformat()}; {machine.describe()}; {', '.join(versions)}."
+
+
+def show(section: Section, note: str) -> None:
+    """Prints a section on the terminal."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)  # a file has room for whole rows
+    console.print(Text(f"\n{section.title}\n", style="bold"))
+    for paragraph in section.paragraphs:
+        console.print(Text(paragraph + "\n"))
+    for i, table in enumerate(section.tables):
+        caption = section.captions[i] if section.captions else None
+        shown = RichTable(title=caption, title_justify="left", title_style="italic")
+        for j, name in enumerate(table.header):
+            shown.add_column(Text(name), justify="right" if j else "left")
+        for row in table.rows:
+            shown.add_row(*(Text(cell) for cell in row))
+        console.print(shown)
+    console.print(Text(note, style="dim"))
+
+
+def write(section: Section, note: str, path: Path) -> None:
+    """Puts a section into the file, in place of what the same bench wrote before; all else stays."""
+    text = path.read_text() if path.exists() else INTRODUCTION
+    path.parent.mkdir(parents=True, exist_ok=True)
+    publish(insert(text, section.name, markdown(section, note)).encode(), path)
+
+
+def publish(content: bytes, path: Path) -> None:
+    """Writes a file at once or not at all."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def insert(text: str, name: str, content: str) -> str:
+    """Replaces section ``name`` of the text, or adds it where the order of ``BENCHES`` wants it."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    block = f"{begin}\n{content}\n{end}"
+    if begin in text and end in text:
+        return text.partition(begin)[0] + block + text.partition(end)[2]
+    names = list(BENCHES)
+    for later in names[names.index(name.partition("-")[0]) + 1 :]:
+        head, marker, tail = text.partition(f"<!-- {later}:begin -->")
+        if marker:
+            return f"{head}{block}\n\n{marker}{tail}"
+    return f"{text.rstrip()}\n\n{block}\n"
+
+
+def markdown(section: Section, note: str) -> str:
+    """The section as Markdown."""
+    parts = [f"## {section.title}", *section.paragraphs]
+    for i, table in enumerate(section.tables):
+        if section.captions:
+            parts.append(section.captions[i])
+        ruler = ["---", *["---:"] * (len(table.header) - 1)]
+        parts.append("\n".join(f"| {' | '.join(row)} |" for row in [table.header, ruler, *table.rows]))
+    parts += [f"![{section.title}]({image})" for image in section.images]
+    return "\n\n".join([*parts, f"*{note}*"])

@@ -1,0 +1,182 @@
+"""Sampling: the demo against the first release of it, and how many steps each stage needs."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lightning_mav import evaluation
+from lightning_mav.cascade import Cascade
+from lightning_mav.commands.runs import config_folder
+from lightning_mav.errors import UsageError
+from lightning_mav.evaluation import Prompts, baselines, choose_prompts
+from lightning_mav.evaluation.drawing import Drawing
+from lightning_mav.metrics import psnr
+
+from .report import Section, Table
+from .timing import progress_bar, ratios, with_spread
+
+TURNS = 3
+FIRST_RELEASE = "0673596"  # the commit that shipped the first trained weights
+PROMPT = "a large red ball on a white background"
+STAGES = ("prior", "decoder", "interpolation", "sr_lt", "sr_h")
+STEPS = {
+    "prior": (1, 2, 3, 5, 10, 20),
+    "decoder": (2, 4, 6, 8, 10, 15, 20),
+    "interpolation": (1, 2, 3, 4, 6, 8, 12),
+    "sr_lt": (1, 2, 3, 4, 6),
+    "sr_h": (1, 2, 3, 4),
+}
+MANY = 50  # steps whose result counts as converged
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what this bench has of its own."""
+    parser.add_argument("--prompts", type=int, default=4, help="of each shape and split, per row (4)")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, help="for the table of steps")
+    parser.add_argument("--no-release", action="store_true", help="leave the first release out")
+
+
+def run(args: argparse.Namespace) -> Section:
+    """Times the demo, then draws with more and more steps."""
+    tables, captions = [], []
+    if not args.no_release:
+        tables.append(compare_releases(args.turns))
+        captions.append(
+            f"Seconds of `mav generate`, 76 frames of 192 px, in fresh processes taking turns ({args.turns} "
+            f"turns). The first release is {FIRST_RELEASE}, with the weights and steps it shipped."
+        )
+    tables.append(compare_steps(args.stages, args.prompts))
+    captions.append(
+        "Steps against accuracy, on the prompts and true clips of `BENCH=micro`: each stage by itself, its "
+        f"input true or drawn as always. Agreement is the PSNR against the same noise in {MANY} steps."
+    )
+    text = "The steps of each stage stand in its weights file; `--steps` overrides them."
+    return Section("sample", "Sampling", [text], tables, captions=captions)
+
+
+def compare_steps(stages: Sequence[str], num_per_class: int) -> Table:
+    """Draws each stage's samples in more and more steps."""
+    settings = evaluation.load_settings(config_folder() / "eval" / "micro.yaml", num_per_class=num_per_class)
+    cascade, prompts = Cascade.from_pretrained("micro"), choose_prompts(num_per_class)
+    rows = []
+    with progress_bar() as progress:
+        task = progress.add_task("", total=sum(1 + len(STEPS[stage]) for stage in stages))
+        for stage in stages:
+            progress.update(task, description=f"{stage}, {MANY} steps")
+            judge = JUDGES[stage](Drawing(cascade, replace(settings, steps=MANY)), prompts)
+            progress.advance(task)
+            for steps in STEPS[stage]:
+                progress.update(task, description=f"{stage}, {steps} steps")
+                figures = judge(Drawing(cascade, replace(settings, steps=steps)))
+                own = steps == getattr(cascade, stage).sampler.num_steps
+                cells = [f"{figures[name]:.4g}" if name in figures else "" for name in COLUMNS]
+                rows.append([stage, f"{steps}{' (its own)' if own else ''}", *cells])
+                progress.advance(task)
+    return Table(["stage", "steps", *COLUMNS], rows)
+
+
+def compare_releases(turns: int) -> Table:
+    """Times the first release and this one in turn."""
+    seconds: dict[str, list[dict[str, float]]] = {"first release": [], "now": []}
+    with tempfile.TemporaryDirectory() as folder, progress_bar() as progress:
+        unpack(FIRST_RELEASE, Path(folder))
+        roots = {"first release": Path(folder), "now": Path.cwd()}
+        task = progress.add_task("releases", total=2 * turns)
+        for _ in range(turns):
+            for name, root in roots.items():
+                progress.update(task, description=f"releases: {name}")
+                seconds[name].append(generate(root))
+                progress.advance(task)
+    rows = []
+    for part in seconds["now"][0]:
+        before, now = ([run[part] for run in seconds[name]] for name in seconds)
+        rows.append([part, with_spread(before), with_spread(now), with_spread(ratios(before, now))])
+    return Table(["stage", "first release, s", "now, s", "ratio"], rows)
+
+
+def unpack(revision: str, folder: Path) -> None:
+    """Writes the files of a revision of this repository.
+
+    Raises:
+        UsageError: If there is no such revision.
+    """
+    archive = subprocess.run(["git", "archive", revision], capture_output=True, check=False)
+    if archive.returncode:
+        reason = archive.stderr.decode().strip()
+        raise UsageError(f"no revision {revision} here ({reason}): pass --no-release, or clone it whole")
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
+
+
+def generate(root: Path) -> dict[str, float]:
+    """Runs the demo of a checkout; returns seconds by stage, of the network in all, and of everything."""
+    with tempfile.TemporaryDirectory() as out:
+        command = [sys.executable, "-m", "lightning_mav", "generate", PROMPT, "--out", out]
+        environment = {**os.environ, "PYTHONPATH": str(root)}
+        run = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True)
+        (settings,) = Path(out).glob("*.json")
+        stages = json.loads(settings.read_text())["stages"]
+    seconds = {name: stage["seconds"] for name, stage in stages.items()}
+    total = float(run.stdout.split()[-2])  # "1 video in 12.3 s"
+    return {**seconds, "network": sum(seconds.values()), "everything": total}
+
+
+COLUMNS = ("agreement, dB", "right", "PSNR, dB", "flicker")
+Figures = dict[str, float]
+Judge = Callable[[Drawing], Figures]
+
+
+def judge_prior(drawing: Drawing, prompts: Prompts) -> Judge:
+    """Its cosine to the true embedding stands for being right."""
+    converged = drawing.embeds(prompts.texts)
+
+    def judge(drawing: Drawing) -> Figures:
+        embeds = drawing.embeds(prompts.texts)
+        cosine = baselines.compare_prior(drawing, prompts, embeds)[0]["value"]
+        return {"agreement, dB": psnr(embeds, converged), "right": cosine}
+
+    return judge
+
+
+def judge_decoder(drawing: Drawing, prompts: Prompts) -> Judge:
+    """Shape and colour, read off the key frames."""
+    embeds, few = drawing.embeds(prompts.texts), drawing.settings.batch_size
+    converged = drawing.key_frames(embeds[:few])
+
+    def judge(drawing: Drawing) -> Figures:
+        video = drawing.key_frames(embeds)
+        right = evaluation.figures(prompts.appearances, evaluation.read(video))["appearance"]["value"]
+        return {"agreement, dB": psnr(video[:few], converged), "right": right}
+
+    return judge
+
+
+def judge_interpolation(drawing: Drawing, prompts: Prompts) -> Judge:
+    """Frames between true ones."""
+    return lambda drawing: {"PSNR, dB": baselines.compare_interpolation(drawing, prompts)[0]["value"]}
+
+
+def judge_sr(compare: Callable[[Drawing, Prompts], Any]) -> Callable[[Drawing, Prompts], Judge]:
+    """Enlarged true frames, and what flickers in them at rest."""
+
+    def judge(drawing: Drawing, prompts: Prompts) -> Figures:
+        (row, *_), flicker = compare(drawing, prompts)
+        return {"PSNR, dB": row["value"], "flicker": flicker["generated"]}
+
+    return lambda _, prompts: lambda drawing: judge(drawing, prompts)
+
+
+# For each stage, what prepares its judge, given a drawing of converged samples.
+JUDGES: dict[str, Callable[[Drawing, Prompts], Judge]] = {
+    "prior": judge_prior,
+    "decoder": judge_decoder,
+    "interpolation": judge_interpolation,
+    "sr_lt": judge_sr(baselines.compare_sr_lt),
+    "sr_h": judge_sr(baselines.compare_sr_h),
+}

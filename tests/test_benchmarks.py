@@ -1,0 +1,156 @@
+"""The harness of the benchmarks: turns, counted operations, sections, and that the peers build."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # benchmarks/ is no part of the package
+
+from benchmarks import BENCHES, networks, report, scaling, timing  # noqa: E402
+
+
+class Clock:
+    """A clock that moves only when told to."""
+
+    def __init__(self):
+        self.now, self.calls = 0.0, []
+
+    def __call__(self):
+        return self.now
+
+    def takes(self, name, seconds):
+        def call():
+            self.calls.append(name)
+            self.now += seconds
+
+        return call
+
+
+def test_turns_alternate_and_are_timed_after_the_warmups():
+    clock = Clock()
+    calls = {"a": clock.takes("a", 2.0), "b": clock.takes("b", 3.0)}
+    times = timing.take_turns(calls, 3, warmups=2, clock=clock)
+    assert clock.calls == ["a", "b"] * 5
+    assert times == {"a": [2.0] * 3, "b": [3.0] * 3}
+    assert timing.with_spread(timing.ratios(times["b"], times["a"])) == "1.50 (1.50..1.50)"
+
+
+def test_ratio_is_taken_within_a_turn():
+    """Load that slows a whole turn leaves the ratio alone."""
+    assert timing.ratios([2, 20, 2], [1, 10, 1]) == [2, 2, 2]
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_operations_of_known_layers(backward):
+    x = torch.randn(5, 3, 8, 8, requires_grad=True)
+    layers = [
+        (nn.Linear(8, 7), 2 * (5 * 3 * 8) * 8 * 7),
+        (nn.Conv2d(3, 4, 3, padding=1), 2 * (5 * 8 * 8) * 3 * 4 * 9),
+    ]
+    for layer, flops in layers:
+
+        def call(layer=layer):
+            y = layer(x)
+            if backward:
+                y.sum().backward()
+
+        assert timing.count_flops(call) == flops * (3 if backward else 1)
+
+
+def test_attention_is_counted_on_a_cpu():
+    q = torch.randn(2, 4, 64, 8)
+    attend = nn.functional.scaled_dot_product_attention
+    assert timing.count_flops(lambda: attend(q, q, q)) == 2 * (2 * 2 * 4 * 64 * 64 * 8)
+
+
+def test_our_step_is_counted_whatever_its_gradients_are_made_of():
+    """A backward pass is two forward passes, but for the first layer's input."""
+    training = networks.Training("ours", "fp32", channels=32, frames=8, size=16, attention_levels=())
+    forward = timing.count_flops(lambda: training.call(training.video))
+    assert timing.count_flops(training) == pytest.approx(3 * forward, rel=0.04)
+
+
+@pytest.mark.parametrize("name", networks.NETWORKS)
+def test_every_network_makes_a_step(name):
+    if name != "ours":
+        pytest.importorskip("make_a_video_pytorch" if name == "make-a-video-pytorch" else "diffusers")
+    training = networks.Training(name, "fp32", channels=32, frames=2, size=16)
+    with torch.no_grad():
+        assert training.call(training.video).shape == training.video.shape
+    training.gradient()
+    missing = [key for key, p in training.model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert set(missing) <= {"image_embedding.null"}  # no embedding is dropped
+    training()
+    assert all(p.grad is None for p in training.model.parameters())
+
+
+def test_exponent_of_a_power():
+    xs = [1, 2, 5]
+    assert scaling.exponent(xs, [3 * x**1.7 for x in xs]) == pytest.approx(1.7)
+
+
+def section(name, cell="1"):
+    table = report.Table(["network", "s"], [["ours", cell]])
+    return report.Section(name, name.title(), ["Text."], [table], ["picture.png"])
+
+
+def test_a_section_replaces_only_itself(tmp_path):
+    path = tmp_path / "benchmarks.md"
+    for name in ("scaling", "train", "memory", "train-karlo"):
+        report.write(section(name), "note", path)
+    before = path.read_text()
+    starts = [
+        before.index(f"<!-- {name}:begin -->") for name in ("train", "train-karlo", "memory", "scaling")
+    ]
+    assert starts == sorted(starts)
+    assert before.startswith(report.INTRODUCTION)
+    report.write(section("train"), "note", path)
+    assert path.read_text() == before
+    path.write_text(before.replace("# Benchmarks", "# By hand"))
+    report.write(section("train", cell="2"), "note", path)
+    after = path.read_text()
+    assert after.count("| ours | 2 |") == 1
+    assert after.replace("| ours | 2 |", "| ours | 1 |") == before.replace("# Benchmarks", "# By hand")
+    assert [file.name for file in tmp_path.iterdir()] == ["benchmarks.md"]
+
+
+def test_a_file_is_written_at_once_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "benchmarks.md"
+    path.write_text("before")
+
+    def fail(*args):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(report.os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        report.write(section("train"), "note", path)
+    assert path.read_text() == "before"
+    assert [file.name for file in tmp_path.iterdir()] == ["benchmarks.md"]
+
+
+def benchmarks(*arguments, code="import runpy; runpy.run_module('benchmarks', run_name='__main__')"):
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def test_an_unknown_bench_is_one_line():
+    result = benchmarks("no-such")
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "'no-such'" in result.stderr
+    assert all(name in result.stderr for name in BENCHES)
+
+
+def test_a_missing_peer_is_one_line():
+    hide = (
+        "import sys; sys.modules['make_a_video_pytorch'] = None; from benchmarks.__main__ import main; main()"
+    )
+    result = benchmarks("train", "--no-docs", code=hide)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "pip install -e '.[bench]'" in result.stderr
