@@ -141,6 +141,27 @@ def test_videos_of_a_batch_do_not_mix():
     torch.testing.assert_close(both[1:], alone, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("stage", STARTS)
+@pytest.mark.parametrize("noise_frames", [1, 4])
+def test_every_convolution_sees_channels_last(stage, noise_frames):
+    _, args = STARTS[stage]
+    net, strangers = trained(**args), []
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_pre_hook(
+                lambda _, x, name=name: (
+                    None if x[0].is_contiguous(memory_format=torch.channels_last) else strangers.append(name)
+                )
+            )
+    x_cond = torch.randn(2, args["cond_channels"], 4, 16, 16) if "cond_channels" in args else None
+    net(
+        torch.randn(2, 3, 4 if x_cond is None else noise_frames, 16, 16),
+        torch.tensor([3, 700]),
+        x_cond=x_cond,
+    )
+    assert not strangers
+
+
 def test_one_frame_of_noise_stands_for_all():
     net, x_cond, t = trained(**SR), torch.randn(2, 3, 4, 16, 16), torch.tensor([3, 700])
     noise = torch.randn(2, 3, 1, 16, 16)

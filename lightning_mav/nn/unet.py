@@ -219,9 +219,11 @@ class Pseudo3DUNet(nn.Module, Configured):
         # The first convolution of x_t and x_cond side by side is the sum of those of each.
         conv = self.conv_in.spatial
         h = F.conv2d(to_frames(x_t), conv.weight[:, : x_t.shape[1]], conv.bias, padding=conv.padding)
-        if x_t.shape[2] < num_frames:
-            h = h.repeat_interleave(num_frames, dim=0)
-        h = self.conv_in.over_time(h + h_cond, num_frames)
+        if isinstance(h_cond, Tensor) and len(h) < len(h_cond):  # one frame for all
+            h = (h_cond.unflatten(0, (len(h), -1)) + h[:, None]).flatten(0, 1)
+        else:
+            h = h + h_cond
+        h = self.conv_in.over_time(h, num_frames)
         skips, middle = [h], len(self.down_blocks)
         for n, (level, context) in enumerate(zip(self.levels(), contexts, strict=True)):
             for i in range(len(level.resnets)):
