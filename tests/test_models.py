@@ -63,10 +63,25 @@ def test_five_windows_make_76_frames_from_16():
     interpolation, net = model(Interpolation, lambda x_t, **_: torch.zeros_like(x_t))
     out = interpolation.sample(torch.rand(1, 3, 16, 2, 2), None, torch.tensor([40.0]), frame_skip=5)
     assert out.shape[2] == 76
-    windows = [call["x_cond"][0, 3, :, 0, 0] for call in net.calls[::2]]
+    assert len(net.calls) == 2  # steps: all windows at once
+    windows = net.calls[0]["x_cond"][:, 3, :, 0, 0]
     assert len(windows) == 5
     for masked in windows:
         assert (masked == 0).nonzero().flatten().tolist() == [0, 5, 10, 15]
+
+
+@pytest.mark.parametrize("max_windows", [1, 2, 8])
+def test_interpolation_does_not_depend_on_the_windows_at_once(max_windows, monkeypatch):
+    interpolation, _ = model(Interpolation, lambda x_t, x_cond, fps, **_: 0.1 * x_t + x_cond[:, :3] / fps[0])
+    video = torch.rand(2, 3, 16, 2, 2)
+
+    def sample():
+        fps = torch.tensor([8.0, 8.0])
+        return interpolation.sample(video, None, fps, generator=torch.Generator().manual_seed(0))
+
+    expected = sample()
+    monkeypatch.setattr("lightning_mav.models.interpolation.MAX_WINDOWS", max_windows)
+    torch.testing.assert_close(sample(), expected)
 
 
 @pytest.mark.parametrize("frame_skip", [0, 16])

@@ -7,6 +7,8 @@ from ..diffusion import GaussianDiffusion, Progress, Sampler
 from ..nn import Pseudo3DUNet
 from .base import DiffusionModel, draw_noise, part_of
 
+MAX_WINDOWS = 8  # filled in one batch
+
 
 def mask_frames(video: Tensor, masked: Tensor) -> Tensor:
     """Builds the extra input: the video with zeros where masked, and the mask.
@@ -92,7 +94,7 @@ class Interpolation(DiffusionModel):
 
         The result is made of windows of ``num_frames`` that hold key frames at 0, K, 2K, ...; neighbours
         share a key frame. With 16 frames and K = 5, key frames stand at 0, 5, 10 and 15 and five windows
-        make 76 frames.
+        make 76 frames. Several windows are filled at once.
 
         Args:
             video: Key frames in [-1, 1].
@@ -102,7 +104,7 @@ class Interpolation(DiffusionModel):
             num_steps: Denoising steps.
             guidance_scale: Classifier-free guidance.
             generator: Source of noise.
-            progress: Called after each step of each window.
+            progress: Called after each step of each batch of windows.
 
         Raises:
             ValueError: If ``frame_skip`` is out of range or there are fewer than two key frames.
@@ -118,22 +120,25 @@ class Interpolation(DiffusionModel):
         # The last window is moved back to end with the video, so that every window is full.
         starts = [min(s, num_keys - 1 - per_window) for s in range(0, num_keys - 1, per_window)]
         out = video.new_zeros(b, 3, (num_keys - 1) * frame_skip + 1, h, w)
-        for i, start in enumerate(starts):
-            window = video.new_zeros(b, 3, self.num_frames, h, w)
-            masked = torch.ones(b, self.num_frames, dtype=torch.bool, device=video.device)
-            places = torch.arange(per_window + 1, device=video.device) * frame_skip
-            window[:, :, places] = video[:, :, start : start + per_window + 1]
-            masked[:, places] = False
+        length = per_window * frame_skip + 1
+        places = torch.arange(per_window + 1, device=video.device) * frame_skip
+        masked = torch.ones(self.num_frames, dtype=torch.bool, device=video.device)
+        masked[places] = False
+        chunks = [starts[i : i + MAX_WINDOWS] for i in range(0, len(starts), MAX_WINDOWS)]
+        for i, chunk in enumerate(chunks):
+            windows = video.new_zeros(len(chunk), b, 3, self.num_frames, h, w)
+            for window, start in zip(windows, chunk, strict=True):
+                window[:, :, places] = video[:, :, start : start + per_window + 1]
             filled = self.fill(
-                window,
-                masked,
-                image_embed,
-                fps,
+                windows.flatten(0, 1),
+                masked.expand(len(chunk) * b, -1),
+                None if image_embed is None else image_embed.repeat(len(chunk), 1),
+                fps.repeat(len(chunk)),
                 num_steps=num_steps,
                 guidance_scale=guidance_scale,
                 generator=generator,
-                progress=part_of(progress, i, len(starts)),
+                progress=part_of(progress, i, len(chunks)),
             )
-            length = per_window * frame_skip + 1
-            out[:, :, start * frame_skip : start * frame_skip + length] = filled[:, :, :length]
+            for window, start in zip(filled.unflatten(0, (-1, b)), chunk, strict=True):
+                out[:, :, start * frame_skip : start * frame_skip + length] = window[:, :, :length]
         return out
