@@ -67,6 +67,16 @@ def test_sampler_with_an_oracle_returns_x_0(scheduler, num_steps):
     torch.testing.assert_close(out, x_0, rtol=0.02, atol=0.02)
 
 
+@pytest.mark.parametrize("spacing", ["use_karras_sigmas", "use_lu_lambdas"])
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 6, 10])
+def test_uneven_spacing_works_with_any_number_of_steps(spacing, num_steps):
+    # Rounded to whole timesteps, some are alike.
+    x_0 = torch.rand(2, 3, 2, 4, 4) * 2 - 1
+    sampler = Sampler(num_steps=num_steps, scheduler_args={spacing: True})
+    out = sampler.sample(lambda x_t, t: x_0, torch.randn_like(x_0), GaussianDiffusion())
+    torch.testing.assert_close(out, x_0, rtol=0.02, atol=0.02)
+
+
 @pytest.mark.parametrize("scheduler", ["diffusers.DDIMScheduler", "diffusers.DPMSolverMultistepScheduler"])
 def test_sampler_draws_the_data_distribution(scheduler):
     """For data N(m, s^2) the best denoiser is known, and sampling with it must give the data back."""

@@ -86,6 +86,9 @@ class Sampler(Configured):
         """
         scheduler = self.build_scheduler(diffusion)
         scheduler.set_timesteps(num_steps or self.num_steps)
+        if hasattr(scheduler, "set_begin_index"):
+            # Else it looks its place up by timestep, of which uneven spacing can have two alike.
+            scheduler.set_begin_index(0)
         step_kwargs: dict[str, Any] = {"return_dict": False}
         if "generator" in inspect.signature(scheduler.step).parameters:
             step_kwargs["generator"] = generator
