@@ -6,6 +6,7 @@ SCALE  = micro
 BENCH  = micro
 STAGE  =
 PHASE  =
+NAMES  =
 ARGS   =
 PYTHON = python3
 
@@ -17,7 +18,7 @@ BIN   := .venv/bin
 STAMP := .venv/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo train-stage train evaluate bench test test-slow lint
+.PHONY: help setup demo train-stage train evaluate ablations bench test test-slow lint
 
 help:  ## Show this list
 	@echo 'usage: make TARGET [VARIABLE=value ...]'; echo
@@ -44,6 +45,9 @@ train: $(STAMP)  ## Train all stages in order, resuming what is unfinished: [SCA
 
 evaluate: $(STAMP)  ## Measure the weights: [BENCH=micro] [ARGS="--stage decoder"]
 	@$(BIN)/mav evaluate '$(BENCH)' $(ARGS)
+
+ablations: .venv/.bench  ## Test the paper's claims, hours: [NAMES="noise guidance"] [SCALE=micro]
+	@$(BIN)/mav ablations $(NAMES) --scale '$(SCALE)' $(ARGS)
 
 bench: BENCH =
 bench: .venv/.bench  ## Compare with peers: BENCH=train|sample|layers|memory|startup|scaling [ARGS="--turns 9"]

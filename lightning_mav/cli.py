@@ -12,6 +12,7 @@ COMMANDS = {
     "generate": "turn prompts into videos",
     "train": "train a stage, or all of them in order",
     "evaluate": "measure what the weights can do",
+    "ablations": "test the paper's claims, one variant against another",
     "world": "write the micro-world's shards",
     "fit": "train as LightningCLI does, from any --config files",
     "validate": "compute the validation loss of a checkpoint",

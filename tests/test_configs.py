@@ -64,10 +64,41 @@ def test_sizes_of_the_paper():
 
 def test_every_layer_belongs_to_a_run():
     used = {layer for run in RUNS for scale in scales() for layer in config_layers(run, scale)}
-    folders = ("stage", "scale")
-    layers = {path for name in folders for path in (config_folder() / name).rglob("*.yaml")}
+    layers = {
+        path for pattern in ("stage/*.yaml", "scale/*/*.yaml") for path in config_folder().glob(pattern)
+    }
     assert used == layers | {config_folder() / "base.yaml"}
-    assert {"micro", "base", "paper"} <= set(scales())
+    assert {"nano", "micro", "base", "paper"} <= set(scales())
+
+
+def test_a_scale_is_put_on_top_of_the_one_that_it_extends():
+    layers = config_layers(RUNS[3], "nano")
+    names = ["stage/decoder", "scale/micro/decoder", "scale/nano/decoder"]
+    names += [f"{name}_video" for name in names]
+    assert layers == [config_folder() / f"{name}.yaml" for name in ("base", *names)]
+    nano, micro = (parse(RUNS[3], scale).config.fit for scale in ("nano", "micro"))
+    assert nano.trainer.max_steps < micro.trainer.max_steps
+    assert nano.model.init_args.init_from == "nano/decoder_image"
+    assert (
+        nano.model.init_args.unet.init_args.channel_mults
+        == micro.model.init_args.unet.init_args.channel_mults
+    )
+
+
+@pytest.mark.parametrize("scale", ["nano", "micro"])
+def test_all_runs_of_a_scale_share_one_world(scale):
+    # Readers write the world anew when it is another than they want: two wishes would take turns for ever.
+    worlds = set()
+    for run in RUNS:
+        data = parse(run, scale).config.fit.data.init_args
+        readers = [data.video.init_args, data.image.init_args] if "video" in data else [data]
+        for reader in readers:
+            kind = "images" if "num_images" in reader else "videos"
+            worlds.add(
+                (kind, reader.root, reader[f"num_{kind}"], reader[f"num_val_{kind}"], reader.source_size)
+            )
+    assert len(worlds) == 2
+    assert len({root for _, root, *_ in worlds}) == 1
 
 
 def test_command_line_wins_over_the_layers():

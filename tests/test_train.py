@@ -65,12 +65,13 @@ NEEDS = {
 RUN = {run.name: run for run in RUNS}
 
 
-def arguments(name, steps, world):
-    """Overrides that make a run tiny."""
+def arguments(name, steps, world, scale="micro"):
+    """Overrides that make a run tiny; the networks of the nano scale are left as they are."""
+    model = MODEL[RUN[name].stage] if scale == "micro" else []
     data = [f"--data{key}.{value}" for key, values in DATA[name] for value in values]
     data += [f"--data{key}.root={world}" for key, _ in DATA[name]]
     trainer = [f"--trainer.max_steps={steps}", "--trainer.val_check_interval=2", "--trainer.accelerator=cpu"]
-    return [*MODEL[RUN[name].stage], *data, *trainer]
+    return [*model, *data, *trainer]
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +85,14 @@ def fit(place, micro_world, monkeypatch):
     """Trains a run, and what it needs before it, for a number of steps."""
     monkeypatch.chdir(place)
 
-    def fit(name, steps, *overrides, **kwargs):
+    def fit(name, steps, *overrides, scale="micro", **kwargs):
+        outputs = place / "outputs" / scale
         for needed in NEEDS.get(name, []):
-            if not (place / "outputs/micro/weights" / f"{needed}.safetensors").exists():
-                fit(needed, 2)
-        overrides = [*arguments(name, steps, micro_world), *overrides]
-        train(RUN[name], "micro", overrides=overrides, **kwargs)
-        return place / "outputs/micro" / name, place / "outputs/micro/weights" / f"{name}.safetensors"
+            if not (outputs / "weights" / f"{needed}.safetensors").exists():
+                fit(needed, 2, scale=scale)
+        overrides = [*arguments(name, steps, micro_world, scale), *overrides]
+        train(RUN[name], scale, overrides=overrides, **kwargs)
+        return outputs / name, outputs / "weights" / f"{name}.safetensors"
 
     return fit
 
@@ -110,6 +112,13 @@ def test_run_trains_resumes_and_reloads(fit, name, capsys):
     state = load_weights(weights).state_dict()
     for key, tensor in state.items():
         torch.testing.assert_close(tensor, checkpoint["state_dict"][f"model.{key}"].half().to(tensor.dtype))
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_nano_run_trains(fit, name):
+    _, weights = fit(name, 2, scale="nano")
+    assert read_training(weights) == {"run": name, "step": 2}
+    assert load_weights(weights).training is False
 
 
 def test_resuming_starts_from_the_checkpoint_alone(fit, place, micro_world):
@@ -192,3 +201,14 @@ def test_two_processes_train_and_resume(tmp_path, micro_world):
         command += ["--trainer.strategy=ddp", "--trainer.devices=2"]
         subprocess.run(command, cwd=tmp_path, check=True, timeout=200)
         assert read_training(tmp_path / "outputs/micro/weights/sr_h.safetensors")["step"] == steps
+
+
+@pytest.mark.slow
+def test_compiled_network_trains_as_the_plain_one_does(fit):
+    _, weights = fit("sr_h", 2, fresh=True)
+    plain = load_weights(weights).state_dict()
+    _, weights = fit("sr_h", 2, "--compile=true", fresh=True)
+    compiled = load_weights(weights).state_dict()
+    assert plain.keys() == compiled.keys()
+    for name, tensor in plain.items():
+        torch.testing.assert_close(compiled[name], tensor, rtol=1e-2, atol=1e-3, msg=name)

@@ -23,7 +23,8 @@ STAGES = ("cascade", "decoder", "image")
 EXAMPLE = """example:
   mav evaluate micro --stage decoder --num-per-class 12
 
-The folder receives report.json, report.md and contact_sheet.png."""
+The folder receives report.json, report.md, contact_sheet.png, sheets with a contact sheet of each shape and,
+for videos, fps_response.png."""
 
 
 def main(argv: list[str]) -> None:
@@ -34,7 +35,9 @@ def main(argv: list[str]) -> None:
     # The folder is made first, so that one that cannot be written costs no minutes.
     with output_folder(out) as folder, plain_warnings():
         from ..evaluation import evaluate_micro, load_settings
-        from ..evaluation.report import draw_sheet, tables, to_markdown
+        from ..evaluation.plot import draw_response
+        from ..evaluation.report import tables, to_markdown
+        from ..evaluation.sheets import draw_sheet, draw_sheets
         from .runs import config_folder
 
         overrides = {"seed": args.seed, "num_per_class": args.num_per_class, "steps": args.steps}
@@ -49,8 +52,14 @@ def main(argv: list[str]) -> None:
             (folder / "report.json").write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
             (folder / "report.md").write_text(to_markdown(report))
             draw_sheet(evaluation).save(folder / "contact_sheet.png")
+            (folder / "sheets").mkdir()
+            for shape, sheet in draw_sheets(evaluation).items():
+                sheet.save(folder / "sheets" / f"{shape}.png")
+            if report["fps_response"]:
+                draw_response(report["fps_response"]).save(folder / "fps_response.png")
+            names = sorted(path.name for path in folder.iterdir())
     _show(tables(report))
-    for name in ("report.json", "report.md", "contact_sheet.png"):
+    for name in names:
         print(out / name)
     print(f"evaluated in {report['seconds']['total']:.0f} s")
 

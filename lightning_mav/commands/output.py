@@ -34,15 +34,17 @@ def output_folder(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def publishing(unfinished: Path, out: Path, what: str) -> Iterator[None]:
-    """Moves what was written into ``unfinished`` to ``out`` once all of it is there.
+    """Moves the files written into ``unfinished``, folders and all, to ``out`` once all are there.
 
     Raises:
         UsageError: If something could not be written; ``what`` names it.
     """
     try:
         yield
-        for path in sorted(unfinished.iterdir()):
-            os.replace(path, out / path.name)
+        for path in sorted(path for path in unfinished.rglob("*") if path.is_file()):
+            target = out / path.relative_to(unfinished)
+            target.parent.mkdir(exist_ok=True, parents=True)
+            os.replace(path, target)
     except OSError as error:
         raise UsageError(
             f"--out {out}: cannot write {what} ({error.strerror}); make room or choose another folder"

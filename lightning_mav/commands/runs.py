@@ -70,5 +70,16 @@ def config_layers(run: Run, scale: str) -> list[Path]:
     if scale not in scales():
         raise UsageError(f"no SCALE {scale!r}; scales are {', '.join(scales())}")
     names = [run.stage, f"{run.stage}_{run.phase}"] if run.is_second else [run.stage]
-    layers = ["base"] + [f"{place}/{name}" for name in names for place in ("stage", f"scale/{scale}")]
+    places = ["stage", *(f"scale/{name}" for name in _lineage(scale))]
+    layers = ["base"] + [f"{place}/{name}" for name in names for place in places]
     return [config_folder() / f"{layer}.yaml" for layer in layers]
+
+
+def _lineage(scale: str) -> list[str]:
+    """Names the scales whose layers make up a scale: those that it ``extends``, then itself."""
+    note = config_folder() / "scale" / f"{scale}.yaml"
+    if not note.exists():
+        return [scale]
+    from omegaconf import OmegaConf
+
+    return [*_lineage(OmegaConf.load(note).extends), scale]

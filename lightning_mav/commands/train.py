@@ -43,7 +43,14 @@ def main(argv: list[str]) -> None:
         train(find_run(args.stage, args.phase), args.scale, fresh=args.fresh, overrides=overrides)
 
 
-def train(run: Run, scale: str, *, fresh: bool = False, overrides: list[str] | None = None) -> None:
+def train(
+    run: Run,
+    scale: str,
+    *,
+    fresh: bool = False,
+    overrides: list[str] | None = None,
+    outputs: Path | None = None,
+) -> Path:
     """Trains one run in ``outputs/SCALE/NAME`` and writes its weights.
 
     Args:
@@ -51,12 +58,17 @@ def train(run: Run, scale: str, *, fresh: bool = False, overrides: list[str] | N
         scale: Scale, which names a folder of configuration layers.
         fresh: Whether to start over.
         overrides: Arguments for LightningCLI, which win over the layers.
+        outputs: Folder instead of ``outputs/SCALE``.
+
+    Returns:
+        The file of the weights.
     """
     layers = config_layers(run, scale)
     from .trainer import AlreadyFinished, TrainCLI, is_first_process
 
-    folder = Path("outputs", scale, run.name)
-    weights = Path("outputs", scale, "weights", f"{run.name}.safetensors")
+    outputs = outputs or Path("outputs", scale)
+    folder = outputs / run.name
+    weights = outputs / "weights" / f"{run.name}.safetensors"
     if fresh and is_first_process():
         _move_aside(folder, weights)
     arguments = ["fit", *(f"--config={layer}" for layer in layers)]
@@ -65,6 +77,7 @@ def train(run: Run, scale: str, *, fresh: bool = False, overrides: list[str] | N
         TrainCLI([*arguments, *(overrides or [])], run=run, weights=weights)
     except AlreadyFinished as message:
         print(message)
+    return weights
 
 
 def train_all(scale: str, arguments: list[str]) -> None:

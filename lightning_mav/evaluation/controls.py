@@ -1,4 +1,4 @@
-"""Videos without motion, in which the detectors must not see any."""
+"""Videos whose motion is known: true ones, and ones without any, in which the detectors must not see it."""
 
 import torch
 import torch.nn.functional as F
@@ -32,8 +32,8 @@ def shuffled(video: Tensor, generator: torch.Generator) -> Tensor:
     return video.gather(2, order[:, None, :, None, None].expand_as(video))
 
 
-def share_with_motion(video: Tensor) -> dict[str, float]:
-    """Returns the share of ``(N, 3, F, S, S)`` that are given any motion, with its interval."""
+def motion_shares(video: Tensor, appearances: Tensor) -> dict[str, dict[str, float]]:
+    """Returns the shares of ``(N, 3, F, S, S)`` that are given the motion of their shape, and any motion."""
     motion = read(video).motion
     assert motion is not None
-    return wilson(motion != OTHER)
+    return {"right": wilson(motion == appearances[:, 0]), "any": wilson(motion != OTHER)}

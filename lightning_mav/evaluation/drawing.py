@@ -39,14 +39,16 @@ class Drawing:
         """Returns the source of randomness of a part of the evaluation."""
         return torch.Generator().manual_seed(Sampling(self.settings.seed).stage_seed(part))
 
-    def batches(self, part: str, num: int, size: int | None = None) -> Iterator[tuple[slice, Sampling]]:
-        """Yields rows and how to sample them, until ``num`` are done."""
+    def batches(
+        self, part: str, num: int, size: int | None = None, noise: str | None = None
+    ) -> Iterator[tuple[slice, Sampling]]:
+        """Yields rows and how to sample them, until ``num`` are done; parts of one ``noise`` share it."""
         start = time.perf_counter()
         size = size or self.settings.batch_size
         starts = range(0, num, size)
         for i, row in enumerate(starts):
             progress = self._counted(part, i, len(starts))
-            key = f"{part} {i}"
+            key = f"{noise or part} {i}"
             yield (
                 slice(row, min(row + size, num)),
                 Sampling(self.settings.seed, key, self.settings.steps, progress=progress),
@@ -68,16 +70,22 @@ class Drawing:
             stills.append(still.float().cpu())
         return torch.cat(stills)
 
-    def key_frames(self, image_embed: Tensor, *, untrained: bool = False) -> Tensor:
-        """Draws key frames ``(N, 3, 16, S, S)``, with the decoder or with its inflated, untrained start."""
-        cascade = self.cascade
+    def key_frames(self, image_embed: Tensor, fps: float | None = None, *, untrained: bool = False) -> Tensor:
+        """Draws key frames ``(N, 3, 16, S, S)``, with the decoder or with its inflated, untrained start.
+
+        The decoder starts from the same noise at every frame rate, so that rates can be compared clip by
+        clip. The untrained one knows no rate and would repeat itself: it has other noise at each.
+        """
+        cascade, fps = self.cascade, fps or self.settings.fps
+        name = "untrained" if untrained else "decoder"
+        part = name if fps == self.settings.fps else f"{name} {fps:g} fps"
         if untrained:
             cascade = Cascade(cascade.clip, cascade.prior, without_time(cascade.decoder))
-        rows = self.batches("untrained" if untrained else "decoder", len(image_embed))
+        batches = self.batches(part, len(image_embed), noise=part if untrained else name)
         return torch.cat(
             [
-                cascade.decode(image_embed[part].to(cascade.device), self.settings.fps, sampling).cpu()
-                for part, sampling in rows
+                cascade.decode(image_embed[rows].to(cascade.device), fps, sampling).cpu()
+                for rows, sampling in batches
             ]
         )
 

@@ -8,6 +8,7 @@ true renders and on videos without motion.
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..cascade import Cascade
@@ -17,6 +18,7 @@ from .drawing import Drawing, Progress
 from .prompts import Prompts, choose_prompts
 from .scores import Reading, figures, read, read_truth, score
 from .settings import Settings
+from .speeds import fps_response
 
 # What can be judged, and the last stage of the cascade that this needs.
 LAST_STAGE = {"image": "decoder", "decoder": "decoder", "cascade": "sr_h"}
@@ -63,12 +65,12 @@ def evaluate_micro(
         "decoder_image": baselines.compare_image_decoder(prompts, stills),
     }
     stages = {name: {"comparisons": rows} for name, rows in stages.items()}
-    report: dict[str, Any] = {"controls": {}, "stages": stages, "flicker": {}}
+    report: dict[str, Any] = {"controls": {}, "stages": stages, "fps_response": {}, "flicker": {}}
     if stage == "image":
         videos = {"image": stills}
     else:
         videos = drawing.videos(prompts, image_embed, LAST_STAGE[stage])
-        _judge_movement(drawing, prompts, image_embed, videos["decoder"], report)
+        _judge_motion(drawing, prompts, image_embed, videos["decoder"], report)
     if stage == "cascade":
         _judge_upsampling(drawing, prompts, report)
     for entry in stages.values():
@@ -105,24 +107,27 @@ def frame_rate(settings: Settings, name: str) -> float:
     return settings.fast_fps / (settings.final_stride if name == "sr_h" else 1)
 
 
-def _judge_movement(
+def _judge_motion(
     drawing: Drawing, prompts: Prompts, image_embed: Tensor, video: Tensor, report: dict[str, Any]
 ) -> None:
+    """Compares the decoder's key frames with true ones, with ones without motion and with untrained ones."""
     settings = drawing.settings
-    untrained = drawing.key_frames(image_embed[: settings.num_untrained], untrained=True)
-    report["stages"]["decoder"] = baselines.compare_decoder(drawing, prompts, video, untrained)
+    few = image_embed[: settings.num_untrained]
+    untrained = {rate: drawing.key_frames(few, rate, untrained=True) for rate in settings.rates}
+    report["stages"]["decoder"] = baselines.compare_decoder(drawing, prompts, video, untrained[settings.fps])
+    report["fps_response"] = fps_response(drawing, prompts, image_embed, video, untrained)
     generator = drawing.generator("controls")
-    appearances = prompts.first(max(settings.num_renders, len(video))).appearances
-    truth = render_videos(appearances, settings.fps, video.shape[2], video.shape[3], generator)
-    report["controls"] = {
-        name: controls.share_with_motion(control)
-        for name, control in (
-            ("static", controls.static(truth)),
-            ("jittered", controls.jittered(truth, generator)),
-            ("shuffled", controls.shuffled(truth, generator)),
-            ("untrained", untrained),
-        )
+    asked = prompts.first(max(settings.num_renders, len(video))).appearances
+    truth = render_videos(asked, settings.fps, video.shape[2], video.shape[3], generator)
+    known = {
+        "truth": truth,
+        "static": controls.static(truth),
+        "jittered": controls.jittered(truth, generator),
+        "shuffled": controls.shuffled(truth, generator),
     }
+    report["controls"] = {name: controls.motion_shares(control, asked) for name, control in known.items()}
+    asked = prompts.appearances[: len(few)].repeat(len(untrained), 1)
+    report["controls"]["untrained"] = controls.motion_shares(torch.cat(list(untrained.values())), asked)
 
 
 def _judge_upsampling(drawing: Drawing, prompts: Prompts, report: dict[str, Any]) -> None:

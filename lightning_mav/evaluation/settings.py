@@ -1,6 +1,6 @@
 """What an evaluation is made of: how many prompts, renders and steps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,16 @@ class Settings:
     frame_skip: int = 5
     steps: int | None = None
     batch_size: int = 16
-    num_per_class: int = 8
+    num_per_class: int = 16
     num_between_per_class: int = 4
     num_final_per_class: int = 2
     final_stride: int = 5
     num_renders: int = 288
     num_final_renders: int = 96
-    num_untrained: int = 24
+    num_untrained: int = 12
+    speed_fps: list[float] = field(default_factory=lambda: [10.0, 15.0, 24.0])
+    num_speed_per_class: int = 4
+    num_speed_renders: int = 384
     num_clip_renders: int = 2
     num_windows: int = 24
     num_sr_videos: int = 12
@@ -38,6 +41,14 @@ class Settings:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if self.frame_skip < 2:
             raise ValueError(f"frame_skip must be at least 2, got {self.frame_skip}")
+
+        if not self.speed_fps or min(self.speed_fps) < 1 or self.fps in self.speed_fps:
+            raise ValueError(f"speed_fps must be rates of 1 or more, other than fps, got {self.speed_fps}")
+
+    @property
+    def rates(self) -> list[float]:
+        """Frame rates at which speeds are compared."""
+        return [self.fps, *self.speed_fps]
 
     @property
     def fast_fps(self) -> float:

@@ -14,7 +14,15 @@ from torch import Tensor
 from .motion import MOTIONS, OTHER, detect_motion
 from .shapes import MIN_IOU, OTHER_SHAPE, FrameReadings, detect_frames, size_index
 
-__all__ = ["MOTIONS", "FrameReadings", "VideoReadings", "detect_frames", "detect_videos"]
+__all__ = [
+    "MOTIONS",
+    "FrameReadings",
+    "VideoReadings",
+    "detect_frames",
+    "detect_videos",
+    "is_clear",
+    "track_videos",
+]
 
 MIN_CLEAR = 0.9  # share of the frames that must show one object, else nothing is read
 
@@ -41,12 +49,21 @@ class VideoReadings(NamedTuple):
     clear: Tensor
 
 
+def track_videos(video: Tensor) -> FrameReadings:
+    """Reads each frame of ``(N, 3, F, S, S)`` in [-1, 1]; the fields are ``(N, F)`` or ``(N, F, 2)``."""
+    frames = detect_frames(rearrange(video, "n c f h w -> (n f) c h w"))
+    return FrameReadings(*(field.unflatten(0, (len(video), -1)) for field in frames))
+
+
+def is_clear(frames: FrameReadings) -> Tensor:
+    """Returns whether nearly all frames of ``(N, F)`` show one object, ``(N,)``."""
+    return frames.clear.float().mean(dim=1) >= MIN_CLEAR
+
+
 def detect_videos(video: Tensor) -> VideoReadings:
     """Reads videos ``(N, 3, F, S, S)`` in [-1, 1], of 16 pixels or more."""
-    num = len(video)
-    frames = detect_frames(rearrange(video, "n c f h w -> (n f) c h w"))
-    frames = FrameReadings(*(field.unflatten(0, (num, -1)) for field in frames))
-    clear = frames.clear.float().mean(dim=1) >= MIN_CLEAR
+    frames = track_videos(video)
+    clear = is_clear(frames)
     iou, shape = frames.iou.mean(dim=1).max(dim=1)
     shape = torch.where(clear & (iou > MIN_IOU), shape, OTHER_SHAPE)
     motion = detect_motion(frames.centroid, frames.area, frames.phase)

@@ -55,13 +55,14 @@ def harmonic_fit(track: Tensor) -> Tensor:
     return (explained / track.square().sum(dim=(1, 2)).clamp(min=1e-12)).float()
 
 
-def _wrap(angle: Tensor) -> Tensor:
+def wrap(angle: Tensor) -> Tensor:
+    """Brings angles in radians to [-pi, pi)."""
     return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
 
 
 def turning(angle: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Returns net turning in radians, steadiness and coherence, each ``(N,)``, of ``(N, F)`` angles."""
-    step = _wrap(angle.diff(dim=1))
+    step = wrap(angle.diff(dim=1))
     net = step.sum(dim=1).abs()
     steady = net / step.abs().sum(dim=1).clamp(min=1e-6)
     return net, steady, torch.polar(torch.ones_like(step), step).mean(dim=1).abs()

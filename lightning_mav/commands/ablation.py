@@ -1,0 +1,144 @@
+"""What an ablation is: a claim, and variants that differ in how they are trained, sampled or judged."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ..errors import UsageError
+from .runs import Run, config_folder, find_run
+
+
+@dataclass
+class Training:
+    """A training run of a variant; a second phase starts from the variant's run before it.
+
+    Args:
+        stage: Stage.
+        phase: Phase.
+        steps: Optimizer steps, by scale.
+        overrides: Arguments for LightningCLI.
+    """
+
+    stage: str
+    phase: str
+    steps: dict[str, int]
+    overrides: list[str] = field(default_factory=list)
+
+    @property
+    def run(self) -> Run:
+        """The run."""
+        return find_run(self.stage, self.phase)
+
+
+@dataclass
+class Variant:
+    """One way to do it.
+
+    Args:
+        runs: What is trained, in order; if nothing is, the scale's own weights are judged.
+        cascade: Attributes of the cascade, such as ``prior.num_candidates``.
+        settings: Settings of the instrument, as in ``configs/eval/micro.yaml``.
+        how: Arguments of the judge.
+    """
+
+    runs: list[Training] = field(default_factory=list)
+    cascade: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    how: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Comparison:
+    """What the claim says: the variant ``better`` is better by ``metric`` than the variant ``than``."""
+
+    better: str
+    than: str
+    metric: str
+
+
+@dataclass
+class Ablation:
+    """A claim of the paper, and what it takes to test it.
+
+    Args:
+        title: Heading.
+        claim: What the paper says, with its section.
+        judge: One of ``lightning_mav.evaluation.ablations.JUDGES``.
+        metrics: What to show, of the judge's figures.
+        compare: All of these must hold.
+        variants: By name.
+        settings: Settings of the instrument, for all variants.
+        note: What else a reader must know.
+    """
+
+    title: str
+    claim: str
+    judge: str
+    metrics: list[str]
+    compare: list[Comparison]
+    variants: dict[str, Variant]
+    settings: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+
+def shipped() -> list[str]:
+    """Names of the ablations that come with the project, the quick ones first."""
+    names = sorted(path.stem for path in (config_folder() / "ablations").glob("*.yaml"))
+    return sorted(names, key=lambda name: needs_training(load_ablation(name)))
+
+
+def needs_training(ablation: Ablation) -> bool:
+    """Whether any variant is trained."""
+    return any(variant.runs for variant in ablation.variants.values())
+
+
+def load_ablation(name: str) -> Ablation:
+    """Reads an ablation: one that is shipped, by its name, or a YAML file.
+
+    Raises:
+        UsageError: If there is none, or something in it is wrong.
+    """
+    folder = config_folder() / "ablations"
+    path = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+        raise UsageError(f"no ablation {name!r}; there are {known}, or name a YAML file")
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Ablation), OmegaConf.load(path))
+        ablation = OmegaConf.to_object(merged)
+    except (OSError, OmegaConfBaseException) as error:
+        key = getattr(error, "full_key", None)
+        raise UsageError(f"{path}: {f'{key}: ' if key else ''}{str(error).splitlines()[0]}") from error
+    assert isinstance(ablation, Ablation)
+    if problems := _problems(ablation):
+        raise UsageError(f"{path}: {problems[0]}")
+    return ablation
+
+
+def _problems(ablation: Ablation) -> list[str]:
+    """Lists what names something that does not exist."""
+    from ..evaluation.ablations import JUDGES, options
+
+    if ablation.judge not in JUDGES:
+        return [f"no judge {ablation.judge!r}; judges are {', '.join(JUDGES)}"]
+    found, known = [], options(ablation.judge)
+    for name, variant in ablation.variants.items():
+        for training in variant.runs:
+            find_run(training.stage, training.phase)
+        found += [
+            f"variants.{name}.how: judge {ablation.judge} has no {key!r}; it has {', '.join(known) or 'none'}"
+            for key in variant.how
+            if key not in known
+        ]
+    for pair in ablation.compare:
+        found += [
+            f"compare: no variant {x!r}" for x in (pair.better, pair.than) if x not in ablation.variants
+        ]
+        if pair.metric not in ablation.metrics:
+            found.append(f"compare: {pair.metric!r} is not among metrics, {', '.join(ablation.metrics)}")
+    if not ablation.compare:
+        found.append("compare: nothing is claimed")
+    return found

@@ -1,0 +1,131 @@
+"""What ablations found, as a page and plots."""
+
+import re
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ..evaluation.ablations import compare, verdict
+from .ablation import Ablation, Comparison, Variant, needs_training
+
+PAGE = "claims.md"
+INTRODUCTION = """\
+# Claims of the paper, tested
+
+Each section tests a claim of Make-A-Video (arXiv 2209.14792), or of unCLIP where the paper builds on it, on
+the micro-world: variants that differ in one thing, judged alike by the instrument (`mav evaluate`), which
+reads shapes, colours and motion off the pixels. `make ablations` runs them again, `make ablations
+NAMES=noise` one of them. This page is written by that command.
+
+Figures have 95% intervals: Wilson's for shares of prompts, Student's for means over prompts or clips. A claim
+consists of comparisons, and one rule decides each. It *holds* if the intervals of both variants do not touch
+and the first is better; it *does not hold* if they do not touch and the first is worse; else it is *unclear*.
+The claim fares as the worst of its comparisons does. As the variants see the same prompts and clips, the rule
+is a cautious one: differences too small for it may still be real.
+
+The intervals cover prompts and clips. Each variant is trained once, so that the chance in training is not in
+them. And what holds for small networks in a small world need not hold for large ones, nor the other way
+round.
+"""
+SECTION = re.compile(r"<!-- (\S+):begin -->\n(.*?)\n<!-- \1:end -->", re.DOTALL)
+# Factor, digits and what to say of a metric; shares are the rest.
+FORMATS = {"psnr": (1, 1, "dB"), "flicker": (1, 4, "less is better"), "cosine": (1, 3, "")}
+SHARE = (100, 0, "%")
+
+Results = dict[str, dict[str, Any]]  # by variant: figures, spec, minutes, date
+
+
+def section(name: str, ablation: Ablation, results: Results, scale: str) -> str:
+    """Returns an ablation's section as Markdown: claim, verdict, table, plot."""
+    found = [_compare(results, pair) for pair in ablation.compare]
+    header = ["variant", *(_title(metric) for metric in ablation.metrics), "n"]
+    rows = [[variant, *_cells(ablation, results[variant])] for variant in ablation.variants]
+    if needs_training(ablation):
+        header.append("trained")
+        for row, variant in zip(rows, ablation.variants.values(), strict=True):
+            row.append(_trained(variant, scale))
+    table = [header, ["---"] * len(header), *rows]
+    lines = [
+        f"- {pair.better} better than {pair.than} by {pair.metric}: {word}"
+        for pair, word in zip(ablation.compare, found, strict=True)
+    ]
+    minutes = sum(result["minutes"] for result in results.values())
+    date = max(result["date"] for result in results.values())
+    versions = ", ".join(f"{package} {metadata.version(package)}" for package in ("lightning_mav", "torch"))
+    parts = [
+        f"## {ablation.title}",
+        f"Claim: {ablation.claim}",
+        f"**Verdict: {verdict(found)}.**",
+        "\n".join(lines),
+        *([ablation.note] if ablation.note else []),
+        "\n".join(f"| {' | '.join(row)} |" for row in table),
+        f"![{ablation.title}](ablations/{name}.png)",
+        f"*{date}; scale {scale}; {versions}; {minutes:.0f} minutes.*",
+    ]
+    return "\n\n".join(parts)
+
+
+def insert(path: Path, name: str, text: str) -> str:
+    """Returns the page with a section put in or replaced; the others stay, in alphabetical order."""
+    sections = dict(SECTION.findall(path.read_text())) if path.is_file() else {}
+    sections[name] = text
+    blocks = [f"<!-- {key}:begin -->\n{sections[key]}\n<!-- {key}:end -->" for key in sorted(sections)]
+    return "\n\n".join([INTRODUCTION.rstrip(), *blocks]) + "\n"
+
+
+def plot(ablation: Ablation, results: Results, path: Path) -> None:
+    """Draws the figures of each variant with their intervals, a panel for each metric."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    names, metrics = list(results), ablation.metrics
+    size = (1.5 + 3 * len(metrics), 1.2 + 0.35 * len(names))
+    figure, panels = pyplot.subplots(
+        1, len(metrics), figsize=size, sharey=True, squeeze=False, layout="constrained"
+    )
+    for metric, panel in zip(metrics, panels[0], strict=True):
+        factor = FORMATS.get(metric, SHARE)[0]
+        figures = [_figure(results, name, metric) for name in names]
+        values = [factor * share["value"] for share in figures]
+        errors = [[factor * abs(share["value"] - share[end]) for share in figures] for end in ("low", "high")]
+        panel.errorbar(values, range(len(names)), xerr=errors, fmt="o", capsize=3)
+        panel.set_yticks(range(len(names)), names)
+        panel.set_xlabel(_title(metric))
+        panel.grid(axis="x", alpha=0.3)
+        panel.margins(y=0.15)
+    panels[0][0].invert_yaxis()
+    figure.suptitle(ablation.title, fontsize="medium")
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def _figure(results: Results, variant: str, metric: str) -> dict[str, float]:
+    return results[variant]["figures"][metric]
+
+
+def _compare(results: Results, pair: Comparison) -> str:
+    better, than = (_figure(results, variant, pair.metric) for variant in (pair.better, pair.than))
+    return compare(pair.metric, better, than)
+
+
+def _title(metric: str) -> str:
+    remark = FORMATS.get(metric, SHARE)[2]
+    return f"{metric} ({remark})" if remark else metric
+
+
+def _cells(ablation: Ablation, result: dict[str, Any]) -> list[str]:
+    """Formats the figures of a variant, and how many prompts or clips are behind them."""
+    cells = []
+    for metric in ablation.metrics:
+        factor, digits, _ = FORMATS.get(metric, SHARE)
+        share = result["figures"][metric]
+        value, low, high = (f"{factor * share[key]:.{digits}f}" for key in ("value", "low", "high"))
+        cells.append(f"{value} [{low}, {high}]")
+    return [*cells, str(result["figures"][ablation.metrics[0]]["n"])]
+
+
+def _trained(variant: Variant, scale: str) -> str:
+    """Says what was trained for a variant."""
+    return ", ".join(f"{t.run.name} {t.steps[scale]} steps" for t in variant.runs) or "as shipped"

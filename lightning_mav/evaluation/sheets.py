@@ -1,0 +1,57 @@
+"""Contact sheets of what was judged, with what was asked for and what was read."""
+
+from collections.abc import Iterable
+
+from PIL import Image
+
+from ..micro.detectors import MOTIONS
+from ..micro.world import COLOURS, SHAPES
+from ..video import contact_sheet, stack_sheets
+from .micro import Evaluation
+from .prompts import NUM_CLASSES
+
+NUM_VIDEOS = 8  # on the sheet of a shape
+
+
+def draw_sheet(evaluation: Evaluation) -> Image.Image:
+    """Draws one video of each class, or a row of its stills."""
+    return _draw(evaluation, range(min(NUM_CLASSES, len(evaluation.video))))
+
+
+def draw_sheets(evaluation: Evaluation) -> dict[str, Image.Image]:
+    """Draws a sheet of each shape: the first videos, seen and held out in turn, or all its stills."""
+    is_still = evaluation.video.shape[2] == 1
+    num = min(len(evaluation.video), NUM_CLASSES if is_still else NUM_VIDEOS * len(SHAPES))
+    return {shape: _draw(evaluation, range(i, num, len(SHAPES))) for i, shape in enumerate(SHAPES)}
+
+
+def _draw(evaluation: Evaluation, rows: Iterable[int]) -> Image.Image:
+    draw = _draw_stills if evaluation.video.shape[2] == 1 else _draw_video
+    return stack_sheets([draw(evaluation, row) for row in rows])
+
+
+def _draw_video(evaluation: Evaluation, row: int) -> Image.Image:
+    title = f"{_split(evaluation, row)}: {evaluation.prompts.texts[row]}  ->  {_thing(evaluation, row)}"
+    if evaluation.reading.motion is not None:
+        title += f", {MOTIONS[int(evaluation.reading.motion[row])]}"
+    return contact_sheet(evaluation.video[row], fps=evaluation.fps, title=title, columns=16)
+
+
+def _draw_stills(evaluation: Evaluation, row: int) -> Image.Image:
+    """Draws as many stills of the class of a row as fit; readings are given where they are wrong."""
+    asked, names = evaluation.prompts.appearances, []
+    frames = evaluation.video[row::NUM_CLASSES, :, 0][:16]
+    for i in range(row, row + len(frames) * NUM_CLASSES, NUM_CLASSES):
+        colour, thing = COLOURS[int(asked[i, 1])], _thing(evaluation, i)
+        names.append(colour if thing == f"{colour} {SHAPES[int(asked[i, 0])]}" else f"{colour} -> {thing}")
+    title = f"{_split(evaluation, row)}, {SHAPES[int(asked[row, 0])]}: {', '.join(names)}"
+    return contact_sheet(frames.transpose(0, 1), title=title, columns=16)
+
+
+def _split(evaluation: Evaluation, row: int) -> str:
+    return "held out" if evaluation.prompts.held_out[row] else "seen"
+
+
+def _thing(evaluation: Evaluation, row: int) -> str:
+    reading = evaluation.reading
+    return f"{COLOURS[int(reading.colour[row])]} {(*SHAPES, 'no shape')[int(reading.shape[row])]}"

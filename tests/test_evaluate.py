@@ -1,0 +1,197 @@
+"""``mav evaluate``: its report has everything, and its mistakes leave nothing."""
+
+import json
+import os
+
+import pytest
+import torch
+from PIL import Image
+from tiny_cascade import save_tiny_cascade
+
+from lightning_mav import cli
+from lightning_mav.cascade import STAGES, Cascade
+from lightning_mav.commands.evaluate import main
+from lightning_mav.commands.runs import config_folder
+from lightning_mav.configured import from_config
+from lightning_mav.errors import UsageError
+from lightning_mav.evaluation import Settings, load_settings
+from lightning_mav.evaluation.drawing import Drawing, without_time
+from lightning_mav.evaluation.report import tables
+from lightning_mav.micro.world import SHAPES
+from lightning_mav.weights import load_weights
+
+TINY = {
+    "batch_size": 6, "num_final_per_class": 1, "num_renders": 12, "num_final_renders": 12, "num_untrained": 6,
+    "num_clip_renders": 1, "num_windows": 3, "num_sr_videos": 2, "num_sr_images": 3, "num_noise_videos": 1,
+    "speed_fps": [12.0], "num_speed_per_class": 1, "num_speed_renders": 12,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return save_tiny_cascade(tmp_path_factory.mktemp("weights"))
+
+
+def test_without_time_frames_are_independent(weights):
+    decoder = load_weights(weights / "decoder.safetensors")
+    fresh = without_time(decoder)
+    x_t, t, embed = torch.randn(2, 3, 4, 8, 8), torch.tensor([10, 900]), torch.randn(2, 8)
+    fps = torch.tensor([4.0, 8.0])
+    with torch.no_grad():
+        alone = [fresh.net(x_t[:, :, [i]], t, image_embed=embed, fps=fps) for i in range(4)]
+        together = fresh.net(x_t, t, image_embed=embed, fps=fps)
+        trained = decoder.net(x_t, t, image_embed=embed, fps=fps)
+    torch.testing.assert_close(together, torch.cat(alone, dim=2), atol=1e-4, rtol=1e-4)
+    assert not together.allclose(trained, atol=1e-2)
+    assert from_config(decoder.config).config == decoder.config
+
+
+def test_frame_rates_share_their_noise_unless_untrained(weights):
+    cascade = Cascade.from_pretrained(weights, until="decoder")
+    cascade.decoder = without_time(cascade.decoder)  # deaf to the rate, so that the noise is all that counts
+    drawing, embed = Drawing(cascade, Settings(steps=1)), torch.randn(2, 8)
+    assert drawing.key_frames(embed).equal(drawing.key_frames(embed, 12.0))
+    untrained = [drawing.key_frames(embed, fps, untrained=True) for fps in (6.0, 12.0)]
+    assert not untrained[0].allclose(untrained[1], atol=0.1)
+    assert drawing.seconds.keys() == {"decoder", "decoder 12 fps", "untrained", "untrained 12 fps"}
+
+
+@pytest.fixture(scope="module")
+def evaluated(weights, tmp_path_factory):
+    return lambda stage: _evaluate(stage, weights, tmp_path_factory.mktemp(stage))
+
+
+def _evaluate(stage, weights, folder):
+    config = folder / "tiny.yaml"
+    config.write_text("\n".join(f"{key}: {value}" for key, value in TINY.items()))
+    out = folder / "new" / "report"
+    arguments = {
+        "stage": stage,
+        "weights": weights,
+        "out": out,
+        "steps": 1,
+        "num-per-class": 1,
+        "config": config,
+    }
+    main(["micro", *(f"--{key}={value}" for key, value in arguments.items())])
+    plots = set() if stage == "image" else {"fps_response.png"}
+    assert set(os.listdir(out)) == {"report.json", "report.md", "contact_sheet.png", "sheets", *plots}
+    assert set(os.listdir(out / "sheets")) == {f"{shape}.png" for shape in SHAPES}
+    with Image.open(out / "contact_sheet.png") as sheet:
+        assert sheet.width == 1536
+    return json.loads((out / "report.json").read_text()), (out / "report.md").read_text()
+
+
+def assert_share(share, n):
+    assert share.keys() == {"value", "low", "high", "n"}
+    assert 0 <= share["low"] <= share["value"] <= share["high"] <= 1
+    assert share["n"] == n
+
+
+def test_cascade_report_has_everything(evaluated, capsys):
+    report, markdown = evaluated("cascade")
+    for block in (report, report["decoder"], report["interpolation"], report["sr_lt"], report["sr_h"]):
+        for key in ("appearance", "motion"):
+            assert_share(block["seen"][key], 6)
+            assert_share(block["held_out"][key], 6)
+            assert_share(block["detectors"][key], 12)
+    assert report["judged"] == "sr_h"
+    assert report["video"] == {"num_frames": 16, "image_size": 48, "fps": 6.0}
+    assert report["interpolation"]["video"] == {"num_frames": 76, "image_size": 8, "fps": 30.0}
+    assert report["controls"].keys() == {"truth", "static", "jittered", "shuffled", "untrained"}
+    for name, shares in report["controls"].items():
+        for share in (shares["right"], shares["any"]):
+            assert_share(share, 12)
+        assert shares["right"]["value"] <= shares["any"]["value"], name
+    assert report["fps_response"]["fps"] == [6.0, 12.0]
+    for source in ("truth", "decoder", "untrained"):
+        assert tuple(report["fps_response"][source]) == SHAPES
+    assert report["stages"].keys() == {*STAGES, "decoder_image"}
+    for entry in report["stages"].values():
+        assert entry["better"] == all(row["better"] for row in entry["comparisons"])
+    baselines = [row["baseline"] for row in report["stages"]["interpolation"]["comparisons"]]
+    assert baselines == ["repeated key frames", "blended key frames"]
+    assert report["flicker"].keys() == {"sr_lt", "sr_h"}
+    assert report["settings"] == vars(Settings(steps=1, num_per_class=1, **TINY))
+    assert report["weights"].keys() == STAGES.keys()
+    assert all(len(entry["sha256"]) == 64 for entry in report["weights"].values())
+    assert report["seconds"]["total"] > report["seconds"]["decoder"]
+    printed = " ".join(capsys.readouterr().out.split())  # long titles are wrapped
+    for table in tables(report):
+        assert f"## {table.title}" in markdown
+        assert table.title in printed
+        assert all(len(row) == len(table.header) for row in table.rows)
+    titles = {table.title for table in tables(report)}
+    for name in ("decoder", "interpolation", "sr_lt", "sr_h"):
+        assert {f"The shape that was read, {name}", f"The motion that was read, {name}"} <= titles
+
+
+def test_decoder_is_judged_alone_and_the_same_each_time(evaluated):
+    report, _ = evaluated("decoder")
+    assert report["judged"] == "decoder"
+    assert report["seen"] == report["decoder"]["seen"]
+    assert report["weights"].keys() == {"clip", "prior", "decoder"}
+    assert report["stages"].keys() == {"clip", "prior", "decoder_image", "decoder"}
+    again, _ = evaluated("decoder")
+    for key in ("decoder", "controls", "stages", "fps_response"):
+        assert report[key] == again[key]
+
+
+def test_stills_are_judged(evaluated):
+    report, markdown = evaluated("image")
+    assert report["judged"] == "image"
+    assert_share(report["held_out"]["appearance"], 6)
+    assert "motion" not in report["seen"]
+    assert report["controls"] == report["fps_response"] == {}
+    assert "controls" not in markdown.lower()
+
+
+def test_shipped_settings_are_those_that_are_documented():
+    assert load_settings(config_folder() / "eval" / "micro.yaml") == Settings()
+    assert load_settings(config_folder() / "eval" / "micro.yaml", seed=3, steps=None).seed == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nano"], "micro"),
+        (["--bench", "nano"], "micro"),
+        (["--stage", "sr_x"], "'cascade', 'decoder', 'image'|cascade, decoder, image"),
+        (["--num-per-class", "0"], "of 1 or more"),
+        (["--config", "/nowhere.yaml"], "/nowhere.yaml"),
+        (["--weights", "no/where"], "no weights there"),
+        (["--weights", "pico", "--stage", "image"], "SCALE=pico"),
+    ],
+)
+def test_mistakes_are_named_and_leave_nothing(arguments, message, tmp_path):
+    with pytest.raises(UsageError, match=message):
+        main([*arguments, "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("num_prompts", 3),
+        ("fps", "fast"),
+        ("frame_skip", 1),
+        ("num_windows", 0),
+        ("speed_fps", []),
+        ("speed_fps", [6]),
+        ("speed_fps", [0.5]),
+    ],
+)
+def test_wrong_settings_are_named(key, value, tmp_path):
+    (tmp_path / "eval.yaml").write_text(f"{key}: {value}")
+    with pytest.raises(UsageError, match=rf"eval\.yaml: .*{key}.*; keys are seed, fps"):
+        load_settings(tmp_path / "eval.yaml")
+
+
+def test_missing_stage_is_named_with_its_command(tmp_path, capsys):
+    folder = save_tiny_cascade(tmp_path / "weights")
+    (folder / "sr_lt.safetensors").unlink()
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["evaluate", "--weights", str(folder), "--out", str(tmp_path / "out")])
+    assert caught.value.code == 2
+    assert "make train-stage STAGE=sr_lt" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
