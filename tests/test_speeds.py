@@ -48,6 +48,7 @@ def test_clips_deaf_to_the_rate_have_a_slope_of_zero():
     video, shown = true_videos(6.0)[:24], appearances()[:24]
     for found in responses(dict.fromkeys(RATES, video), shown, seeded()).values():
         assert found["slope"] == pytest.approx(0, abs=1e-9)
+        assert found["low"] is found["high"] is None  # of four clips
 
 
 def test_what_rests_has_no_slope_and_stays_valid_json():

@@ -15,10 +15,10 @@ images. In the tables of what was read, rows are what was asked for, seen and he
 "other" is no shape, or no motion, of the six.
 
 The frame-rate response is the slope of log(speed per frame) against log(1 / fps) of the same prompts at
-several frame rates, with a bootstrapped 95% interval over clips: 1 when motion keeps its own time, 0 when the
-frame rate changes nothing. A star's speed is the angle it turns by, a ring's the change of the root of its
-area, the others' the way of the centroid; the frame is 2 wide. "-" stands where things are at rest or nothing
-clear is seen."""
+several frame rates, with a bootstrapped 95% interval where there are 5 clips: 1 when motion keeps its own
+time, 0 when the frame rate changes nothing. A star's speed is the angle it turns by, a ring's the change of
+the root of its area, the others' the way of the centroid; the frame is 2 wide. "-" stands where things are at
+rest or nothing clear is seen."""
 
 
 class Table(NamedTuple):
@@ -89,9 +89,9 @@ def _responses(response: dict[str, Any]) -> Table:
     for shape in SHAPES:
         for source in SOURCES:
             entry = response[source][shape]
-            slope = "-"
-            if entry["slope"] is not None:
-                slope = f"{entry['slope']:.2f} [{entry['low']:.2f}, {entry['high']:.2f}]"
+            slope = "-" if entry["slope"] is None else f"{entry['slope']:.2f}"
+            if entry["low"] is not None:
+                slope += f" [{entry['low']:.2f}, {entry['high']:.2f}]"
             speeds = ("-" if speed is None else f"{speed:.3f}" for speed in entry["speed"])
             rows.append((shape, source, slope, *speeds, str(entry["n"])))
     header = ("shape", "video", "slope", *(f"at {fps:g} fps" for fps in response["fps"]), "n")

@@ -25,6 +25,7 @@ from .prompts import NUM_CLASSES, Prompts
 
 SOURCES = ("truth", "decoder", "untrained")
 AT_REST = 1e-3  # speed per frame, a hundredth of a pixel of 16; below it there is no slope
+MIN_CLIPS = 5  # resamples of fewer are too much alike to say how sure a slope is
 
 
 def speeds(video: Tensor, shape: Tensor) -> Tensor:
@@ -64,7 +65,7 @@ def response(speed: Tensor, rates: Sequence[float], generator: torch.Generator) 
 
     Returns:
         Mean ``speed`` at each rate, ``slope`` with ``low`` and ``high``, and ``n``. Speeds are None without
-        clips, and so is the slope then and where things are at rest.
+        clips, the slope then and where things are at rest, its interval if there are fewer than 5 clips.
     """
     speed = speed[speed.isfinite().all(dim=1)]
     found: dict[str, Any] = {"speed": [None] * len(rates), "slope": None, "low": None, "high": None}
@@ -73,6 +74,7 @@ def response(speed: Tensor, rates: Sequence[float], generator: torch.Generator) 
         found["speed"] = mean.tolist()
         if mean.min() > AT_REST:
             found["slope"] = log_slope(mean, rates).item()
+        if mean.min() > AT_REST and len(speed) >= MIN_CLIPS:
             found["low"], found["high"] = bootstrap(
                 lambda samples: log_slope(samples.mean(dim=1), rates), speed, generator
             )
