@@ -15,13 +15,14 @@ from lightning_mav.errors import UsageError
 from lightning_mav.models import DiffusionModel
 from lightning_mav.weights import find_weights, load_weights
 
+from .muon import Muon
 from .panels import log_images, log_video
 
 Batch = dict[str, Any]
 
 
 class Stage(LightningModule):
-    """A module that is trained by itself: AdamW, linear warm-up, then a cosine down to a twentieth.
+    """A module that is trained by itself: AdamW or Muon, linear warm-up, then a cosine down to a twentieth.
 
     ``--optimizer`` on the command line replaces all of that.
 
@@ -31,6 +32,7 @@ class Stage(LightningModule):
         warmup_steps: Steps until the peak.
         weight_decay: Decoupled weight decay.
         beta_2: Decay of AdamW's second moment.
+        muon: Whether matrices and convolutions are trained by Muon instead of AdamW.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Stage(LightningModule):
         warmup_steps: int = 100,
         weight_decay: float = 0.01,
         beta_2: float = 0.99,
+        muon: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -48,16 +51,17 @@ class Stage(LightningModule):
         self.warmup_steps = warmup_steps
         self.weight_decay = weight_decay
         self.beta_2 = beta_2
+        self.muon = muon
 
     def configure_optimizers(self) -> Any:
-        """Returns AdamW and a schedule over ``trainer.max_steps``; without a last step the rate stays up."""
-        optimizer = AdamW(
-            self.parameter_groups(),
-            lr=self.lr,
-            betas=(0.9, self.beta_2),
-            weight_decay=self.weight_decay,
-            fused=not self._has_scaled_gradients,
-        )
+        """Returns the optimizer and its schedule; without ``trainer.max_steps`` the rate stays up."""
+        settings: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
+        settings["betas"] = (0.9, self.beta_2)
+        optimizer: Optimizer
+        if self.muon:
+            optimizer = Muon(self.parameter_groups(), **settings)
+        else:
+            optimizer = AdamW(self.parameter_groups(), **settings, fused=not self._has_scaled_gradients)
         schedule = LambdaLR(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

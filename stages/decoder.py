@@ -35,6 +35,7 @@ class DecoderStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
         warmup_steps: Steps until the peak.
         weight_decay: Decoupled weight decay.
         beta_2: Decay of AdamW's second moment.
+        muon: Whether matrices and convolutions are trained by Muon instead of AdamW.
     """
 
     model: Decoder
@@ -58,6 +59,7 @@ class DecoderStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
         warmup_steps: int = 100,
         weight_decay: float = 0.01,
         beta_2: float = 0.99,
+        muon: bool = False,
     ) -> None:
         super().__init__(
             Decoder(unet, diffusion, sampler, image_size=image_size, num_frames=num_frames),
@@ -67,6 +69,7 @@ class DecoderStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
             warmup_steps=warmup_steps,
             weight_decay=weight_decay,
             beta_2=beta_2,
+            muon=muon,
         )
         self.clip_name = clip
         self.cond_drop_prob = cond_drop_prob

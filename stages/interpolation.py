@@ -22,6 +22,7 @@ class InterpolationStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
         sampler: How samples are drawn.
         clip: Frozen CLIP, a name or a file (see ``find_weights``).
         num_frames: Frames in a window.
+        blend: Whether a blend of the neighbours, not zeros, stands for masked frames (see ``Interpolation``).
         between_prob: Share of masks that keep every K-th frame, K drawn from ``frame_skips``; the others
             keep frames at the beginning, or at the end, alone.
         frame_skips: Distances of key frames to draw from.
@@ -34,6 +35,7 @@ class InterpolationStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
         warmup_steps: Steps until the peak.
         weight_decay: Decoupled weight decay.
         beta_2: Decay of AdamW's second moment.
+        muon: Whether matrices and convolutions are trained by Muon instead of AdamW.
     """
 
     model: Interpolation
@@ -46,6 +48,7 @@ class InterpolationStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
         *,
         clip: str = "micro/clip",
         num_frames: int = 16,
+        blend: bool = False,
         between_prob: float = 0.8,
         frame_skips: list[int] | None = None,
         cond_drop_prob: float = 0.1,
@@ -57,14 +60,16 @@ class InterpolationStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
         warmup_steps: int = 100,
         weight_decay: float = 0.01,
         beta_2: float = 0.99,
+        muon: bool = False,
     ) -> None:
         super().__init__(
-            Interpolation(unet, diffusion, sampler, num_frames=num_frames),
+            Interpolation(unet, diffusion, sampler, num_frames=num_frames, blend=blend),
             num_samples=num_samples,
             lr=lr,
             warmup_steps=warmup_steps,
             weight_decay=weight_decay,
             beta_2=beta_2,
+            muon=muon,
         )
         frame_skips = [2, 3, 5, 5, 5, 7, 15] if frame_skips is None else frame_skips
         if not frame_skips or not all(1 < skip < num_frames for skip in frame_skips):
@@ -106,7 +111,7 @@ class InterpolationStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
         image_embed = self.clip.encode_image(random_frames(x_0)).detach()
         return x_0, {
             "image_embed": image_embed,
-            "x_cond": mask_frames(x_0, masked),
+            "x_cond": mask_frames(x_0, masked, blend=self.model.blend),
             "fps": batch["fps"],
             "drop": drop,
         }

@@ -30,6 +30,7 @@ class SRLTStage(Pseudo3DBackboneMixin, SuperResolutionStage):
         warmup_steps: Steps until the peak.
         weight_decay: Decoupled weight decay.
         beta_2: Decay of AdamW's second moment.
+        muon: Whether matrices and convolutions are trained by Muon instead of AdamW.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class SRLTStage(Pseudo3DBackboneMixin, SuperResolutionStage):
         warmup_steps: int = 100,
         weight_decay: float = 0.01,
         beta_2: float = 0.99,
+        muon: bool = False,
     ) -> None:
         super().__init__(
             SRLT(
@@ -72,6 +74,7 @@ class SRLTStage(Pseudo3DBackboneMixin, SuperResolutionStage):
             warmup_steps=warmup_steps,
             weight_decay=weight_decay,
             beta_2=beta_2,
+            muon=muon,
         )
         self.init_from = init_from
         self.trainable = trainable

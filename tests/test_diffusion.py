@@ -1,5 +1,7 @@
 """The forward process, its parametrisations and the samplers, against their definitions."""
 
+import math
+
 import pytest
 import torch
 
@@ -56,6 +58,13 @@ def test_timesteps_cover_the_range(timesteps):
     assert t.max() <= 999
     middle = ((t >= 250) & (t < 750)).float().mean().item()
     assert middle == pytest.approx(0.5 if timesteps == "uniform" else 0.64, abs=0.02)
+
+
+@pytest.mark.parametrize("logit_mean", [-1.0, 0.0, 0.8])
+def test_median_of_the_timesteps_follows_the_mean_of_their_logits(logit_mean):
+    diffusion = GaussianDiffusion(timesteps="logit_normal", logit_mean=logit_mean)
+    median = diffusion.sample_timesteps(10_000).float().median().item()
+    assert median == pytest.approx(1000 / (1 + math.exp(-logit_mean)), abs=5)
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)

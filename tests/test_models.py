@@ -39,12 +39,28 @@ def test_conditions_are_computed_once_for_all_steps():
     assert (len(net.calls), net.num_conditions) == (5, 1)
 
 
+def test_samples_keep_no_graph():
+    # It would hold the activations of all steps: gigabytes for a few frames.
+    decoder, _ = model(Decoder, lambda x_t, **_: x_t * nn.Parameter(torch.ones(())), image_size=2)
+    assert torch.is_grad_enabled()
+    assert not decoder.sample(torch.randn(1, 4), torch.tensor([8.0])).requires_grad
+
+
 def test_masked_frames_are_hidden():
     video, masked = torch.randn(1, 3, 4, 2, 2), torch.tensor([[False, True, True, False]])
     out = mask_frames(video, masked)
     assert torch.equal(out[:, :3, [0, 3]], video[:, :, [0, 3]])
     assert not out[:, :3, [1, 2]].any()
     assert out[0, 3, :, 0, 0].tolist() == [0, 1, 1, 0]
+
+
+def test_masked_frames_are_blended_from_their_nearest_kept_neighbours():
+    video = torch.arange(8.0).square().view(1, 1, 8, 1, 1).expand(2, 3, -1, 2, 2)
+    masked = torch.tensor([[True, False, True, True, False, True, True, True], [True] * 7 + [False]])
+    out = mask_frames(video, masked, blend=True)
+    assert out[0, 0, :, 0, 0].tolist() == [1, 1, 6, 11, 16, 16, 16, 16]  # 1 and 16 are what is kept
+    assert out[1, 2, :, 1, 1].tolist() == [49] * 8
+    assert torch.equal(out[:, 3, :, 0, 0], masked.float())
 
 
 @pytest.mark.parametrize("frame_skip", range(1, 16))

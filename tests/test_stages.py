@@ -104,14 +104,19 @@ def test_masks_are_what_sampling_uses(clip):
     assert (~masked[:, [0, 15]]).all(dim=1).float().mean() > 0.5  # most have both ends
 
 
-def test_interpolation_shows_no_masked_frame(clip):
-    stage = InterpolationStage(*parts(**DECODER | VIDEO | {"cond_channels": 4}), clip=clip, init_from=None)
+@pytest.mark.parametrize("blend", [False, True])
+def test_interpolation_shows_no_masked_frame(clip, blend):
+    net = DECODER | VIDEO | {"cond_channels": 4}
+    stage = InterpolationStage(*parts(**net), clip=clip, init_from=None, blend=blend)
     stage.setup("test")
-    video = torch.rand(2, 3, 16, 16, 16) + 1
-    _, cond = stage.prepare({"video": video, "fps": torch.full((2,), 8.0)})
-    hidden = cond["x_cond"][:, 3:].bool().expand(-1, 3, -1, -1, -1)
-    assert not cond["x_cond"][:, :3][hidden].any()
-    assert torch.equal(cond["x_cond"][:, :3][~hidden], video[~hidden])
+    video, fps = torch.rand(2, 3, 16, 16, 16), torch.full((2,), 8.0)
+    x_cond = stage.prepare({"video": video, "fps": fps})[1]["x_cond"]
+    masked = x_cond[:, 3:].bool().expand(-1, 3, -1, -1, -1)
+    assert torch.equal(x_cond[:, :3][~masked], video[~masked])
+    stage.draw_masks = lambda *_: masked[:, 0, :, 0, 0]
+    other = stage.prepare({"video": torch.where(masked, -1.0, video), "fps": fps})[1]["x_cond"]
+    assert torch.equal(x_cond, other)
+    assert x_cond[:, :3][masked].any() == blend
 
 
 def test_super_resolution_sees_the_small_video_alone():

@@ -225,6 +225,14 @@ def test_residual_network_starts_as_its_condition():
     assert torch.equal(out, x_cond)
 
 
+def test_residual_network_inflated_from_another_kind_starts_as_its_condition():
+    net = Pseudo3DUNet(**DECODER | VIDEO | {"cond_channels": 4, "residual": True})
+    assert inflate(net, trained(**DECODER | VIDEO)).max_difference <= 1e-5
+    x_cond = torch.randn(1, 4, 2, 16, 16)
+    out = net(torch.randn(1, 3, 2, 16, 16), torch.tensor([9]), x_cond=x_cond, image_embed=torch.randn(1, 6))
+    assert torch.equal(out, x_cond[:, :3])
+
+
 @pytest.mark.parametrize("kwargs", [{"attention_levels": (2,)}, {"residual": True}, {"head_channels": 5}])
 def test_impossible_networks_are_refused(kwargs):
     with pytest.raises(ValueError, match="got"):

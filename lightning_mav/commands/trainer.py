@@ -79,7 +79,8 @@ class TrainCLI(MavCLI):
         if self.checkpoint is None:
             return
         optimizer = self.config.fit.optimizer
-        init = optimizer.as_dict() if optimizer else {"class_path": "torch.optim.AdamW"}
+        own = "lightning_mav.stages.muon.Muon" if self.model.muon else "torch.optim.AdamW"
+        init = optimizer.as_dict() if optimizer else {"class_path": own}
         settings = instantiate_class([torch.zeros(1)], init).param_groups[0].keys()
         if _shapes(self.checkpoint["state_dict"]) != _shapes(self.model.state_dict()):
             changed = "network"

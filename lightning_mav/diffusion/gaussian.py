@@ -21,6 +21,8 @@ class GaussianDiffusion(nn.Module, Configured):
             ``v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0`` (Salimans and Ho, 2022), or ``x_0``.
         timesteps: How training draws ``t``: evenly, or from a logit-normal distribution, which spends less
             on the two ends, where there is little to learn.
+        logit_mean: Mean of that normal distribution; above 0 it spends more on high noise, which is where
+            the frames of a video, many views of one thing, settle how it moves.
 
     Raises:
         ValueError: If an argument is not one of its choices.
@@ -35,6 +37,7 @@ class GaussianDiffusion(nn.Module, Configured):
         num_timesteps: int = 1000,
         prediction: Prediction = "eps",
         timesteps: Literal["uniform", "logit_normal"] = "uniform",
+        logit_mean: float = 0.0,
     ) -> None:
         super().__init__()
         if prediction not in ("eps", "v", "x_0"):
@@ -44,6 +47,7 @@ class GaussianDiffusion(nn.Module, Configured):
         self.num_timesteps = num_timesteps
         self.prediction = prediction
         self.timesteps = timesteps
+        self.logit_mean = logit_mean
         self.betas = make_betas(schedule, num_timesteps).tolist()
         alphas_cumprod = (1 - torch.tensor(self.betas, dtype=torch.double)).cumprod(dim=0)
         self.register_buffer("alphas_cumprod", alphas_cumprod.float(), persistent=False)
@@ -53,7 +57,7 @@ class GaussianDiffusion(nn.Module, Configured):
         u = (torch.rand((), device=device) + torch.arange(n, device=device) / n) % 1
         u = u[torch.randperm(n, device=device)]
         if self.timesteps == "logit_normal":
-            u = torch.sigmoid(torch.special.ndtri(u.clamp(1e-4, 1 - 1e-4)) * 1.2)
+            u = torch.sigmoid(torch.special.ndtri(u.clamp(1e-4, 1 - 1e-4)) * 1.2 + self.logit_mean)
         return (u * self.num_timesteps).long().clamp(max=self.num_timesteps - 1)
 
     def coefficients(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -60,6 +60,7 @@ class DiffusionModel(nn.Module, Configured):
             prediction = torch.lerp(unconditional, conditional, guidance_scale)
         return self.diffusion.to_x_0(prediction, x_t, t).clamp(-self.clamp, self.clamp)
 
+    @torch.no_grad()
     def denoise(
         self,
         noise: Tensor,

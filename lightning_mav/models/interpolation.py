@@ -10,18 +10,38 @@ from .base import DiffusionModel, draw_noise, part_of
 MAX_WINDOWS = 8  # filled in one batch
 
 
-def mask_frames(video: Tensor, masked: Tensor) -> Tensor:
-    """Builds the extra input: the video with zeros where masked, and the mask.
+def mask_frames(video: Tensor, masked: Tensor, *, blend: bool = False) -> Tensor:
+    """Builds the extra input: the video without its masked frames, and the mask.
 
     Args:
         video: ``(B, 3, F, H, W)``.
         masked: ``(B, F)`` of booleans, True for frames to be generated.
+        blend: What stands for masked frames: zeros, as in the paper, or a blend of their neighbours.
 
     Returns:
         ``(B, 4, F, H, W)``; the last channel is 1 where the frame is masked.
     """
     mask = masked[:, None, :, None, None].to(video.dtype)
-    return torch.cat([video * (1 - mask), mask.expand(-1, -1, -1, *video.shape[-2:])], dim=1)
+    kept = blend_frames(video, masked) if blend else video * (1 - mask)
+    return torch.cat([kept, mask.expand(-1, -1, -1, *video.shape[-2:])], dim=1)
+
+
+def blend_frames(video: Tensor, masked: Tensor) -> Tensor:
+    """Replaces masked frames of ``(B, 3, F, H, W)`` by a blend of the nearest ones kept before and after.
+
+    A frame with none before it, or none after it, becomes a copy of the one on its other side. ``masked`` is
+    ``(B, F)`` of booleans; each row keeps a frame.
+    """
+    num_frames = masked.shape[1]
+    places = torch.arange(num_frames, device=masked.device)
+    before = places.where(~masked, -1).cummax(dim=1).values
+    after = places.where(~masked, num_frames).flip(1).cummin(dim=1).values.flip(1)
+    before, after = before.where(before >= 0, after), after.where(after < num_frames, before)
+    weight = (places - before) / (after - before).clamp(min=1)
+    rows = torch.arange(len(video), device=masked.device)[:, None]
+    frames = video.transpose(1, 2)
+    weight = weight.to(video.dtype)[:, :, None, None, None]
+    return torch.lerp(frames[rows, before], frames[rows, after], weight).transpose(1, 2)
 
 
 class Interpolation(DiffusionModel):
@@ -32,15 +52,24 @@ class Interpolation(DiffusionModel):
         diffusion: Forward process.
         sampler: How to sample.
         num_frames: Frames in the window that it was trained on.
+        blend: Whether it is shown a blend of the neighbours in the place of each masked frame, not zeros. A
+            ``residual`` network then corrects what blending would give.
     """
 
     net: Pseudo3DUNet
 
     def __init__(
-        self, net: Pseudo3DUNet, diffusion: GaussianDiffusion, sampler: Sampler, *, num_frames: int = 16
+        self,
+        net: Pseudo3DUNet,
+        diffusion: GaussianDiffusion,
+        sampler: Sampler,
+        *,
+        num_frames: int = 16,
+        blend: bool = False,
     ) -> None:
         super().__init__(net, diffusion, sampler)
         self.num_frames = num_frames
+        self.blend = blend
 
     def fill(
         self,
@@ -69,7 +98,7 @@ class Interpolation(DiffusionModel):
         generated = self.denoise(
             draw_noise(tuple(video.shape), video, generator),
             image_embed=image_embed,
-            x_cond=mask_frames(video, masked),
+            x_cond=mask_frames(video, masked, blend=self.blend),
             fps=fps,
             num_steps=num_steps,
             guidance_scale=guidance_scale,

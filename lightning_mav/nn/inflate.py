@@ -37,7 +37,8 @@ def inflate(net: Pseudo3DUNet, source: Pseudo3DUNet, *, tolerance: float = 1e-5)
 
     Temporal layers that ``source`` lacks stay at their identity start and new input channels start at
     zero, so ``net`` gives, frame by frame, what ``source`` gave (Make-A-Video, section 3.2); this is
-    checked on random inputs.
+    checked on random inputs. If ``net`` alone is residual, what ``source`` gave is no correction: its last
+    layer is cleared then, and ``net`` starts as its condition.
 
     Raises:
         ValueError: If the two differ in more than that, naming the tensors, or if the output changed.
@@ -69,11 +70,15 @@ def inflate(net: Pseudo3DUNet, source: Pseudo3DUNet, *, tolerance: float = 1e-5)
             f"cannot inflate: {len(mismatched)} tensors fit no counterpart, the first {mismatched[0]!r}; "
             "both networks need the same channels, blocks and conditions"
         )
+    is_residual, net.residual = net.residual, source.residual
     report.max_difference = max_difference(net, source)
+    net.residual = is_residual
     if not report.max_difference <= tolerance:
         raise ValueError(
             f"inflation changed the output by {report.max_difference:.1e}, more than {tolerance}"
         )
+    if net.residual and not source.residual:
+        net.clear_output()
     return report
 
 

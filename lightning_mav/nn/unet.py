@@ -59,8 +59,8 @@ class Pseudo3DUNet(nn.Module, Configured):
         context_channels: Channels of the context tokens made from the embedding.
         fps_condition: Whether the frame rate is a condition; starts as a no-op.
         noise_level_condition: Whether the noise level of ``x_cond`` is a condition; starts as a no-op.
-        residual: Whether ``x_cond``, of as many channels as the output, is added to the output. The
-            network then predicts ``x_0`` as a correction of its upsampled input.
+        residual: Whether ``x_cond`` (the first of its channels, as many as the output has) is added to the
+            output. The network then predicts ``x_0`` as a correction of its upsampled or blended input.
         temporal: Whether there are temporal layers; without them this is an image network.
         checkpoint: Whether training keeps only the input of each block and computes the rest again in the
             backward pass: much less memory, for about a third more time.
@@ -96,9 +96,9 @@ class Pseudo3DUNet(nn.Module, Configured):
             raise ValueError(
                 f"attention_levels must lie in 0..{len(channel_mults) - 1}, got {attention_levels}"
             )
-        if residual and cond_channels != out_channels:
+        if residual and cond_channels < out_channels:
             raise ValueError(
-                f"residual needs cond_channels == out_channels, got {cond_channels}, {out_channels}"
+                f"residual needs cond_channels >= out_channels, got {cond_channels}, {out_channels}"
             )
         self.residual = residual
         self.checkpoint = checkpoint
@@ -164,8 +164,7 @@ class Pseudo3DUNet(nn.Module, Configured):
 
         self.conv_norm_out = GroupNorm(norm_groups, channels, silu=True)
         self.conv_out = PseudoConv3d(channels, out_channels, temporal=temporal)
-        nn.init.zeros_(self.conv_out.spatial.weight)
-        nn.init.zeros_(self.conv_out.spatial.bias)  # type: ignore[arg-type]
+        self.clear_output()
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def conditions(
@@ -237,7 +236,14 @@ class Pseudo3DUNet(nn.Module, Configured):
                 if n < middle:
                     skips.append(h)
         out = to_video(self.conv_out(self.conv_norm_out(h), num_frames), num_frames)
-        return out + x_cond if self.residual and x_cond is not None else out
+        return out + x_cond[:, : out.shape[1]] if self.residual and x_cond is not None else out
+
+    def clear_output(self) -> None:
+        """Sets the last convolution to zero: the network gives zeros, or if it is residual its condition."""
+        for parameter in self.conv_out.spatial.parameters():
+            nn.init.zeros_(parameter)
+        if self.conv_out.temporal is not None:  # of nothing its kernel makes nothing
+            nn.init.zeros_(self.conv_out.temporal.bias)  # type: ignore[arg-type]
 
     def levels(self) -> Iterator[Level]:
         """Goes through the levels in the order in which they run: down, middle, up."""

@@ -1,0 +1,113 @@
+"""Muon: momentum whose matrices are made orthogonal, so that every direction of a layer learns alike.
+
+torch and timm have it, too, but iterate in bfloat16 whatever the device, which a CPU without bfloat16 units
+emulates several hundred times slower than float32.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.adamw import adamw
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's quintic: singular values near 1 in few iterations
+
+
+def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
+    """Brings all singular values of ``(..., M, N)`` near to 1 (within 0.3), by Newton-Schulz iteration."""
+    if is_tall := matrices.shape[-2] > matrices.shape[-1]:
+        matrices = matrices.mT
+    x = matrices / matrices.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
+    a, b, c = NEWTON_SCHULZ
+    for _ in range(iterations):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.mT if is_tall else x
+
+
+class Muon(Optimizer):
+    """Muon (Jordan et al., 2024) for matrices and convolutions, AdamW for vectors such as biases.
+
+    The update is scaled by ``0.2 sqrt(max(M, N))``, so that its entries are as large as AdamW's and learning
+    rate and weight decay keep their meaning (Liu et al., 2025, arXiv 2502.16982). Layers must be whole:
+    sharded parameters (FSDP) are not for it.
+
+    Args:
+        params: Parameters or groups of them; a convolution counts as a matrix ``(C_out, C_in * kernel)``.
+        lr: Learning rate.
+        momentum: Decay of the momentum, Nesterov's.
+        betas: Of AdamW.
+        eps: Of AdamW.
+        weight_decay: Decoupled weight decay.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float = 1e-3,
+        *,
+        momentum: float = 0.95,
+        betas: tuple[float, float] = (0.9, 0.99),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        defaults = {"lr": lr, "momentum": momentum, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """Does one step; returns the closure's value, if there is one."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            pairs = [(p, p.grad) for p in group["params"] if p.grad is not None]
+            self._orthogonal_step(group, [pair for pair in pairs if pair[0].ndim >= 2])
+            self._adamw_step(group, [pair for pair in pairs if pair[0].ndim < 2])
+        return loss
+
+    def _orthogonal_step(self, group: dict[str, Any], pairs: list[tuple[Tensor, Tensor]]) -> None:
+        lr, momentum = group["lr"], group["momentum"]
+        alike = defaultdict(list)  # matrices of one shape go through the iteration together
+        for p, grad in pairs:
+            if not self.state[p]:
+                self.state[p]["momentum"] = torch.zeros_like(p)
+            buffer = self.state[p]["momentum"]
+            buffer.lerp_(grad, 1 - momentum)
+            update = torch.lerp(grad, buffer, momentum).flatten(1)
+            p.mul_(1 - lr * group["weight_decay"])
+            alike[update.shape].append((p, update.bfloat16() if update.is_cuda else update))
+        for shape, items in alike.items():
+            scale = 0.2 * max(shape) ** 0.5
+            updates = orthogonalise(torch.stack([update for _, update in items]))
+            for (p, _), update in zip(items, updates, strict=True):
+                p.add_(update.reshape(p.shape), alpha=-lr * scale)
+
+    def _adamw_step(self, group: dict[str, Any], pairs: list[tuple[Tensor, Tensor]]) -> None:
+        if not pairs:
+            return
+        params = [p for p, _ in pairs]
+        for p in params:
+            if not self.state[p]:
+                zeros = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+                self.state[p].update(zeros, step=torch.tensor(0.0))
+        beta1, beta2 = group["betas"]
+        adamw(
+            params,
+            [grad for _, grad in pairs],
+            [self.state[p]["exp_avg"] for p in params],
+            [self.state[p]["exp_avg_sq"] for p in params],
+            [],
+            [self.state[p]["step"] for p in params],
+            amsgrad=False,
+            beta1=beta1,
+            beta2=beta2,
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
