@@ -14,7 +14,7 @@ from lightning_mav import cli
 from lightning_mav.cascade import Cascade
 from lightning_mav.commands import claims
 from lightning_mav.commands.ablation import load_ablation, needs_training, shipped
-from lightning_mav.commands.ablations import main, set_attribute
+from lightning_mav.commands.ablations import Bench, main, set_attribute
 from lightning_mav.commands.runs import config_folder, scales
 from lightning_mav.errors import UsageError
 from lightning_mav.evaluation import Settings, load_settings
@@ -226,6 +226,19 @@ def test_shared_runs_are_trained_once_and_used(run, tmp_path, micro_world, capsy
         "decoder_image 2 steps, decoder 2 steps"
         in (tmp_path / "outputs/ablations/micro/claims.md").read_text()
     )
+
+
+def test_an_edited_layer_makes_another_run(weights, tmp_path, monkeypatch):
+    layer = tmp_path / "decoder.yaml"
+    monkeypatch.setattr("lightning_mav.commands.ablations.config_layers", lambda *_: [layer])
+    specs = []
+    for text in ("a: 1", "a: 1", "a: 2"):
+        layer.write_text(text)
+        ablation = load_ablation("image_start")
+        bench = Bench("micro", str(weights))
+        specs.append(bench._spec(ablation, ablation.variants["image_start"]))
+    assert specs[0] == specs[1]
+    assert specs[0] != specs[2]
 
 
 def test_page_keeps_the_sections_of_others(tmp_path):

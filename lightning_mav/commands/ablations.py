@@ -16,7 +16,7 @@ from ..errors import UsageError
 from .arguments import CommandParser
 from .console import plain_warnings, stage_progress
 from .output import output_folder, publishing
-from .runs import config_folder, scales
+from .runs import Run, config_folder, config_layers, scales
 from .train import train
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Bench:
         """Trains and judges a variant, or reads what was found when that was done before."""
         variant, path = ablation.variants[key], self.folder / name / key / "result.json"
         spec = self._spec(ablation, variant)
-        if found := _finished(path, spec):
+        if found := _finished(path, spec, ablation.metrics):
             print(f"{name}, {key}: finished, see {path.parent}")
             return found
         start = time.perf_counter()
@@ -153,7 +153,13 @@ class Bench:
         files = {stage: path for stage, path in self._files(ablation).items() if stage not in trained}
         config = self.config or config_folder() / "eval" / "micro.yaml"
         runs = [
-            {"run": t.run.name, "steps": t.steps[self.scale], "overrides": t.overrides} for t in variant.runs
+            {
+                "run": t.run.name,
+                "steps": t.steps[self.scale],
+                "overrides": t.overrides,
+                "layers": _digest(t.run, self.scale),
+            }
+            for t in variant.runs
         ]
         return {
             "judge": ablation.judge,
@@ -207,7 +213,7 @@ class Bench:
             overrides.append(f"--model.clip={clip}")
         if run.is_second and start is not None:
             overrides.append(f"--model.init_from={start}")
-        identity = [key, run.name, steps, training.overrides, _checksum(clip)]
+        identity = [key, run.name, steps, training.overrides, _digest(run, self.scale), _checksum(clip)]
         key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
         outputs = self.folder / "runs" / f"{run.name}-{key}"
         return key, train(run, self.scale, overrides=[*overrides, *training.overrides], outputs=outputs)
@@ -228,13 +234,20 @@ def set_attribute(cascade: "Cascade", name: str, value: Any) -> None:
     setattr(owner, last, value)
 
 
-def _finished(path: Path, spec: dict[str, Any]) -> dict[str, Any] | None:
-    """Reads what was found for exactly this variant, if that is known."""
+def _finished(path: Path, spec: dict[str, Any], metrics: list[str]) -> dict[str, Any] | None:
+    """Reads what was found for exactly this variant, if all that is asked for is known."""
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-    return found if found.get("spec") == json.loads(json.dumps(spec)) else None
+    is_same = found.get("spec") == json.loads(json.dumps(spec))
+    return found if is_same and found["figures"].keys() >= set(metrics) else None
+
+
+def _digest(run: Run, scale: str) -> str:
+    """Stands for the configuration layers of a run: one that is edited trains something else."""
+    layers = b"".join(path.read_bytes() for path in config_layers(run, scale) if path.is_file())
+    return hashlib.sha256(layers).hexdigest()[:8]
 
 
 def _checksum(path: Path) -> str:

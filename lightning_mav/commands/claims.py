@@ -29,7 +29,12 @@ round.
 """
 SECTION = re.compile(r"<!-- (\S+):begin -->\n(.*?)\n<!-- \1:end -->", re.DOTALL)
 # Factor, digits and what to say of a metric; shares are the rest.
-FORMATS = {"psnr": (1, 1, "dB"), "flicker": (1, 4, "less is better"), "cosine": (1, 3, "")}
+FORMATS = {
+    "psnr": (1, 1, "dB"),
+    "flicker": (1, 4, "less is better"),
+    "loss": (1, 4, "less is better"),
+    "cosine": (1, 3, ""),
+}
 SHARE = (100, 0, "%")
 
 Results = dict[str, dict[str, Any]]  # by variant: figures, spec, minutes, date
@@ -60,7 +65,7 @@ def section(name: str, ablation: Ablation, results: Results, scale: str) -> str:
         *([ablation.note] if ablation.note else []),
         "\n".join(f"| {' | '.join(row)} |" for row in table),
         f"![{ablation.title}](ablations/{name}.png)",
-        f"*{date}; scale {scale}; {versions}; {minutes:.0f} minutes.*",
+        f"*{date}; scale {scale}; {versions}; {minutes:.1f} minutes.*",
     ]
     return "\n\n".join(parts)
 

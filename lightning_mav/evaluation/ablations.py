@@ -17,21 +17,22 @@ from ..metrics import psnr
 from ..micro.world import render_images, render_videos
 from ..precision import autocast_context
 from .baselines import flicker, shrink
-from .drawing import Drawing
+from .drawing import Drawing, without_time
 from .intervals import Z_95
 from .prompts import choose_prompts
 from .scores import figures, read
 
 Figures = dict[str, dict[str, float]]  # by metric: value, low, high, n
 
-LOWER_IS_BETTER = {"flicker"}
+LOWER_IS_BETTER = {"flicker", "loss"}
 # What can be said of a claim, worst first.
 VERDICTS = ("does not hold", "unclear", "holds")
 SPLITS = {"seen": False, "held_out": True}
+LOSS_STEPS = 5  # diffusion steps, evenly spaced, that a clip's loss is the mean over
 
 
 def judge_decoder(drawing: Drawing, *, split: str | None = None, untrained: bool = False) -> Figures:
-    """Do key frames look and move as their prompts ask?
+    """Do key frames look and move as their prompts ask, and how well are true clips denoised?
 
     Args:
         drawing: The cascade.
@@ -46,7 +47,29 @@ def judge_decoder(drawing: Drawing, *, split: str | None = None, untrained: bool
     appearances = prompts.appearances[chosen]
     texts = [text for text, is_chosen in zip(prompts.texts, chosen.tolist(), strict=True) if is_chosen]
     video = drawing.key_frames(drawing.embeds(texts), untrained=untrained)
-    return figures(appearances, read(video))
+    loss = _losses(drawing, appearances[: drawing.settings.num_windows], untrained=untrained)
+    return {**figures(appearances, read(video)), "loss": mean_interval(loss)}
+
+
+def _losses(drawing: Drawing, appearances: Tensor, *, untrained: bool) -> list[float]:
+    """Returns the decoder's loss on a true clip of each of ``(N, 4)``, at the same noise for all variants.
+
+    It tells networks apart long before their samples can be read.
+    """
+    cascade, generator = drawing.cascade, drawing.generator("loss")
+    decoder = without_time(cascade.decoder) if untrained else cascade.decoder
+    fps, size, num_frames = drawing.settings.fps, decoder.image_size, decoder.num_frames
+    truth = render_videos(appearances, fps, num_frames, size, generator).to(cascade.device)
+    t = torch.linspace(0, decoder.diffusion.num_timesteps, LOSS_STEPS + 2)[1:-1].long().to(cascade.device)
+    losses = []
+    for clip in truth.split(1):
+        x_0 = clip.expand(LOSS_STEPS, -1, -1, -1, -1)
+        eps = torch.randn(x_0.shape, generator=generator).to(cascade.device)
+        with torch.inference_mode(), autocast_context(cascade.device):
+            image_embed = cascade.clip.encode_image(clip[:, :, num_frames // 2]).expand(LOSS_STEPS, -1)
+            rates = torch.full((LOSS_STEPS,), fps, device=cascade.device)
+            losses.append(decoder.loss(x_0, t=t, eps=eps, image_embed=image_embed, fps=rates).item())
+    return losses
 
 
 def judge_prior(drawing: Drawing) -> Figures:
