@@ -53,15 +53,18 @@ class Stage(LightningModule):
         self.beta_2 = beta_2
         self.muon = muon
 
+    @property
+    def optimizer_class(self) -> type[AdamW] | type[Muon]:
+        """What trains the stage, unless ``--optimizer`` says otherwise."""
+        return Muon if self.muon else AdamW
+
     def configure_optimizers(self) -> Any:
         """Returns the optimizer and its schedule; without ``trainer.max_steps`` the rate stays up."""
         settings: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
         settings["betas"] = (0.9, self.beta_2)
-        optimizer: Optimizer
-        if self.muon:
-            optimizer = Muon(self.parameter_groups(), **settings)
-        else:
-            optimizer = AdamW(self.parameter_groups(), **settings, fused=not self._has_scaled_gradients)
+        if not self.muon:
+            settings["fused"] = not self._has_scaled_gradients
+        optimizer = self.optimizer_class(self.parameter_groups(), **settings)
         schedule = LambdaLR(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -171,7 +171,11 @@ def test_fresh_start_keeps_the_old_run_aside(fit, capsys):
 
 @pytest.mark.parametrize(
     ("overrides", "changed"),
-    [(["--model.unet.channels=16"], "network"), (["--optimizer=SGD", "--optimizer.lr=0.1"], "optimizer")],
+    [
+        (["--model.unet.channels=16"], "network"),
+        (["--optimizer=SGD", "--optimizer.lr=0.1"], "optimizer"),
+        (["--model.muon=true"], "optimizer"),
+    ],
 )
 def test_checkpoint_of_another_kind_is_refused_and_nothing_changed(fit, overrides, changed):
     folder, _ = fit("sr_h", 2, fresh=True)
@@ -179,6 +183,14 @@ def test_checkpoint_of_another_kind_is_refused_and_nothing_changed(fit, override
     with pytest.raises(UsageError, match=f"another {changed}"):
         fit("sr_h", 3, *overrides)
     assert (folder / "config.yaml").read_text() == before
+
+
+def test_run_with_muon_is_resumed_with_muon_alone(fit, capsys):
+    fit("sr_h", 2, "--model.muon=true", fresh=True)
+    with pytest.raises(UsageError, match="another optimizer"):
+        fit("sr_h", 3)
+    fit("sr_h", 3, "--model.muon=true")
+    assert "resuming sr_h from step 2 to step 3" in capsys.readouterr().out
 
 
 def test_optimizer_from_the_command_line_is_used(fit):

@@ -16,7 +16,7 @@ from ..errors import UsageError
 from .arguments import CommandParser
 from .console import plain_warnings, stage_progress
 from .output import output_folder, publishing
-from .runs import Run, config_folder, config_layers, scales
+from .runs import config_folder, config_layers, scales
 from .train import train
 
 if TYPE_CHECKING:
@@ -152,22 +152,24 @@ class Bench:
         trained = {training.stage for training in variant.runs}
         files = {stage: path for stage, path in self._files(ablation).items() if stage not in trained}
         config = self.config or config_folder() / "eval" / "micro.yaml"
-        runs = [
-            {
-                "run": t.run.name,
-                "steps": t.steps[self.scale],
-                "overrides": t.overrides,
-                "layers": _digest(t.run, self.scale),
-            }
-            for t in variant.runs
-        ]
         return {
             "judge": ablation.judge,
             "how": variant.how,
             "cascade": variant.cascade,
             "settings": vars(load_settings(config, **(ablation.settings | variant.settings))),
-            "runs": runs,
+            "runs": [self._described(training) for training in variant.runs],
             "weights": {stage: _checksum(path) for stage, path in files.items()},
+        }
+
+    def _described(self, training: "Training") -> dict[str, Any]:
+        """Says what is trained; an edited configuration layer makes another run."""
+        layers = [path for path in config_layers(training.run, self.scale) if path.is_file()]
+        digest = hashlib.sha256(b"".join(path.read_bytes() for path in layers)).hexdigest()
+        return {
+            "run": training.run.name,
+            "steps": training.steps[self.scale],
+            "overrides": training.overrides,
+            "layers": digest,
         }
 
     def _files(self, ablation: "Ablation") -> dict[str, Path]:
@@ -207,13 +209,13 @@ class Bench:
         Returns:
             A key that stands for this run, too, and the file of its weights.
         """
-        run, steps = training.run, training.steps[self.scale]
-        overrides = [f"--trainer.max_steps={steps}"]
+        run = training.run
+        overrides = [f"--trainer.max_steps={training.steps[self.scale]}"]
         if run.stage in USE_CLIP:
             overrides.append(f"--model.clip={clip}")
         if run.is_second and start is not None:
             overrides.append(f"--model.init_from={start}")
-        identity = [key, run.name, steps, training.overrides, _digest(run, self.scale), _checksum(clip)]
+        identity = [key, self._described(training), _checksum(clip)]
         key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
         outputs = self.folder / "runs" / f"{run.name}-{key}"
         return key, train(run, self.scale, overrides=[*overrides, *training.overrides], outputs=outputs)
@@ -242,12 +244,6 @@ def _finished(path: Path, spec: dict[str, Any], metrics: list[str]) -> dict[str,
         return None
     is_same = found.get("spec") == json.loads(json.dumps(spec))
     return found if is_same and found["figures"].keys() >= set(metrics) else None
-
-
-def _digest(run: Run, scale: str) -> str:
-    """Stands for the configuration layers of a run: one that is edited trains something else."""
-    layers = b"".join(path.read_bytes() for path in config_layers(run, scale) if path.is_file())
-    return hashlib.sha256(layers).hexdigest()[:8]
 
 
 def _checksum(path: Path) -> str:

@@ -79,9 +79,13 @@ class TrainCLI(MavCLI):
         if self.checkpoint is None:
             return
         optimizer = self.config.fit.optimizer
-        own = "lightning_mav.stages.muon.Muon" if self.model.muon else "torch.optim.AdamW"
-        init = optimizer.as_dict() if optimizer else {"class_path": own}
-        settings = instantiate_class([torch.zeros(1)], init).param_groups[0].keys()
+        params = [torch.zeros(1)]
+        made = (
+            instantiate_class(params, optimizer.as_dict())
+            if optimizer
+            else self.model.optimizer_class(params)
+        )
+        settings = made.param_groups[0].keys()
         if _shapes(self.checkpoint["state_dict"]) != _shapes(self.model.state_dict()):
             changed = "network"
         elif not settings <= self.checkpoint["optimizer_states"][0]["param_groups"][0].keys():

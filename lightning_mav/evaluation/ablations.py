@@ -16,7 +16,7 @@ from torch import Tensor
 from ..metrics import psnr
 from ..micro.world import render_images, render_videos
 from ..precision import autocast_context
-from .baselines import flicker, shrink
+from .baselines import FILLING, fill_windows, flicker, frames_between, shrink, true_windows
 from .drawing import Drawing, without_time
 from .intervals import Z_95
 from .prompts import choose_prompts
@@ -93,26 +93,10 @@ def judge_interpolation(drawing: Drawing, *, method: str = "generated") -> Figur
         method: ``generated``, or what one gets without a network: the nearest key frame ``repeated``, or
             both neighbours ``blended``.
     """
-    settings, cascade = drawing.settings, drawing.cascade
-    assert cascade.interpolation is not None
-    skip, size = settings.frame_skip, cascade.decoder.image_size
-    length = (cascade.interpolation.num_frames - 1) // skip * skip + 1
-    appearances = choose_prompts(settings.num_per_class).first(settings.num_windows).appearances
-    truth = render_videos(appearances, settings.fast_fps, length, size, drawing.generator("interpolation"))
-    keys, time = truth[:, :, ::skip], torch.arange(length)
-    if method == "repeated":
-        video = keys[:, :, (time + skip // 2) // skip]
-    elif method == "blended":
-        before = (time // skip).clamp(max=keys.shape[2] - 2)
-        weight = ((time - before * skip) / skip)[:, None, None]
-        video = torch.lerp(keys[:, :, before], keys[:, :, before + 1], weight)
-    else:
-        _check("method", method, ("generated", "repeated", "blended"))
-        with torch.inference_mode(), autocast_context(cascade.device):
-            image_embed = cascade.clip.encode_image(truth[:, :, 0].to(cascade.device)).float().cpu()
-        video = drawing.between(keys, image_embed, "windows")
-    masked = time % skip != 0
-    return {"psnr": mean_interval(_by_clip(psnr, video[:, :, masked], truth[:, :, masked]))}
+    _check("method", method, FILLING)
+    truth = true_windows(drawing, choose_prompts(drawing.settings.num_per_class))
+    video = fill_windows(drawing, truth, method)
+    return {"psnr": mean_interval(_by_clip(psnr, *(frames_between(drawing, v) for v in (video, truth))))}
 
 
 def judge_sr_lt(drawing: Drawing, *, method: str = "together") -> Figures:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..metrics import psnr
 from ..micro.world import ALL, COLOURS, SHAPES, caption, render_images, render_videos
-from ..models import SuperResolution, resize_frames
+from ..models import SuperResolution, blend_frames, resize_frames
 from ..precision import autocast_context
 from .drawing import Drawing
 from .intervals import wilson
@@ -18,6 +18,7 @@ from .scores import figures, read
 
 CHANCE = 1 / (len(SHAPES) * len(COLOURS))
 STILL = 1 / 255  # pixels that change less are at rest
+FILLING = ("generated", "repeated", "blended")  # ways to fill in frames between key frames
 
 
 def comparison(
@@ -104,28 +105,50 @@ def compare_decoder(drawing: Drawing, prompts: Prompts, video: Tensor, untrained
     return {"comparisons": [row], "movement": moved}
 
 
-def compare_interpolation(drawing: Drawing, prompts: Prompts) -> list[dict[str, Any]]:
-    """How near are frames between true key frames to those that were there?"""
+def true_windows(drawing: Drawing, prompts: Prompts) -> Tensor:
+    """Renders clips ``(N, 3, F, S, S)`` of a window's length, from one key frame to another."""
     settings, cascade = drawing.settings, drawing.cascade
     assert cascade.interpolation is not None
-    skip, size = settings.frame_skip, cascade.decoder.image_size
-    length = (cascade.interpolation.num_frames - 1) // skip * skip + 1
-    appearances = prompts.first(settings.num_windows).appearances
-    truth = render_videos(appearances, settings.fast_fps, length, size, drawing.generator("interpolation"))
+    length = (cascade.interpolation.num_frames - 1) // settings.frame_skip * settings.frame_skip + 1
+    appearances, size = prompts.first(settings.num_windows).appearances, cascade.decoder.image_size
+    return render_videos(appearances, settings.fast_fps, length, size, drawing.generator("interpolation"))
+
+
+def frames_between(drawing: Drawing, windows: Tensor) -> Tensor:
+    """Takes the frames of ``(N, 3, F, S, S)`` that are no key frames."""
+    return windows[:, :, torch.arange(windows.shape[2]) % drawing.settings.frame_skip != 0]
+
+
+def fill_windows(drawing: Drawing, truth: Tensor, method: str) -> Tensor:
+    """Fills in the frames between the key frames of ``(N, 3, F, S, S)``.
+
+    Args:
+        drawing: The cascade; its setting ``frame_skip`` is the distance of the key frames.
+        truth: True windows.
+        method: ``generated``, or what one gets without a network: the nearest key frame ``repeated``, or
+            both neighbours ``blended``.
+    """
+    cascade, skip = drawing.cascade, drawing.settings.frame_skip
+    keys, time = truth[:, :, ::skip], torch.arange(truth.shape[2])
+    if method == "repeated":
+        return keys[:, :, (time + skip // 2) // skip]
+    if method == "blended":
+        return blend_frames(truth, (time % skip != 0).expand(len(truth), -1))
     with torch.inference_mode(), autocast_context(cascade.device):
         image_embed = cascade.clip.encode_image(truth[:, :, 0].to(cascade.device)).float().cpu()
-    keys = truth[:, :, ::skip]
-    filled = drawing.between(keys, image_embed, "windows")
-    time = torch.arange(length)
-    repeated = keys[:, :, (time + skip // 2) // skip]
-    before = (time // skip).clamp(max=keys.shape[2] - 2)
-    weight = ((time - before * skip) / skip)[:, None, None]
-    blended = torch.lerp(keys[:, :, before], keys[:, :, before + 1], weight)
-    masked = time % skip != 0
-    value, metric = psnr(filled[:, :, masked], truth[:, :, masked]), "PSNR of the frames between, dB"
+    return drawing.between(keys, image_embed, "windows")
+
+
+def compare_interpolation(drawing: Drawing, prompts: Prompts) -> list[dict[str, Any]]:
+    """How near are frames between true key frames to those that were there?"""
+    truth = true_windows(drawing, prompts)
+    between = frames_between(drawing, truth)
+    generated, *others = (
+        psnr(frames_between(drawing, fill_windows(drawing, truth, method)), between) for method in FILLING
+    )
     return [
-        comparison(metric, value, name, psnr(video[:, :, masked], truth[:, :, masked]), len(truth))
-        for name, video in (("repeated key frames", repeated), ("blended key frames", blended))
+        comparison("PSNR of the frames between, dB", generated, f"{method} key frames", value, len(truth))
+        for method, value in zip(FILLING[1:], others, strict=True)
     ]
 
 

@@ -2,7 +2,7 @@
 
 from .base import DiffusionModel
 from .decoder import Decoder
-from .interpolation import Interpolation, mask_frames
+from .interpolation import Interpolation, blend_frames, mask_frames
 from .prior import Prior, nearest
 from .super_resolution import SRH, SRLT, SuperResolution, resize_frames
 
@@ -14,6 +14,7 @@ __all__ = [
     "Interpolation",
     "Prior",
     "SuperResolution",
+    "blend_frames",
     "mask_frames",
     "nearest",
     "resize_frames",

@@ -74,7 +74,6 @@ class Prior(DiffusionModel):
         )
         return nearest(candidates, text_embed)
 
-    @torch.no_grad()
     def sample_candidates(
         self, text_embed: Tensor, text_hidden: Tensor, text_mask: Tensor, **kwargs: Any
     ) -> Tensor:
