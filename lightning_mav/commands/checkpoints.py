@@ -22,10 +22,21 @@ class Checkpoint(ModelCheckpoint):
         """Names the state in a checkpoint; the same for all settings, so that they may change in between."""
         return "Checkpoint"
 
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Remembers the step that the batch belongs to."""
+        self.step_before = trainer.global_step
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves every n steps, and when training is about to stop."""
+        """Saves every n steps, and when training is about to stop.
+
+        Not between the batches of a step, whose gradients no checkpoint holds.
+        """
+        if trainer.global_step == self.step_before:
+            return
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         stops = trainer.should_stop or trainer.global_step == trainer.max_steps
         if stops and not self._should_skip_saving_checkpoint(trainer):

@@ -12,6 +12,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from ..errors import UsageError
 from ..precision import precision_name
+from .callbacks import DataMonitor, StepSeed
 from .checkpoints import Checkpoint
 from .explain import explain
 
@@ -82,6 +83,7 @@ class MavCLI(LightningCLI):
             config.trainer.callbacks = [
                 c for c in config.trainer.callbacks if not c.class_path.endswith(bars)
             ]
+        self.trainer_defaults["callbacks"] = [StepSeed(int(config.seed_everything)), DataMonitor()]
         on_gpu = torch.cuda.is_available() and config.trainer.accelerator in ("auto", "gpu", "cuda")
         if config.trainer.precision is None:
             config.trainer.precision = precision_name("cuda" if on_gpu else "cpu")
