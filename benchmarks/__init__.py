@@ -11,5 +11,6 @@ BENCHES = {
     "layers": "single layers against the usual way to write them",
     "memory": "peak memory of a training step against the peers'",
     "startup": "what a command costs before it starts",
+    "decode": "decoding clips of videos against FFmpeg and PyAV",
     "scaling": "time against frames and pixels",
 }

@@ -1,38 +1,49 @@
 """What every reader of shards has in common: streaming, or sampling from decoded pixels, and validation."""
 
-from functools import partial
+from collections import Counter
+from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import webdataset as wds
 from lightning import LightningDataModule
-from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from lightning.pytorch.utilities import rank_zero_info
+from rich.progress import track
+from torch.utils.data import DataLoader
 
-from .batches import Batch, Examples, FixedBatches, StoredBatches
-from .shards import Sample, ShardReader, check_urls, expand_shards
-from .store import FrameStore, has_store, read_store, store_path, write_store
+from lightning_mav.errors import UsageError, reason_of
+from lightning_mav.shards.reader import Sample, Shards, check_urls, expand_shards
 
-VALIDATION = 2**32  # stands where the rank stands in the seeds of training
+from .batches import FAILED, SKIPPED, Batch, Batches, FixedBatches, Plan, warn_skipped
+from .ledger import Ledger, describe
+from .order import MixedOrder, Order
+from .store import FrameStore, Stored, has_store, read_store, store_path, write_store
+
+VALIDATION = 2**32  # added to the seed of training
 
 
 class ShardsDataModule(LightningDataModule):
-    """Reads batches from shards for ever, in an order that the seed decides; each rank sees other samples.
+    """Reads batches from shards for ever: which samples come when is a function of the seed and the position.
+
+    So a resumed run goes on exactly where it was, with any number of workers, and with any number of ranks
+    as long as these have the same number of samples a batch together.
 
     With ``cache``, the shards are decoded once, to uint8 pixels in a file beside them, and batches are
-    sampled from that: no decoding while training, and the same batches for any number of workers.
+    sampled from that: no decoding while training.
 
     Args:
-        urls: Shards to train on: a folder, a glob pattern or brace notation.
+        urls: Shards to train on: a folder, a glob pattern or brace notation; or several of these, each with
+            its weight, a whole number: ``{data/web: 3, data/film: 1}`` takes three samples of four from the
+            first.
         batch_size: Samples per batch and device.
         val_urls: Shards to validate on; none if None.
         num_val_batches: Batches to validate on; always the same ones.
-        shuffle: Samples held in the shuffle buffer; only when streaming.
         seed: Decides the order of samples and whatever is drawn for them.
         num_workers: Reading processes per device.
-        cache: Whether to decode everything once, beforehand.
+        max_skipped: Share of samples that may be of no use before reading stops.
+        cache: Whether to decode everything once, beforehand; only for one set of shards.
         cache_dir: Folder of the decoded pixels; a hidden one beside the shards if None.
         max_samples: Samples to decode, from the start of the shards; only with ``cache``.
     """
@@ -42,14 +53,14 @@ class ShardsDataModule(LightningDataModule):
 
     def __init__(
         self,
-        urls: str,
+        urls: str | dict[str, int],
         *,
         batch_size: int,
         val_urls: str | None = None,
         num_val_batches: int = 4,
-        shuffle: int = 1000,
         seed: int = 0,
         num_workers: int = 0,
+        max_skipped: float = 0.01,
         cache: bool = False,
         cache_dir: str | None = None,
         max_samples: int | None = None,
@@ -59,31 +70,39 @@ class ShardsDataModule(LightningDataModule):
             raise ValueError(f"must be positive: {batch_size=}, {num_val_batches=}, {seed=}")
         if max_samples is not None and (max_samples < 1 or not cache):
             raise ValueError(f"max_samples is a positive number and goes with cache, got {max_samples=}")
-        self.urls = check_urls(urls)
+        if cache and not isinstance(urls, str):
+            raise ValueError(f"several sets of shards are streamed: set cache=false, got {urls=}")
+        self.weights = {urls: 1} if isinstance(urls, str) else dict(urls)
+        for url in self.weights:
+            check_urls(url)
         self.val_urls = None if val_urls is None else check_urls(val_urls)
         self.batch_size = batch_size
         self.num_val_batches = num_val_batches
-        self.shuffle = shuffle
         self.seed = seed
         self.num_workers = num_workers
+        self.max_skipped = max_skipped
         self.cache = cache
         self.cache_dir = cache_dir
         self.max_samples = max_samples
+        self.start = {"num_samples": 0, "global_step": 0}  # of the run, or of what it was resumed from
+        self.plan: Plan | None = None
+        self.ledger: Ledger | None = None
+        self.num_received = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """Leaves the trainer behind when reading processes are started: they need nothing of it."""
         return {**self.__dict__, "trainer": None}
 
-    def example(self, sample: Sample, rng: np.random.Generator, batch: int) -> dict[str, Any]:
-        """Makes one training example, uint8 pixels still, of the members of a sample."""
-        raise NotImplementedError
-
     def decode(self, sample: Sample) -> dict[str, Any]:
         """Decodes all of a sample for the store: ``frames``, and ``times`` or ``text``."""
         raise NotImplementedError
 
-    def gather(self, store: FrameStore, indices: Tensor, rng: np.random.Generator, batch: int) -> Batch:
-        """Makes a batch of some samples of the store."""
+    def example(self, sample: Sample, rng: np.random.Generator, batch: int) -> dict[str, Any]:
+        """Makes one training example, uint8 pixels still, of the members of a sample."""
+        raise NotImplementedError
+
+    def stored_example(self, stored: Stored, rng: np.random.Generator, batch: int) -> dict[str, Any]:
+        """Makes one training example of a decoded sample."""
         raise NotImplementedError
 
     def collate(self, examples: list[dict[str, Any]]) -> Batch:
@@ -97,61 +116,141 @@ class ShardsDataModule(LightningDataModule):
     def prepare_data(self) -> None:
         """Decodes the shards once, if that is wanted and has not been done."""
         if self.cache:
-            self._write_store(expand_shards(self.urls, self.remedy))
+            self._write_store()
 
     def train_dataloader(self) -> DataLoader:
-        """Returns an endless stream of batches; a resumed run goes on with batches it has not seen."""
-        shards = expand_shards(self.urls, self.remedy)
+        """Returns an endless stream of batches; a resumed run goes on with those that come next."""
+        accumulate = 1 if self.trainer is None else self.trainer.accumulate_grad_batches
         rank, world_size = self._rank_and_world_size()
-        dataset: IterableDataset
-        if self.cache:
-            store = read_store(self._write_store(shards))
-            gather = partial(self.gather, store)
-            dataset = StoredBatches(
-                gather, len(store), self.batch_size, (self.seed, rank, world_size), self._first_batch()
-            )
-        else:
-            dataset = self.pipeline(shards, rank, self._first_batch())
+        self.plan = Plan(
+            self.batch_size,
+            self.seed,
+            rank,
+            world_size,
+            first_sample=self.num_consumed(),
+            first_batch=0 if self.trainer is None else self.trainer.global_step * accumulate,
+            max_skipped=self.max_skipped,
+        )
+        batches = self.batches(self.plan)
+        self.num_received = 0
+        if self.ledger is None or self.ledger.num_samples != len(batches.order):  # type: ignore[arg-type]
+            self.ledger = Ledger(len(batches.order))  # type: ignore[arg-type]
         return DataLoader(
-            dataset,
+            batches,
             batch_size=None,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
 
+    def batches(self, plan: Plan) -> Batches:
+        """Returns the stream of batches that a plan describes."""
+        if self.cache:
+            store: FrameStore = read_store(self._write_store())
+            order = Order([len(store)], self.seed)
+            return Batches(store.read, self.stored_example, self.collate, order, plan)
+        sets = [Shards(expand_shards(url, self.remedy), self.suffixes) for url in self.weights]
+        for url, shards in zip(self.weights, sets, strict=True):
+            if not len(shards):
+                raise UsageError(f"no sample was found in {len(shards.paths)} shards, {url}; {self.remedy}")
+        everything = Shards([path for shards in sets for path in shards.paths], self.suffixes)
+        orders = [Order(shards.lengths, self.seed + i) for i, shards in enumerate(sets)]
+        mixed = MixedOrder(orders, list(self.weights.values()), self.seed)
+        return Batches(everything.read, self.example, self.collate, mixed, plan)
+
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         """Returns a few batches that are the same in every run; no loader without ``val_urls``."""
         if self.val_urls is None:
             return []
         rank, world_size = self._rank_and_world_size()
-        reader = ShardReader(self.suffixes, Examples(self.example, (self.seed, VALIDATION), self.batch_size))
+        shards = Shards(expand_shards(self.val_urls, self.remedy), self.suffixes)
+
+        def example(sample: Sample, number: int) -> dict[str, Any]:
+            rng = np.random.default_rng([self.seed + VALIDATION, number])
+            return self.example(sample, rng, number // self.batch_size)
+
         num = self.num_val_batches * self.batch_size * world_size
-        examples = list(islice(reader.read_all(expand_shards(self.val_urls, self.remedy), self.remedy), num))
+        examples = list(islice(self._read_all(shards, example), num))
         num_each = max(1, len(examples) // world_size)  # the same on each rank, or some would wait for ever
         mine = (examples * world_size)[rank * num_each : (rank + 1) * num_each]
         batches = [mine[i : i + self.batch_size] for i in range(0, num_each, self.batch_size)]
         return DataLoader(FixedBatches([self.collate(batch) for batch in batches]), batch_size=None)
 
-    def pipeline(self, shards: list[str], rank: int, first_batch: int) -> wds.DataPipeline:
-        """Shard to batch, one step of the stream a line."""
-        seed = int(np.random.SeedSequence([self.seed, rank, first_batch]).generate_state(1)[0])
-        reader = ShardReader(self.suffixes, Examples(self.example, (seed,), self.batch_size, first_batch))
-        # A stream without one usable sample would search for it for ever.
-        next(ShardReader(self.suffixes, reader.decode).read_all(shards, self.remedy))
-        return wds.DataPipeline(
-            wds.ResampledShards(shards, seed=seed, deterministic=True),
-            reader.samples,
-            wds.detshuffle(self.shuffle, seed=seed),
-            reader.decoded,
-            wds.batched(self.batch_size, collation_fn=self.collate, partial=False),
-        )
+    def num_consumed(self) -> int:
+        """Returns how many samples all ranks together have trained on since the start of training."""
+        if self.trainer is None:
+            return 0
+        num_steps = self.trainer.global_step - self.start["global_step"]
+        _, world_size = self._rank_and_world_size()
+        per_step = self.trainer.accumulate_grad_batches * self.batch_size * world_size
+        return self.start["num_samples"] + num_steps * per_step
 
-    def _write_store(self, shards: list[str]) -> Any:
-        path = store_path(shards, {**self.store_settings(), "max_samples": self.max_samples}, self.cache_dir)
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what has been trained on, not what reading processes have made beyond it."""
+        step = 0 if self.trainer is None else self.trainer.global_step
+        ledger = {} if self.ledger is None else self.ledger.gathered().state_dict()
+        return {"num_samples": self.num_consumed(), "global_step": step, "ledger": ledger}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from what a checkpoint says has been trained on."""
+        self.start = {name: state_dict[name] for name in self.start}
+        if state_dict["ledger"]:
+            self.ledger = Ledger.from_state_dict(state_dict["ledger"])
+            if self._rank_and_world_size()[0]:  # what all have done stands in one process's ledger alone
+                self.ledger = Ledger(self.ledger.num_samples)
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Enters a training batch into the ledger."""
+        return self.receive(batch) if self.trainer is not None and self.trainer.training else batch
+
+    def receive(self, batch: Batch) -> Batch:
+        """Takes out of a batch what is not for the stage: what was skipped, or why there is none.
+
+        Raises:
+            UsageError: If a reading process found that it cannot go on.
+        """
+        if FAILED in batch:
+            raise UsageError(batch[FAILED])
+        if self.plan is None or self.ledger is None:
+            return batch
+        self.ledger.add(self.plan.positions(self.num_received), batch.get(SKIPPED, {}))
+        self.num_received += 1
+        size = self.plan.batch_size * self.plan.world_size
+        end = self.plan.first_sample + self.num_received * size
+        for number in range((end - size) // self.ledger.num_samples, end // self.ledger.num_samples):
+            rank_zero_info(self.ledger.gathered().line(number))
+        return {key: value for key, value in batch.items() if key != SKIPPED}
+
+    def _read_all(self, shards: Shards, make: Any, progress: str | None = None) -> Iterator[dict[str, Any]]:
+        """Makes something of all samples in order, skips broken ones, and complains if none was usable."""
+        num_read, skipped = 0, Counter[str]()
+        for number in track(range(len(shards)), progress or "", disable=progress is None):
+            try:
+                made = make(shards.read(number), number)
+            except UsageError:
+                raise
+            except Exception as error:  # decoders raise whatever they like
+                skipped[reason_of(error)] += 1
+                warn_skipped(shards.name(number), error)
+                continue
+            num_read += 1
+            yield made
+        where = f"{len(shards.paths)} shards, {shards.paths[0]} ..."
+        if not num_read:
+            what = f"{skipped.total()} samples were skipped" if skipped else "no sample was found"
+            raise UsageError(f"nothing usable in {where}: {what} ({describe(skipped)}); {self.remedy}")
+        if skipped:
+            num, reasons = skipped.total(), describe(skipped)
+            rank_zero_info(f"skipped {num} of {len(shards)} samples in {where}: {reasons}")
+
+    def _write_store(self) -> Path:
+        (urls,) = self.weights
+        paths = expand_shards(urls, self.remedy)
+        path = store_path(paths, {**self.store_settings(), "max_samples": self.max_samples}, self.cache_dir)
         if not has_store(path):
-            reader = ShardReader(self.suffixes, self.decode)
-            write_store(path, islice(reader.read_all(shards, self.remedy, progress=True), self.max_samples))
+            title = f"Decoding {Path(paths[0]).parent}"
+            samples = self._read_all(Shards(paths, self.suffixes), lambda s, _: self.decode(s), title)
+            write_store(path, islice(samples, self.max_samples))
         return path
 
     def _rank_and_world_size(self) -> tuple[int, int]:
@@ -160,6 +259,3 @@ class ShardsDataModule(LightningDataModule):
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             return torch.distributed.get_rank(), torch.distributed.get_world_size()
         return 0, 1
-
-    def _first_batch(self) -> int:
-        return 0 if self.trainer is None else self.trainer.global_step * self.trainer.accumulate_grad_batches

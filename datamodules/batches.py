@@ -1,89 +1,142 @@
 """The data sets behind the loaders: they make batches, so loaders do not batch."""
 
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
+from lightning_mav.errors import UsageError, reason_of
+
+from .filters import Filtered
+from .ledger import describe
+
 Batch = dict[str, Any]
+Order = Callable[[int], int]
+
+SKIPPED = "skipped"  # key of a batch: what stood at some positions and could not be used
+FAILED = "failed"  # key of a batch that is none: the message of an error in a reading process
+MAX_ATTEMPTS = 200  # samples tried for one position; most may be filtered
+MIN_COUNTED = 200  # samples read before their share of broken ones means anything
 
 
-class Examples:
-    """Makes examples of samples, each with random numbers of its own, and counts the batches they fill.
+@dataclass
+class Plan:
+    """Where a stream of batches stands, and how it is shared out.
+
+    Batch ``k`` of rank ``r`` holds the positions ``first_sample + (k * world_size + r) * batch_size`` and
+    following: with a constant product of the two, any number of ranks sees the same samples together.
 
     Args:
-        make: Makes an example of a sample, given random numbers and the number of its batch.
-        seed: Seed of the random numbers.
-        batch_size: Examples per batch.
-        first_batch: Number of the first batch.
+        batch_size: Samples per batch and rank.
+        seed: Decides whatever is drawn for a sample, together with its position.
+        rank: Rank of this process.
+        world_size: Number of ranks.
+        first_sample: Position that training goes on from, of all ranks together.
+        first_batch: Batches before that.
+        max_skipped: Share of broken samples at which reading stops.
     """
 
-    def __init__(self, make: Callable, seed: tuple[int, ...], batch_size: int, first_batch: int = 0) -> None:
-        self.make = make
-        self.seed = seed
-        self.batch_size = batch_size
-        self.first_batch = first_batch
-        self.num_made = 0
+    batch_size: int
+    seed: int
+    rank: int = 0
+    world_size: int = 1
+    first_sample: int = 0
+    first_batch: int = 0
+    max_skipped: float = 0.01
 
-    def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
-        """Makes an example of a sample."""
-        info = get_worker_info()
-        worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
-        rng = np.random.default_rng([*self.seed, worker, self.num_made])
-        example = self.make(sample, rng, self.first_batch + self.num_made * num_workers // self.batch_size)
-        self.num_made += 1
-        return example
+    def positions(self, number: int) -> range:
+        """Returns the positions of this rank's batch with a number, counted from ``first_batch``."""
+        first = self.first_sample + (number * self.world_size + self.rank) * self.batch_size
+        return range(first, first + self.batch_size)
 
 
-class StoredBatches(IterableDataset):
-    """Batches of stored samples: batch ``k`` is a function of seed, rank and ``k``, whoever makes it.
+class Batches(IterableDataset):
+    """Batches without end: each a function of the seed and its positions, whichever process makes it.
+
+    A sample that cannot be used is replaced by another, drawn with numbers of its position's own, and named
+    in the batch under ``skipped`` as ``{position: reason}``.
 
     Args:
-        gather: Makes a batch, given indices of samples, random numbers and the number of the batch.
-        num_samples: Samples in the store.
-        batch_size: Samples per batch and rank.
-        seed_rank_world: Seed, rank and number of ranks.
-        first_batch: Number of the first batch.
+        read: Returns the sample of a number.
+        make: Makes an example of a sample, given random numbers and the number of its batch.
+        collate: Makes a batch of examples.
+        order: Returns the number of the sample at a position; has a length.
+        plan: Where the stream stands.
     """
 
     def __init__(
         self,
-        gather: Callable[[Tensor, np.random.Generator, int], Batch],
-        num_samples: int,
-        batch_size: int,
-        seed_rank_world: tuple[int, int, int],
-        first_batch: int,
+        read: Callable[[int], Any],
+        make: Callable[[Any, np.random.Generator, int], dict[str, Any]],
+        collate: Callable[[list[dict[str, Any]]], Batch],
+        order: Order,
+        plan: Plan,
     ) -> None:
-        self.gather = gather
-        self.num_samples = num_samples
-        self.batch_size = batch_size
-        self.seed, self.rank, self.world_size = seed_rank_world
-        self.first_batch = first_batch
+        self.read = read
+        self.make = make
+        self.collate = collate
+        self.order = order
+        self.plan = plan
         self.num_made = 0
-        self.order: tuple[int, np.ndarray] = (-1, np.empty(0))
-
-    def indices(self, batch: int) -> Tensor:
-        """Returns which samples are in a batch: all come once before any comes again."""
-        first = (batch * self.world_size + self.rank) * self.batch_size
-        drawn = []
-        for epoch in range(first // self.num_samples, (first + self.batch_size - 1) // self.num_samples + 1):
-            if self.order[0] != epoch:
-                self.order = epoch, np.random.default_rng([self.seed, epoch]).permutation(self.num_samples)
-            start = first - epoch * self.num_samples
-            drawn.append(self.order[1][max(0, start) : max(0, start + self.batch_size)])
-        return torch.from_numpy(np.concatenate(drawn))
+        self.num_read = 0
+        self.num_broken = 0
+        self.reasons: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[Batch]:
         info = get_worker_info()
         worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
         while True:
-            batch = self.first_batch + self.num_made * num_workers + worker
+            number = self.num_made * num_workers + worker
             self.num_made += 1
-            yield self.gather(
-                self.indices(batch), np.random.default_rng([self.seed, self.rank, batch]), batch
+            try:
+                yield self.batch(number)
+            except UsageError as error:
+                if info is None:
+                    raise
+                yield {FAILED: str(error)}  # raised where it ends up: a loader would add a traceback
+                return
+
+    def batch(self, number: int) -> Batch:
+        """Makes the batch of a number, counted from where the plan begins."""
+        examples, skipped = [], {}
+        for position in self.plan.positions(number):
+            example, reason = self.example(position, self.plan.first_batch + number)
+            examples.append(example)
+            if reason is not None:
+                skipped[position] = reason
+        batch = self.collate(examples)
+        return {**batch, SKIPPED: skipped} if skipped else batch
+
+    def example(self, position: int, batch: int) -> tuple[dict[str, Any], str | None]:
+        """Makes the example of a position; the second is why the sample there could not be used."""
+        number, first_reason = self.order(position), None
+        for attempt in range(MAX_ATTEMPTS):
+            rng = np.random.default_rng([self.plan.seed, position, attempt])
+            self.num_read += attempt == 0
+            try:
+                return self.make(self.read(number), rng, batch), first_reason
+            except UsageError:
+                raise
+            except Exception as error:  # decoders raise whatever they like
+                self.reasons[reason_of(error)] += 1
+                if attempt == 0:
+                    first_reason = reason_of(error)
+                    if not isinstance(error, Filtered):
+                        self._count_broken()
+            number = int(rng.integers(len(self.order)))  # type: ignore[arg-type]
+        raise UsageError(f"{MAX_ATTEMPTS} samples in a row are of no use: {describe(self.reasons)}")
+
+    def _count_broken(self) -> None:
+        self.num_broken += 1
+        share = self.plan.max_skipped
+        if self.num_read >= MIN_COUNTED and self.num_broken > share * self.num_read:
+            raise UsageError(
+                f"{self.num_broken} of {self.num_read} samples are broken, more than max_skipped={share:g} "
+                f"of them: {describe(self.reasons)}; 'mav data check --decode' names them"
             )
 
 
@@ -98,3 +151,8 @@ class FixedBatches(IterableDataset):
 
     def __iter__(self) -> Iterator[Batch]:
         return iter(self.batches)
+
+
+def warn_skipped(sample: str, error: Exception) -> None:
+    """Warns of a sample that is skipped."""
+    warnings.warn(f"skipped {sample}: {type(error).__name__}: {error}", stacklevel=3)

@@ -64,10 +64,10 @@ class ClipSampler:
         """
         num, steps = len(times), self.num_frames - 1
         if num <= steps:
-            raise ValueError(f"{num} frames are fewer than the {self.num_frames} of a clip")
+            raise ValueError(f"too few frames: {num} of the {self.num_frames} of a clip")
         duration = float(times[-1] - times[0])
         if duration <= 0:
-            raise ValueError(f"{num} frames last {duration} s")
+            raise ValueError(f"no duration: {num} frames last {duration} s")
         source_fps = (num - 1) / duration
         low, high = self.fps_range
         fps = low + (high - low) * rng.beta(*self.beta_at(batch))
@@ -82,5 +82,5 @@ class ClipSampler:
             indices = torch.searchsorted((times[1:] + times[:-1]) / 2, moments)
         span = float(times[indices[-1]] - times[indices[0]])
         if span <= 0:
-            raise ValueError(f"the clip starts and ends at {float(times[indices[0]])} s")
+            raise ValueError(f"no duration: the clip starts and ends at {float(times[indices[0]])} s")
         return indices, steps / span

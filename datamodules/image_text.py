@@ -6,20 +6,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_mav.codecs.decode import IMAGE_FORMATS, decode_image
+from lightning_mav.shards.reader import Sample
+
 from .base import Batch, ShardsDataModule
-from .decode import IMAGE_FORMATS, decode_image
-from .shards import Sample
-from .store import FrameStore
+from .filters import MetadataFilter
+from .store import Stored
 
 
 class ImageTextShards(ShardsDataModule):
     """Reads images, with their captions or without: ``image (B, 3, H, W)`` in [-1, 1] and ``text``.
 
     Args:
-        urls: Shards to train on: a folder, a glob pattern or brace notation.
+        urls: Shards to train on, see ``ShardsDataModule``.
         image_size: Height and width that images are cut square and shrunk to; kept as they are if None.
         crop_size: Height and width of a random part to take of that.
         with_text: Whether to read captions; without, no member that holds one is opened.
+        keep: Which images to take by their metadata; all if None.
         batch_size: Images per batch and device.
         kwargs: See ``ShardsDataModule``.
     """
@@ -28,11 +31,12 @@ class ImageTextShards(ShardsDataModule):
 
     def __init__(
         self,
-        urls: str,
+        urls: str | dict[str, int],
         *,
         image_size: int | None,
         crop_size: int | None = None,
         with_text: bool = True,
+        keep: MetadataFilter | None = None,
         batch_size: int = 64,
         **kwargs: Any,
     ) -> None:
@@ -41,16 +45,23 @@ class ImageTextShards(ShardsDataModule):
         self.image_size = image_size
         self.crop_size = crop_size
         self.with_text = with_text
+        self.keep = keep
         self.suffixes = frozenset(IMAGE_FORMATS) | ({"txt"} if with_text else set())
+        self.suffixes |= {"json"} if keep else set()
 
     def decode(self, sample: Sample) -> dict[str, Any]:
         """Decodes an image ``(1, 3, size, size)`` and its caption."""
+        if self.keep is not None:
+            self.keep(sample.get("json", b""))
         suffix = find_suffix(sample, IMAGE_FORMATS)
         decoded: dict[str, Any] = {"frames": decode_image(sample[suffix], suffix, self.image_size)[None]}
         if self.with_text:
-            if not (text := sample.get("txt", b"").decode().strip()):
+            try:
+                decoded["text"] = sample.get("txt", b"").decode().strip()
+            except UnicodeDecodeError as error:
+                raise ValueError("caption is not Unicode") from error
+            if not decoded["text"]:
                 raise ValueError("no caption")
-            decoded["text"] = text
         return decoded
 
     def example(self, sample: Sample, rng: np.random.Generator, batch: int) -> dict[str, Any]:
@@ -59,26 +70,21 @@ class ImageTextShards(ShardsDataModule):
         decoded["frames"] = crop(decoded["frames"], self.crop_size, rng)
         return decoded
 
-    def gather(self, store: FrameStore, indices: Tensor, rng: np.random.Generator, batch: int) -> Batch:
-        """Takes images, or random parts of them, out of the store."""
-        if self.crop_size is None:
-            frames = store.frames[indices]
-        else:
-            frames = torch.stack([crop(store.frames[index], self.crop_size, rng) for index in indices])
-        return self._batch(frames, [store.texts[index] for index in indices] if self.with_text else [])
+    def stored_example(self, stored: Stored, rng: np.random.Generator, batch: int) -> dict[str, Any]:
+        """Takes a random part of a decoded image."""
+        return {**stored, "frames": crop(stored["frames"], self.crop_size, rng)}
 
     def collate(self, examples: list[dict[str, Any]]) -> Batch:
         """Stacks images."""
-        frames = torch.cat([example["frames"] for example in examples])
-        return self._batch(frames, [example["text"] for example in examples] if self.with_text else [])
+        image = to_float(torch.cat([example["frames"] for example in examples]))
+        if not self.with_text:
+            return {"image": image}
+        return {"image": image, "text": [example["text"] for example in examples]}
 
     def store_settings(self) -> dict[str, Any]:
         """Returns whatever decides what is in the store."""
-        return {"kind": "image", "image_size": self.image_size, "with_text": self.with_text}
-
-    def _batch(self, frames: Tensor, texts: list[str]) -> Batch:
-        image = to_float(frames)
-        return {"image": image, "text": texts} if self.with_text else {"image": image}
+        settings = {"kind": "image", "image_size": self.image_size, "with_text": self.with_text}
+        return settings if self.keep is None else {**settings, "keep": vars(self.keep)}
 
 
 def check_sizes(image_size: int | None, crop_size: int | None, cache: bool) -> None:
@@ -96,7 +102,7 @@ def find_suffix(sample: Sample, suffixes: dict[str, str]) -> str:
     for suffix in suffixes:
         if suffix in sample:
             return suffix
-    raise ValueError(f"no member ends in {', '.join(suffixes)}")
+    raise ValueError(f"member missing: none ends in {', '.join(suffixes)}")
 
 
 def crop(frames: Tensor, crop_size: int | None, rng: np.random.Generator) -> Tensor:
@@ -105,7 +111,7 @@ def crop(frames: Tensor, crop_size: int | None, rng: np.random.Generator) -> Ten
         return frames
     height, width = frames.shape[-2:]
     if min(height, width) < crop_size:
-        raise ValueError(f"{width}x{height} pixels are fewer than the {crop_size}x{crop_size} wanted")
+        raise ValueError(f"too small: {width}x{height} pixels of the {crop_size}x{crop_size} wanted")
     top, left = int(rng.integers(height - crop_size + 1)), int(rng.integers(width - crop_size + 1))
     return frames[..., top : top + crop_size, left : left + crop_size]
 

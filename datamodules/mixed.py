@@ -1,9 +1,12 @@
 """Videos and images side by side: rehearsal keeps what no video shows from being forgotten."""
 
+from typing import Any
+
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import CombinedLoader
 from torch.utils.data import DataLoader
 
+from .batches import Batch
 from .image_text import ImageTextShards
 from .video import VideoShards
 
@@ -27,6 +30,21 @@ class MixedShards(LightningDataModule):
         """Prepares both readers."""
         self.video.prepare_data()
         self.image.prepare_data()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the states of both readers."""
+        return {"video": self.video.state_dict(), "image": self.image.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Lets both readers go on from a checkpoint."""
+        self.video.load_state_dict(state_dict["video"])
+        self.image.load_state_dict(state_dict["image"])
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Enters a training batch into both ledgers."""
+        if self.trainer is None or not self.trainer.training:
+            return batch
+        return {"video": self.video.receive(batch["video"]), "image": self.image.receive(batch["image"])}
 
     def train_dataloader(self) -> CombinedLoader:
         """Returns an endless stream of joint batches."""

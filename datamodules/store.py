@@ -17,7 +17,9 @@ from torch import Tensor
 from lightning_mav.errors import UsageError
 
 MAX_BYTES = 2_500_000_000
-VERSION = 1  # raise when the same shards would be decoded to other pixels
+VERSION = 2  # raise when the same shards would be decoded to other pixels
+
+Stored = dict[str, Any]
 
 
 @dataclass
@@ -38,6 +40,12 @@ class FrameStore:
 
     def __len__(self) -> int:
         return len(self.starts) - 1
+
+    def read(self, number: int) -> Stored:
+        """Returns a sample: ``frames (F, 3, size, size)``, ``times (F,)`` and its ``text`` if it has one."""
+        start, end = self.starts[number : number + 2].tolist()
+        stored = {"frames": self.frames[start:end], "times": self.times[start:end]}
+        return {**stored, "text": self.texts[number]} if self.texts else stored
 
 
 def store_path(shards: list[str], settings: dict[str, Any], folder: str | None) -> Path:

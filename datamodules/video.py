@@ -6,12 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_mav.codecs.decode import VIDEO_FORMATS, decode_video
+from lightning_mav.shards.reader import Sample
+
 from .base import Batch, ShardsDataModule
 from .clips import ClipSampler
-from .decode import VIDEO_FORMATS, decode_video
 from .image_text import check_sizes, crop, find_suffix, to_float
-from .shards import Sample
-from .store import FrameStore
+from .store import Stored
 
 
 class VideoShards(ShardsDataModule):
@@ -20,7 +21,7 @@ class VideoShards(ShardsDataModule):
     No caption is ever read: of each sample the video alone is opened, and frame rates come from its frames.
 
     Args:
-        urls: Shards to train on: a folder, a glob pattern or brace notation.
+        urls: Shards to train on, see ``ShardsDataModule``.
         image_size: Height and width that frames are cut square and shrunk to; kept as they are if None.
         crop_size: Height and width of a random part to take of that, the same in all frames of a clip.
         num_frames: Frames of a clip.
@@ -30,7 +31,6 @@ class VideoShards(ShardsDataModule):
         beta_batches: Batches it takes to get there.
         even_spacing: Whether to take every n-th frame, at the frame rates that allows.
         batch_size: Clips per batch and device.
-        shuffle: Undecoded videos held in the shuffle buffer; only when streaming.
         kwargs: See ``ShardsDataModule``.
     """
 
@@ -39,7 +39,7 @@ class VideoShards(ShardsDataModule):
 
     def __init__(
         self,
-        urls: str,
+        urls: str | dict[str, int],
         *,
         image_size: int | None,
         crop_size: int | None = None,
@@ -50,10 +50,9 @@ class VideoShards(ShardsDataModule):
         beta_batches: int = 0,
         even_spacing: bool = False,
         batch_size: int = 8,
-        shuffle: int = 100,
         **kwargs: Any,
     ) -> None:
-        super().__init__(urls, batch_size=batch_size, shuffle=shuffle, **kwargs)
+        super().__init__(urls, batch_size=batch_size, **kwargs)
         check_sizes(image_size, crop_size, self.cache)
         self.image_size = image_size
         self.crop_size = crop_size
@@ -86,28 +85,16 @@ class VideoShards(ShardsDataModule):
         frames, _ = decode_video(sample[suffix], suffix, self.image_size, choose)
         return {"frames": crop(frames, self.crop_size, rng), "fps": fps}
 
-    def gather(self, store: FrameStore, indices: Tensor, rng: np.random.Generator, batch: int) -> Batch:
-        """Takes random clips out of the store."""
-        chosen, fps = [], []
-        for index in indices.tolist():
-            start, end = store.starts[index : index + 2].tolist()
-            frames, rate = self.choose(store.times[start:end], rng, batch)
-            chosen.append(start + frames)
-            fps.append(rate)
-        if self.crop_size is None:
-            video = store.frames[torch.stack(chosen)]
-        else:
-            video = torch.stack([crop(store.frames[frames], self.crop_size, rng) for frames in chosen])
-        return self._batch(video, fps)
+    def stored_example(self, stored: Stored, rng: np.random.Generator, batch: int) -> dict[str, Any]:
+        """Takes a random clip of a decoded video."""
+        indices, fps = self.choose(stored["times"], rng, batch)
+        return {"frames": crop(stored["frames"][indices], self.crop_size, rng), "fps": fps}
 
     def collate(self, examples: list[dict[str, Any]]) -> Batch:
         """Stacks clips."""
-        video = torch.stack([example["frames"] for example in examples])
-        return self._batch(video, [example["fps"] for example in examples])
+        video = torch.stack([example["frames"] for example in examples]).transpose(1, 2).contiguous()
+        return {"video": to_float(video), "fps": torch.tensor([example["fps"] for example in examples])}
 
     def store_settings(self) -> dict[str, Any]:
         """Returns whatever decides what is in the store; videos too short for a clip are not."""
         return {"kind": "video", "image_size": self.image_size, "min_frames": self.choose.num_frames}
-
-    def _batch(self, video: Tensor, fps: list[float]) -> Batch:
-        return {"video": to_float(video.transpose(1, 2).contiguous()), "fps": torch.tensor(fps)}

@@ -14,6 +14,7 @@ COMMANDS = {
     "evaluate": "measure what the weights can do",
     "ablations": "test the paper's claims, one variant against another",
     "world": "write the micro-world's shards",
+    "data": "pack, check, index and show shards",
     "fit": "train as LightningCLI does, from any --config files",
     "validate": "compute the validation loss of a checkpoint",
     "test": "run a stage's test loop",

@@ -3,3 +3,9 @@ class UsageError(Exception):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+def reason_of(error: Exception) -> str:
+    """Names what is wrong with a sample in words that can be counted: what is said before the first colon."""
+    text = str(error).partition(":")[0] if isinstance(error, ValueError) else ""
+    return text or type(error).__name__

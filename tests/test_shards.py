@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_mav.datamodules.decode import decode_video
+from lightning_mav.codecs.decode import decode_video
 from lightning_mav.errors import UsageError
 from lightning_mav.micro import shards, world
 from lightning_mav.micro.shards import write_images, write_videos

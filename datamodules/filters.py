@@ -1,0 +1,72 @@
+"""Which captioned images are worth training on, by what their metadata says (Make-A-Video, section 4.1)."""
+
+import json
+from typing import Any
+
+
+class Filtered(ValueError):  # noqa: N818 - it is no error
+    """A sample that is whole but not wanted."""
+
+
+class MetadataFilter:
+    """Refuses images by the metadata that LAION's sets carry into the shards of img2dataset.
+
+    The paper keeps English captions, and leaves out images that are not safe for work, those with toxic
+    captions and those whose watermark probability is above a half. What is not asked for is not looked at.
+
+    Args:
+        max_unsafe: Highest probability that it is not safe for work, ``punsafe``.
+        max_watermark: Highest probability of a watermark, ``pwatermark``.
+        languages: Languages of the caption, ``LANGUAGE``.
+        min_size: Least width and height in pixels, ``width`` and ``height``.
+        max_aspect: Highest ratio of the longer to the shorter side.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_unsafe: float | None = None,
+        max_watermark: float | None = None,
+        languages: list[str] | None = None,
+        min_size: int | None = None,
+        max_aspect: float | None = None,
+    ) -> None:
+        self.max_unsafe = max_unsafe
+        self.max_watermark = max_watermark
+        self.languages = languages
+        self.min_size = min_size
+        self.max_aspect = max_aspect
+
+    def __call__(self, data: bytes) -> None:
+        """Looks at the metadata of an image, as JSON.
+
+        Raises:
+            Filtered: If it is not wanted, or the metadata does not tell.
+            ValueError: If it is no metadata.
+        """
+        try:
+            meta = json.loads(data)
+        except ValueError as error:
+            raise ValueError("bad json") from error
+        if not isinstance(meta, dict):
+            raise ValueError("bad json")
+        if self.max_unsafe is not None and _number(meta, "punsafe") > self.max_unsafe:
+            raise Filtered("unsafe for work")
+        if self.max_watermark is not None and _number(meta, "pwatermark") > self.max_watermark:
+            raise Filtered("watermark")
+        if self.languages is not None and meta.get("LANGUAGE") not in self.languages:
+            raise Filtered("other language")
+        if self.min_size is None and self.max_aspect is None:
+            return
+        short, long = sorted([_number(meta, "width"), _number(meta, "height")])
+        if self.min_size is not None and short < self.min_size:
+            raise Filtered("too small")
+        if self.max_aspect is not None and long > self.max_aspect * short:
+            raise Filtered("too elongated")
+
+
+def _number(meta: dict[str, Any], key: str) -> float:
+    try:
+        return float(meta[key])
+    except (KeyError, TypeError, ValueError):
+        raise Filtered(f"no {key} in the metadata") from None

@@ -1,0 +1,103 @@
+"""Which sample comes when: a function of the seed and the position alone, so that any run can go on anywhere.
+
+A position counts the samples that all ranks together have been given since the start of training.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+
+import numpy as np
+
+GROUP_SIZE = 20_000  # samples shuffled with each other: those of shards that are neighbours in a pass
+
+
+class Order:
+    """Shuffles samples anew in each epoch: shards first, then the samples of neighbouring shards.
+
+    So a reader works on a few shards at a time, and no permutation is longer than a group, however many
+    samples there are.
+
+    Args:
+        lengths: Samples in each shard.
+        seed: Decides the order.
+        group_size: Samples in a group, at the least; a group is made of whole shards.
+
+    Raises:
+        ValueError: If there are no samples.
+    """
+
+    def __init__(self, lengths: Sequence[int], seed: int, group_size: int = GROUP_SIZE) -> None:
+        self.lengths = np.asarray(lengths, dtype=np.int64)
+        self.starts = np.concatenate([[0], self.lengths.cumsum()])
+        self.seed = seed
+        self.group_size = group_size
+        if not len(self):
+            raise ValueError("there are no samples to put into an order")
+        self.epoch = -1
+        self.group = -1
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def __call__(self, position: int) -> int:
+        """Returns the number of the sample at a position; samples are counted through the shards."""
+        epoch, place = divmod(position, len(self))
+        if epoch != self.epoch:
+            self._start_epoch(epoch)
+        group = bisect_right(self.bounds, place) - 1
+        if group != self.group:
+            self._start_group(group)
+        return int(self.samples[place - self.bounds[group]])
+
+    def _start_epoch(self, epoch: int) -> None:
+        """Puts the shards into the order of an epoch and cuts that into groups."""
+        self.epoch, self.group = epoch, -1
+        self.shards = np.random.default_rng([self.seed, epoch]).permutation(len(self.lengths))
+        ends = self.lengths[self.shards].cumsum()
+        cuts = [0]  # counted in shards
+        self.bounds = [0]  # the same, counted in samples
+        for number, end in enumerate(ends.tolist(), start=1):
+            if end - self.bounds[-1] >= self.group_size or (number == len(ends) and end > self.bounds[-1]):
+                cuts.append(number)
+                self.bounds.append(end)
+        self.cuts = cuts
+
+    def _start_group(self, group: int) -> None:
+        """Shuffles the samples of a group."""
+        self.group = group
+        shards = self.shards[self.cuts[group] : self.cuts[group + 1]]
+        samples = np.concatenate([np.arange(self.starts[shard], self.starts[shard + 1]) for shard in shards])
+        self.samples = np.random.default_rng([self.seed, self.epoch, group]).permutation(samples)
+
+
+class MixedOrder:
+    """Draws from several sets in turn, so many samples of each in every round.
+
+    Args:
+        orders: Order of each set; a set begins its next epoch when it is used up, whatever the others do.
+        weights: Samples of each set in a round; 3 and 1 mean three quarters and one quarter.
+        seed: Decides the order within each round.
+
+    Raises:
+        ValueError: If a weight is not positive.
+    """
+
+    def __init__(self, orders: Sequence[Order], weights: Sequence[int], seed: int) -> None:
+        if min(weights) < 1:
+            raise ValueError(f"weights are positive whole numbers, got {list(weights)}")
+        self.orders = list(orders)
+        self.weights = list(weights)
+        self.turns = np.repeat(np.arange(len(weights)), weights)
+        self.firsts = np.concatenate([[0], np.cumsum([len(order) for order in orders])])
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return int(self.firsts[-1])
+
+    def __call__(self, position: int) -> int:
+        """Returns the number of the sample at a position; samples are counted through the sets."""
+        block, place = divmod(position, len(self.turns))
+        turns = np.random.default_rng([self.seed, block]).permutation(self.turns)
+        chosen = int(turns[place])
+        own = block * self.weights[chosen] + int((turns[:place] == chosen).sum())
+        return int(self.firsts[chosen]) + self.orders[chosen](own)

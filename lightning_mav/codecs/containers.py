@@ -1,0 +1,82 @@
+"""What a video file claims about itself, read before FFmpeg believes it."""
+
+from collections.abc import Iterator
+
+PARENTS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf", b"mvex"}
+MAX_DEPTH = 8
+SIZES, RUN = b"stsz", b"trun"  # codespell:ignore
+EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+
+
+def check_container(data: bytes, container: str) -> None:
+    """Refuses a file that ends too early, or whose index lists more than can be in it.
+
+    Args:
+        data: The file.
+        container: Its format, as FFmpeg calls it.
+
+    Raises:
+        ValueError: If the file is empty, cut off or a trap.
+    """
+    if not data:
+        raise ValueError("empty file")
+    if container == "mp4":
+        _check_mp4(data)
+    elif container == "matroska":
+        _check_matroska(data)
+
+
+def _check_mp4(data: bytes) -> None:
+    # Two kinds of atoms give a number of samples that costs the file nothing, and FFmpeg gigabytes: samples
+    # of one size for all, and runs in which all is as usual.
+    num_samples, has_index = 0, False
+    for kind, start, size in _atoms(memoryview(data), 0, len(data)):
+        if start + size > len(data) and kind in (b"moov", b"mdat", b"moof"):
+            raise ValueError(f"truncated video: {start + size - len(data)} bytes are missing")
+        has_index |= kind == b"moov"
+        if kind == b"cmov":
+            raise ValueError("compressed index")
+        if kind == SIZES and any(data[start + 4 : start + 8]):
+            num_samples += int.from_bytes(data[start + 8 : start + 12])
+        elif kind == RUN:
+            num_samples += int.from_bytes(data[start + 4 : start + 8])
+        if num_samples > len(data):
+            raise ValueError(f"false index: {num_samples} samples in {len(data)} bytes")
+    if not has_index and data[4:8] == b"ftyp":
+        raise ValueError("truncated video: there is no moov atom")
+
+
+def _atoms(data: memoryview, start: int, end: int, depth: int = 0) -> Iterator[tuple[bytes, int, int]]:
+    """Walks through atoms: the kind of each, and where its content starts and how long it claims to be."""
+    while start + 8 <= end:
+        size, kind = int.from_bytes(data[start : start + 4]), bytes(data[start + 4 : start + 8])
+        content = start + 8
+        if size == 1:
+            size, content = int.from_bytes(data[content : content + 8]), content + 8
+        stop = start + size if size else end  # zero means up to the end
+        if stop < content:
+            return  # FFmpeg complains in its own words
+        yield kind, content, stop - content
+        if kind in PARENTS and depth < MAX_DEPTH:
+            yield from _atoms(data, content, min(stop, end), depth + 1)
+        start = stop
+
+
+def _check_matroska(data: bytes) -> None:
+    # Some files are written as a stream and state no size; what there is of them counts as all.
+    if data[:4] != EBML:
+        return
+    size, start = _vint(data, 4)
+    if data[start + size : start + size + 4] != SEGMENT:
+        return
+    length, content = _vint(data, start + size + 4)
+    if length >= 0 and content + length > len(data):
+        raise ValueError(f"truncated video: {content + length - len(data)} bytes are missing")
+
+
+def _vint(data: bytes, start: int) -> tuple[int, int]:
+    """Returns a number as Matroska writes it, -1 if it is unknown, and where it ends."""
+    num_bytes = 9 - data[start].bit_length() if start < len(data) else 9
+    bits = 7 * num_bytes
+    value = int.from_bytes(data[start : start + num_bytes]) & (1 << bits) - 1
+    return (-1 if value == (1 << bits) - 1 else value), start + num_bytes

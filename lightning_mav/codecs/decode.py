@@ -1,0 +1,117 @@
+"""Bytes of an image or a video to square uint8 pixels at the wanted size, by named formats only.
+
+Bad input raises ``ValueError``. What its message says before the first colon is a reason that can be counted.
+"""
+
+from collections.abc import Callable, Iterator
+from io import BytesIO
+
+import av
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .packets import VIDEO_FORMATS, Packets, open_video
+from .resize import FrameResizer, check_size, to_square, to_tensor
+
+__all__ = ["IMAGE_FORMATS", "VIDEO_FORMATS", "decode_image", "decode_video"]
+
+IMAGE_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
+# Pixels to decode for one clip, or to return: bounds time and memory by what is read in the headers.
+MAX_DECODED = 2**33
+MAX_RETURNED = 2**30
+
+
+def decode_image(data: bytes, suffix: str, image_size: int | None) -> Tensor:
+    """Returns an image as ``(3, size, size)`` bytes; of an animation, the first frame.
+
+    Args:
+        data: The image file.
+        suffix: Kind of file, a key of ``IMAGE_FORMATS``.
+        image_size: Height and width wanted, see ``to_square``; the image keeps its own if None.
+
+    Raises:
+        ValueError: If it is no whole image of that kind, or too large or too small.
+    """
+    try:
+        with Image.open(BytesIO(data), formats=[IMAGE_FORMATS[suffix]]) as image:
+            check_size(image.width, image.height)
+            pixels = np.asarray(image.convert("RGB"))
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"empty or too large: {error}") from error
+    except Image.UnidentifiedImageError as error:
+        raise ValueError("no image of its kind") from error
+    except (OSError, SyntaxError, EOFError, IndexError, OverflowError) as error:  # as Pillow's readers do
+        raise ValueError(f"damaged or truncated image: {error}") from error
+    return to_tensor([to_square(pixels, image_size)])[0]
+
+
+def decode_video(
+    data: bytes,
+    suffix: str,
+    image_size: int | None,
+    choose: Callable[[Tensor], Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Returns frames ``(F, 3, size, size)`` as bytes and their times ``(F,)`` in seconds from the first.
+
+    All packets are read, which gives the times of all frames; then only those are decoded that the wanted
+    frames depend on. At native size, the pixels are those that decoding everything gives. Frames are turned
+    upright; a video of a single frame is one, though no clip can be made of it.
+
+    Args:
+        data: The video file.
+        suffix: Kind of file, a key of ``VIDEO_FORMATS``.
+        image_size: Height and width wanted, see ``FrameResizer``; frames keep theirs if None.
+        choose: Maps the times of all frames to the indices of the wanted ones, in any order; all are wanted
+            if None.
+
+    Raises:
+        ValueError: If it is no whole video of that kind, if anything that is decoded is damaged, or if
+            something is too large, too long or too small.
+    """
+    try:
+        with open_video(data, suffix) as (container, stream):
+            packets = Packets(container, stream, suffix)
+            indices = torch.arange(len(packets.times)) if choose is None else choose(packets.times)
+            places = [packets.shown[index] for index in indices.tolist()]
+            if image_size is None and len(places) * stream.width * stream.height > MAX_RETURNED:
+                raise ValueError(f"too much to return: {len(places)} frames of native size")
+            found = _decode(packets, stream, set(places), FrameResizer(image_size))
+    except av.FFmpegError as error:
+        raise ValueError(f"damaged video: {error.strerror}") from error
+    pixels = [found[place] for place in places]
+    if len({frame.shape for frame in pixels}) > 1:
+        raise ValueError("size changes: frames of native size do not go together")
+    return to_tensor(pixels), packets.times[indices]
+
+
+def _decode(
+    packets: Packets, stream: av.VideoStream, wanted: set[int], resize: FrameResizer
+) -> dict[int, np.ndarray]:
+    """Returns the pixels of some frames, by the places of their packets."""
+    everything = [list(range(len(packets.packets)))]
+    # The second where a key frame turned out to be none: decoding from the very start then helps.
+    for spans in [everything] if packets.in_order else [packets.spans(wanted), everything]:
+        cost = sum(map(len, spans)) * stream.width * stream.height
+        if cost > MAX_DECODED:
+            raise ValueError(f"too much to decode: {cost} pixels")
+        found: dict[int, np.ndarray] = {}
+        for number, frame in enumerate(_frames(packets, spans)):
+            if frame.is_corrupt:  # even one that is not wanted: others may depend on it
+                raise ValueError(f"damaged video: frame {number} of those decoded")
+            place = packets.shown[number] if packets.in_order else frame.pts
+            if place in wanted and place not in found:
+                found[place] = resize(frame)
+                if len(found) == len(wanted):
+                    return found
+    raise ValueError(f"damaged video: {len(wanted) - len(found)} of {len(wanted)} frames do not decode")
+
+
+def _frames(packets: Packets, spans: list[list[int]]) -> Iterator[av.VideoFrame]:
+    """Decodes runs of packets, given by their places."""
+    for span in spans:
+        for place in span:
+            yield from packets.codec.decode(packets.packets[place])
+        yield from packets.codec.decode(None)
+        packets.codec.flush_buffers()

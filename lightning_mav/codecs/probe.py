@@ -1,0 +1,115 @@
+"""What a file is before it goes into a shard, and whether all of it decodes."""
+
+import json
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import av
+import torch
+from torch import Tensor
+
+from .decode import IMAGE_FORMATS, VIDEO_FORMATS, decode_image, decode_video
+from .packets import Packets, open_video
+
+
+def probe_video(data: bytes, suffix: str) -> dict[str, Any]:
+    """Reads all packets of a video and decodes its first frame.
+
+    Returns:
+        Width and height as shown, mean frame rate, duration in seconds and number of frames.
+
+    Raises:
+        ValueError: If it is not a whole video of that kind.
+    """
+    times = torch.zeros(0)
+
+    def first(all_times: Tensor) -> Tensor:
+        nonlocal times
+        times = all_times
+        return torch.zeros(1, dtype=torch.long)
+
+    frames, _ = decode_video(data, suffix, None, first)
+    num, span = len(times), float(times[-1])
+    fps = (num - 1) / span if span > 0 else 0.0
+    return {
+        "width": frames.shape[3],
+        "height": frames.shape[2],
+        "fps": round(fps, 3),
+        "duration": round(num / fps if fps else 0.0, 3),
+        "num_frames": num,
+    }
+
+
+def probe_image(data: bytes, suffix: str) -> dict[str, Any]:
+    """Decodes an image and returns its width and height.
+
+    Raises:
+        ValueError: If it is not a whole image of that kind.
+    """
+    pixels = decode_image(data, suffix, None)
+    return {"width": pixels.shape[2], "height": pixels.shape[1]}
+
+
+def frame_times(data: bytes, suffix: str) -> Tensor:
+    """Returns when each frame of a video is shown, ``(F,)`` in seconds; nothing is decoded."""
+    with open_video(data, suffix) as (container, stream):
+        return Packets(container, stream, suffix).times
+
+
+def read_frames(data: bytes, suffix: str) -> Iterator[av.VideoFrame]:
+    """Decodes all of a video, one frame at a time, in the order of showing.
+
+    Yields:
+        Frames whose time stamps count from the first, in units of one over a whole number of seconds.
+
+    Raises:
+        ValueError: If anything in it is damaged.
+    """
+    try:
+        with open_video(data, suffix) as (container, stream):
+            packets = Packets(container, stream, suffix)
+            tick, missing = stream.time_base or Fraction(1), set(packets.shown)
+            first = packets.stamps[packets.shown[0]]
+            for packet in [*packets.packets, None]:
+                for frame in packets.codec.decode(packet):
+                    if frame.is_corrupt:
+                        raise ValueError(f"damaged frame: {len(missing)} frames before the end")
+                    # Packets are numbered, see there, and where that does not help, frames are.
+                    number = len(packets.shown) - len(missing)
+                    place = packets.shown[number] if packets.in_order and missing else frame.pts
+                    if place in missing:
+                        missing.remove(place)
+                        frame.pts = (packets.stamps[place] - first) * tick.numerator
+                        frame.time_base = Fraction(1, tick.denominator)
+                        yield frame
+    except av.FFmpegError as error:
+        raise ValueError(f"damaged video: {error.strerror}") from error
+    if missing:
+        raise ValueError(f"frames do not decode: {len(missing)} of {len(packets.shown)}")
+
+
+def check_sample(sample: dict[str, bytes]) -> None:
+    """Decodes all members of a sample that a reader could use.
+
+    Raises:
+        ValueError: If one is damaged, or there is neither image nor video.
+    """
+    media = [suffix for suffix in sample if suffix in VIDEO_FORMATS or suffix in IMAGE_FORMATS]
+    if not media:
+        raise ValueError("no image or video")
+    for suffix in media:
+        if suffix in IMAGE_FORMATS:
+            decode_image(sample[suffix], suffix, None)
+        else:
+            for _ in read_frames(sample[suffix], suffix):
+                pass
+    try:
+        if "txt" in sample and not sample["txt"].decode().strip():
+            raise ValueError("no caption")
+    except UnicodeDecodeError:
+        raise ValueError("caption is not UTF-8") from None
+    try:
+        json.loads(sample.get("json", b"{}"))
+    except ValueError:
+        raise ValueError("bad json") from None

@@ -1,0 +1,255 @@
+"""``mav data``: shards made of a folder, checked, indexed and shown."""
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+from .arguments import CommandParser
+from .console import plain_warnings
+from .generate import number_in
+from .output import output_folder, publishing
+
+REMEDY = "make some with 'mav data pack', img2dataset or video2dataset"
+EXAMPLE = """examples:
+  mav data pack footage data/footage --gop 30 --size 256
+  mav data check data/footage --decode
+  mav data show data/footage --fps-range 1 30
+
+SHARDS is a folder, a pattern ("data/*/0*.tar") or brace notation ("data/{00000..00099}.tar")."""
+
+
+def main(argv: list[str]) -> None:
+    """Runs ``pack``, ``check``, ``index`` or ``show``."""
+    args = _parser().parse_args(argv)
+    with plain_warnings():
+        args.run(args)
+
+
+def _pack(args: argparse.Namespace) -> None:
+    from ..shards.pack import Settings, pack
+    from ..shards.sources import find_sources
+
+    if not args.source.exists():
+        raise UsageError(f"there is no {args.source}: name a folder, or a text file of paths")
+    kind, sources = find_sources(args.source, args.kind)
+    if kind == "image" and (args.gop or args.size):
+        raise UsageError("--gop and --size are for videos, and these are images: leave them out")
+    names = ("gop", "size", "min_frames", "samples_per_shard", "max_bytes_per_shard")
+    settings = Settings(kind, **{name: getattr(args, name) for name in names})
+
+    def progress(items: Iterable[Any], total: int) -> Iterable[Any]:
+        return _track(items, f"Packing {args.folder}", total) if total else items
+
+    done = pack(sources, args.folder, settings, part=args.part, num_workers=args.workers, progress=progress)
+    num_shards = done.num_written + done.num_finished
+    if done.left_out:
+        _print_counts(done.left_out, "left out")
+    counts = f"{_number(done.num_samples, 'sample')} in {_number(num_shards, 'shard')}"
+    if not done.num_written:
+        print(f"nothing to do: {args.folder} holds {counts}")
+    else:
+        resumed = f", {done.num_finished} of which were there" if done.num_finished else ""
+        print(f"{args.folder} holds {counts}{resumed}")
+    if num_shards and not done.num_samples:
+        raise UsageError(f"nothing in {args.source} could be used: the stats.json of each shard say why")
+
+
+def _check(args: argparse.Namespace) -> None:
+    from ..shards.check import check_shards
+
+    paths = _shards(args.shards)
+    report = check_shards(
+        paths,
+        decode=args.decode,
+        num_workers=args.workers,
+        progress=lambda items, total: _track(items, "Checking", total),
+    )
+    for problem in report.shards.values():
+        print(problem)
+    if report.samples:
+        _print_counts(Counter(report.samples.values()), "broken samples", report.samples)
+    found = f"{_number(report.num_samples, 'sample')} in {_number(len(paths), 'shard')}"
+    found += f" of {report.num_bytes / 1e6:.1f} MB"
+    if report.num_without_index:
+        without = f"{_number(report.num_without_index, 'shard')} without an index that holds checksums"
+        print(f"{without}: damaged bytes cannot be told there; run 'mav data index'")
+    if report.shards or report.samples:
+        broken = f"{_number(len(report.shards), 'shard')} and {_number(len(report.samples), 'sample')}"
+        raise UsageError(f"{broken} broken, of {found}: fetch or pack them again")
+    print(f"{found}: all whole" + ("" if args.decode else ", not decoded (add --decode)"))
+
+
+def _index(args: argparse.Namespace) -> None:
+    from ..shards.check import write_missing_index
+    from ..shards.index import ShardError
+
+    paths, num_written, num_broken = _shards(args.shards), 0, 0
+    for path in _track(paths, "Indexing", len(paths)):
+        try:
+            num_written += write_missing_index(path)
+        except ShardError as error:
+            print(error)
+            num_broken += 1
+    if num_broken:
+        raise UsageError(
+            f"{num_broken} of {_number(len(paths), 'shard')} broken, and without an index: fetch them again"
+        )
+    had = f"; {_number(len(paths) - num_written, 'shard')} had one" if num_written < len(paths) else ""
+    print(f"wrote {num_written} of {len(paths)} indexes{had}")
+
+
+def _show(args: argparse.Namespace) -> None:
+    from ..codecs.decode import IMAGE_FORMATS, VIDEO_FORMATS
+    from ..datamodules.clips import ClipSampler
+    from ..datamodules.rates import Histogram, draw_rates
+    from ..shards.contact import draw_samples, spread
+    from ..shards.reader import Shards
+
+    try:
+        choose = ClipSampler(args.num_frames, fps_range=tuple(args.fps_range), beta=tuple(args.beta))
+    except ValueError as error:
+        raise UsageError(f"no clips can be drawn: {error}") from None
+    shards = Shards(_shards(args.shards), [*IMAGE_FORMATS, *VIDEO_FORMATS, "txt"])
+    problems, histogram = Counter[str](), None
+    with output_folder(args.out) as folder:
+        sheet = draw_samples(shards, args.num, problems)
+        if sheet is None:
+            _print_counts(problems, "of no use")
+            raise UsageError(f"there is nothing to show in {args.shards}: {REMEDY}")
+        numbers = spread(len(shards), args.num_videos)
+        bar = _track(numbers, "Drawing clips", len(numbers))
+        rates = draw_rates(shards, bar, choose, args.num_draws, args.seed, problems)
+        with publishing(folder, args.out, "the sheet"):
+            sheet.save(folder / "contact_sheet.png")
+            if rates:
+                (low, high), (a, b) = args.fps_range, args.beta
+                title = f"{len(rates)} clips of {args.num_frames} frames, beta({a:g}, {b:g})"
+                title += f" over {low:g} to {high:g} fps"
+                histogram = Histogram.of(rates, low, high)
+                histogram.image(title).save(folder / "fps.png")
+    if problems:
+        _print_counts(problems, "of no use")
+    print(args.out / "contact_sheet.png")
+    if histogram is not None:
+        print(args.out / "fps.png", f"{title}, {sum(rates) / len(rates):.2f} fps on average", sep="\n")
+        print(*histogram.lines(), sep="\n")
+
+
+def _shards(urls: str) -> list[str]:
+    from ..shards.reader import expand_shards
+
+    try:
+        return expand_shards(urls, REMEDY)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _track(items: Iterable[Any], title: str, total: int) -> Iterable[Any]:
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(items, title, total=total, console=Console(stderr=True), disable=not sys.stderr.isatty())
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("s" if count != 1 else "")
+
+
+def _print_counts(reasons: Counter[str], title: str, examples: dict[str, str] | None = None) -> None:
+    """Prints a table of reasons, with the first of each if these are given by name."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console, names = Console(), {reason: name for name, reason in reversed((examples or {}).items())}
+    if not console.is_terminal:
+        console.width = 140  # in a file nothing need be cut to 80 columns
+    table = Table(title, "number", *(["first"] if names else []))
+    for reason, count in reasons.most_common():  # as they are: brackets in a name are no markup
+        table.add_row(Text(reason), str(count), *([Text(names[reason])] if names else []))
+    console.print(table)
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, slash, total = text.partition("/")
+    if not (slash and number.isdecimal() and total.isdecimal() and 1 <= int(number) <= int(total)):
+        raise argparse.ArgumentTypeError(f"must be I/N with I from 1 to N, got {text}")
+    return int(number), int(total)
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        prog="mav data",
+        description="Pack, check, index and show shards.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(metavar="pack|check|index|show", required=True)
+    count, workers = number_in(int, 1), min(8, os.cpu_count() or 1)
+
+    pack = commands.add_parser("pack", help="make shards of a folder", description="Make shards of a folder.")
+    add = pack.add_argument
+    add(
+        "source",
+        type=Path,
+        metavar="SRC",
+        help="folder of videos, or of images and captions; or list of files",
+    )
+    add("folder", type=Path, metavar="DST", help="folder for the shards")
+    add("--kind", choices=("video", "image"), help="which to pack where SRC holds both")
+    add(
+        "--gop", type=count, metavar="N", help="encode videos anew, with N frames from key frame to key frame"
+    )
+    add(
+        "--size", type=number_in(int, 2), metavar="S", help="encode videos anew, S pixels on the shorter side"
+    )
+    add("--min-frames", type=count, default=16, metavar="N", help="of a video (default: %(default)s)")
+    add("--samples-per-shard", type=count, default=1000, metavar="N", help="(default: %(default)s)")
+    add("--max-bytes-per-shard", type=count, metavar="N", help="of files as they are in SRC")
+    add(
+        "--part",
+        type=_part,
+        default=(1, 1),
+        metavar="I/N",
+        help="write every N-th shard only, from the I-th on",
+    )
+    add("--workers", type=count, default=workers, metavar="N", help="processes (default: %(default)s)")
+    pack.set_defaults(run=_pack)
+
+    check = commands.add_parser(
+        "check", help="find what is broken", description="Find what is broken in shards."
+    )
+    add = check.add_argument
+    add("shards", metavar="SHARDS", help="folder, pattern or brace notation")
+    add("--decode", action="store_true", help="decode every image and every frame too")
+    add("--workers", type=count, default=workers, metavar="N", help="processes (default: %(default)s)")
+    check.set_defaults(run=_check)
+
+    index = commands.add_parser("index", help="write indexes beside shards", description="Write indexes.")
+    index.add_argument("shards", metavar="SHARDS", help="folder, pattern or brace notation")
+    index.set_defaults(run=_index)
+
+    show = commands.add_parser(
+        "show", help="draw samples and frame rates", description="Draw what is in shards."
+    )
+    add = show.add_argument
+    add("shards", metavar="SHARDS", help="folder, pattern or brace notation")
+    out = Path("outputs/data")
+    add("--out", type=Path, default=out, metavar="DIR", help="folder (default: %(default)s)")
+    add("--num", type=count, default=24, metavar="N", help="samples on the sheet (default: %(default)s)")
+    fps, beta = number_in(float, 0), number_in(float, 0)
+    add(
+        "--fps-range", type=fps, nargs=2, default=(1.0, 30.0), metavar=("LOW", "HIGH"), help="(default: 1 30)"
+    )
+    add("--beta", type=beta, nargs=2, default=(1.0, 1.0), metavar=("A", "B"), help="(default: 1 1, uniform)")
+    add("--num-frames", type=number_in(int, 2), default=16, metavar="N", help="of a clip (default: 16)")
+    add("--num-videos", type=count, default=200, metavar="N", help="to draw clips of (default: %(default)s)")
+    add("--num-draws", type=count, default=50, metavar="N", help="clips of each (default: %(default)s)")
+    add("--seed", type=number_in(int, 0), default=0, metavar="N", help="of the clips (default: 0)")
+    show.set_defaults(run=_show)
+    return parser

@@ -1,0 +1,1 @@
+"""Tar files of samples: written, indexed, checked and read."""
