@@ -53,7 +53,7 @@ def to_square(pixels: np.ndarray, image_size: int | None) -> np.ndarray:
     if image_size is None:
         return pixels
     side, left, top = square(pixels.shape[1], pixels.shape[0], image_size)
-    pixels = np.ascontiguousarray(pixels[top : top + side, left : left + side])
+    pixels = pixels[top : top + side, left : left + side].copy()  # the original may be read-only
     if side % image_size == 0:
         return np.asarray(Image.fromarray(pixels).reduce(side // image_size))
     middle = torch.from_numpy(pixels).movedim(-1, 0)[None].float()
