@@ -1,6 +1,7 @@
 """A run that is interrupted again and again ends as one that never was, bit by bit."""
 
 import itertools
+import os
 import subprocess
 import sys
 
@@ -15,15 +16,15 @@ from lightning_mav.commands.train import train
 STEPS = 4
 KILLS = (1, 2, 3)  # steps at whose start a run dies
 RUN_SCRIPT = """
-import os, signal, sys
+import os, signal
 from lightning_mav.cli import main
 from lightning_mav.commands.callbacks import StepSeed
 
-step, rank = int(sys.argv.pop(1)), sys.argv.pop(1)
+step, rank = os.environ["KILL_STEP"], os.environ["KILL_RANK"]  # ranks are started with the same arguments
 start = StepSeed.on_train_batch_start
 
 def die(self, trainer, *args):
-    if trainer.global_step == step and str(trainer.global_rank) == rank:
+    if [str(trainer.global_step), str(trainer.global_rank)] == [step, rank]:
         os.killpg(0, signal.SIGKILL)
     start(self, trainer, *args)
 
@@ -104,11 +105,11 @@ def test_killed_processes_end_as_undisturbed_ones(devices, workers, accumulate, 
     for name, kills in (("whole", ()), ("killed", KILLS)):
         (tmp_path / name).mkdir()
         for i, kill in enumerate((*kills, -1)):
-            command = [sys.executable, str(script), str(kill), str(i % devices), "train", "decoder"]
+            command = [sys.executable, str(script), "train", "decoder"]
             command += ["--phase", "video", *overrides(micro_world, workers, accumulate), *more]
-            status = subprocess.run(
-                command, cwd=tmp_path / name, start_new_session=True, timeout=300, check=False
-            ).returncode
+            env = {**os.environ, "KILL_STEP": str(kill), "KILL_RANK": str(i % devices)}
+            kwargs = {"cwd": tmp_path / name, "env": env, "start_new_session": True, "timeout": 300}
+            status = subprocess.run(command, check=False, **kwargs).returncode
             assert (status == 0) == (kill == -1)
             if kill == KILLS[-1]:
                 newest, _ = read_newest(tmp_path / name / "outputs/micro/decoder/checkpoints")
