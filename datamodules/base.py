@@ -149,12 +149,14 @@ class ShardsDataModule(LightningDataModule):
             store: FrameStore = read_store(self._write_store())
             order = Order([len(store)], self.seed)
             return Batches(store.read, self.stored_example, self.collate, order, plan)
-        sets = [Shards(expand_shards(url, self.remedy), self.suffixes) for url in self.weights]
-        for url, shards in zip(self.weights, sets, strict=True):
-            if not len(shards):
-                raise UsageError(f"no sample was found in {len(shards.paths)} shards, {url}; {self.remedy}")
-        everything = Shards([path for shards in sets for path in shards.paths], self.suffixes)
-        orders = [Order(shards.lengths, self.seed + i) for i, shards in enumerate(sets)]
+        sets = [expand_shards(url, self.remedy) for url in self.weights]
+        everything = Shards([path for paths in sets for path in paths], self.suffixes)
+        lengths, orders = iter(everything.lengths), list[Order]()
+        for url, paths in zip(self.weights, sets, strict=True):
+            own = list(islice(lengths, len(paths)))
+            if not any(own):
+                raise UsageError(f"no sample was found in {len(paths)} shards, {url}; {self.remedy}")
+            orders.append(Order(own, self.seed + len(orders)))
         mixed = MixedOrder(orders, list(self.weights.values()), self.seed)
         return Batches(everything.read, self.example, self.collate, mixed, plan)
 
@@ -224,15 +226,13 @@ class ShardsDataModule(LightningDataModule):
     def _read_all(self, shards: Shards, make: Any, progress: str | None = None) -> Iterator[dict[str, Any]]:
         """Makes something of all samples in order, skips broken ones, and complains if none was usable."""
         num_read, skipped = 0, Counter[str]()
-        for number in track(range(len(shards)), progress or "", disable=progress is None):
-            try:
-                made = make(shards.read(number), number)
-            except UsageError:
-                raise
-            except Exception as error:  # decoders raise whatever they like
-                skipped[reason_of(error)] += 1
-                warn_skipped(shards.name(number), error)
-                continue
+
+        def skip(number: int, error: Exception) -> None:
+            skipped[reason_of(error)] += 1
+            warn_skipped(shards.name(number), error)
+
+        numbers = track(range(len(shards)), progress or "", disable=progress is None)
+        for made in shards.make_each(make, numbers, skip):
             num_read += 1
             yield made
         where = f"{len(shards.paths)} shards, {shards.paths[0]} ..."

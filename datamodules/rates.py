@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lightning_mav.codecs.decode import VIDEO_FORMATS
 from lightning_mav.codecs.probe import frame_times
-from lightning_mav.errors import UsageError, reason_of
-from lightning_mav.shards.reader import Shards
+from lightning_mav.errors import reason_of
+from lightning_mav.shards.reader import Sample, Shards
 
 from .clips import ClipSampler
 
@@ -84,16 +84,15 @@ def draw_rates(
         seed: Decides the clips.
         problems: Receives why videos allow no clip.
     """
-    rates: list[float] = []
-    for number in numbers:
-        rng = np.random.default_rng([seed, number])
-        try:
-            sample = shards.read(number)
-            for suffix in sample.keys() & VIDEO_FORMATS.keys():
-                times = frame_times(sample[suffix], suffix)
-                rates += [choose(times, rng)[1] for _ in range(num_draws)]
-        except UsageError:
-            raise
-        except Exception as error:  # codecs raise whatever they like
-            problems[reason_of(error)] += 1
-    return rates
+
+    def draw(sample: Sample, number: int) -> list[float]:
+        rng, rates = np.random.default_rng([seed, number]), list[float]()
+        for suffix in sample.keys() & VIDEO_FORMATS.keys():
+            times = frame_times(sample[suffix], suffix)
+            rates += [choose(times, rng)[1] for _ in range(num_draws)]
+        return rates
+
+    def skip(number: int, error: Exception) -> None:
+        problems[reason_of(error)] += 1
+
+    return [rate for rates in shards.make_each(draw, numbers, skip) for rate in rates]

@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from ..codecs.decode import IMAGE_FORMATS, VIDEO_FORMATS, decode_image, decode_video
-from ..errors import UsageError, reason_of
+from ..errors import reason_of
 from .reader import Sample, Shards
 
 STRIP = 8  # frames of a video
@@ -29,15 +29,15 @@ def draw_samples(shards: Shards, num: int, problems: Counter[str]) -> Image.Imag
         num: Samples to draw.
         problems: Receives why samples are not drawn.
     """
-    rows = []
-    for number in spread(len(shards), num):
+
+    def cells(sample: Sample, number: int) -> list[Cell]:
         _, index, place = shards.place(number)
-        try:
-            rows.append(cells_of(shards.read(number), index.keys[place]))
-        except UsageError:
-            raise
-        except Exception as error:  # codecs raise whatever they like
-            problems[reason_of(error)] += 1
+        return cells_of(sample, index.keys[place])
+
+    def skip(number: int, error: Exception) -> None:
+        problems[reason_of(error)] += 1
+
+    rows = list(shards.make_each(cells, spread(len(shards), num), skip))
     return sheet(rows) if rows else None
 
 

@@ -1,12 +1,12 @@
 """From shards to members of samples: which files, which samples, and where in the files they lie."""
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from glob import glob
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from webdataset.shardlists import expand_urls
 
@@ -14,6 +14,7 @@ from ..errors import UsageError
 from .index import MAX_MEMBER_BYTES, ShardError, ShardIndex, load_index, read_member
 
 Sample = dict[str, Any]
+T = TypeVar("T")
 
 
 def check_urls(urls: str) -> str:
@@ -84,6 +85,29 @@ class Shards:
         """Returns a sample's key and shard, for messages."""
         path, index, place = self.place(number)
         return f"{index.keys[place]} in {path}"
+
+    def make_each(
+        self, make: Callable[[Sample, int], T], numbers: Iterable[int], skip: Callable[[int, Exception], None]
+    ) -> Iterator[T]:
+        """Makes something of samples, one by one.
+
+        Args:
+            make: Makes it of a sample and its number; whatever it raises is a sample of no use.
+            numbers: Samples to take.
+            skip: Is told of each sample of no use, and why.
+
+        Raises:
+            UsageError: If ``make`` raises it, or the shard is damaged: more than a sample is at stake.
+        """
+        for number in numbers:
+            try:
+                made = make(self.read(number), number)
+            except UsageError:
+                raise
+            except Exception as error:  # codecs raise whatever they like
+                skip(number, error)
+                continue
+            yield made
 
     def read(self, number: int) -> Sample:
         """Returns the wanted members of a sample, by suffix.
