@@ -77,6 +77,7 @@ class Cascade(nn.Module):
         self.clip, self.prior, self.decoder = clip, prior, decoder
         self.interpolation, self.sr_lt, self.sr_h = interpolation, sr_lt, sr_h
         self.files: dict[str, Path] = {}
+        self.precision: str | None = None  # as in ``autocast_context``
 
     @classmethod
     def from_pretrained(
@@ -113,7 +114,7 @@ class Cascade(nn.Module):
 
     def embed(self, prompts: list[str], sampling: Sampling = DEFAULT) -> Tensor:
         """P(BPE(x), C(x)): draws image embeddings ``(B, D)`` for prompts."""
-        with torch.inference_mode(), autocast_context(self.device):
+        with torch.inference_mode(), autocast_context(self.device, self.precision):
             text = self.clip.encode_text(self.clip.tokenize(prompts).to(self.device))
         return self._sample("prior", sampling, *text)
 
@@ -211,7 +212,7 @@ class Cascade(nn.Module):
         model = getattr(self, stage)
         if model is None:
             raise ValueError(f"this cascade has no {stage}: load it, or stop earlier by `until`")
-        with torch.inference_mode(), autocast_context(self.device):
+        with torch.inference_mode(), autocast_context(self.device, self.precision):
             return model.sample(*conditions, **kwargs, **sampling.arguments(stage)).float()
 
 

@@ -4,6 +4,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
 
 def has_fast_bf16(device: torch.device | str) -> bool:
     """Whether the device multiplies bf16 matrices faster than fp32 ones."""
@@ -23,8 +25,14 @@ def precision_name(device: torch.device | str) -> str:
     return "bf16-mixed" if has_fast_bf16(device) else "32-true"
 
 
-def autocast_context(device: torch.device | str) -> AbstractContextManager:
-    """Autocasts to bf16 where that is fast; elsewhere does nothing."""
-    if not has_fast_bf16(device):
-        return nullcontext()
-    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
+def autocast_context(device: torch.device | str, precision: str | None = None) -> AbstractContextManager:
+    """Autocasts to what ``precision`` says, as ``precision_name`` names it; None suits the device.
+
+    Raises:
+        ValueError: If it says anything else.
+    """
+    name = precision or precision_name(device)
+    if name not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {name!r}")
+    dtype = PRECISIONS[name]
+    return nullcontext() if dtype is None else torch.autocast(torch.device(device).type, dtype=dtype)

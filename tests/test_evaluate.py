@@ -1,6 +1,5 @@
 """``mav evaluate``: its report has everything, and its mistakes leave nothing."""
 
-import json
 import os
 
 import pytest
@@ -18,6 +17,7 @@ from lightning_mav.evaluation import Settings, load_settings
 from lightning_mav.evaluation.drawing import Drawing, without_time
 from lightning_mav.evaluation.report import tables
 from lightning_mav.micro.world import SHAPES
+from lightning_mav.report import load_report
 from lightning_mav.weights import load_weights
 
 TINY = {
@@ -74,12 +74,16 @@ def _evaluate(stage, weights, folder):
         "config": config,
     }
     main(["micro", *(f"--{key}={value}" for key, value in arguments.items())])
-    plots = set() if stage == "image" else {"fps_response.png"}
-    assert set(os.listdir(out)) == {"report.json", "report.md", "contact_sheet.png", "sheets", *plots}
+    moving = set() if stage == "image" else {"fps_response.png", "videos"}
+    files = {"report.json", "report.md", "index.html", "contact_sheet.png", "sheets", *moving}
+    assert set(os.listdir(out)) == files
     assert set(os.listdir(out / "sheets")) == {f"{shape}.png" for shape in SHAPES}
     with Image.open(out / "contact_sheet.png") as sheet:
         assert sheet.width == 1536
-    return json.loads((out / "report.json").read_text()), (out / "report.md").read_text()
+    report = load_report(out)
+    for name in (*(sample.video for sample in report.samples), *(name for _, name in report.images)):
+        assert (out / name).is_file()
+    return report, (out / "report.md").read_text()
 
 
 def assert_share(share, n):
@@ -89,7 +93,8 @@ def assert_share(share, n):
 
 
 def test_cascade_report_has_everything(evaluated, capsys):
-    report, markdown = evaluated("cascade")
+    whole, markdown = evaluated("cascade")
+    report = whole.details
     for block in (report, report["decoder"], report["interpolation"], report["sr_lt"], report["sr_h"]):
         for key in ("appearance", "motion"):
             assert_share(block["seen"][key], 6)
@@ -112,10 +117,17 @@ def test_cascade_report_has_everything(evaluated, capsys):
     baselines = [row["baseline"] for row in report["stages"]["interpolation"]["comparisons"]]
     assert baselines == ["repeated key frames", "blended key frames"]
     assert report["flicker"].keys() == {"sr_lt", "sr_h"}
-    assert report["settings"] == vars(Settings(steps=1, num_per_class=1, **TINY))
-    assert report["weights"].keys() == STAGES.keys()
-    assert all(len(entry["sha256"]) == 64 for entry in report["weights"].values())
-    assert report["seconds"]["total"] > report["seconds"]["decoder"]
+    figures = {figure.name: figure for figure in whole.figures}
+    assert {"motion, held out (decoder)", "motion, held out (sr_h)", "FVD", "IS", "CLIPSIM"} <= figures.keys()
+    assert figures["FVD"].low <= figures["FVD"].value <= figures["FVD"].high
+    assert figures["FVD"].n == len(whole.samples) == 12
+    assert report["distances"].keys() == {"truth", "static", "jittered", "shuffled"}
+    assert report["distances"]["truth"] < min(report["distances"]["shuffled"], figures["FVD"].value)
+    assert {sample.label for sample in whole.samples} == {"seen", "held out"}
+    assert whole.settings == vars(Settings(steps=1, num_per_class=1, **TINY))
+    assert whole.weights.keys() == STAGES.keys()
+    assert all(len(entry["sha256"]) == 64 for entry in whole.weights.values())
+    assert whole.seconds["total"] > whole.seconds["decoder"]
     printed = " ".join(capsys.readouterr().out.split())  # long titles are wrapped
     for table in tables(report):
         assert f"## {table.title}" in markdown
@@ -127,18 +139,25 @@ def test_cascade_report_has_everything(evaluated, capsys):
 
 
 def test_decoder_is_judged_alone_and_the_same_each_time(evaluated):
-    report, _ = evaluated("decoder")
+    whole, _ = evaluated("decoder")
+    report = whole.details
     assert report["judged"] == "decoder"
     assert report["seen"] == report["decoder"]["seen"]
-    assert report["weights"].keys() == {"clip", "prior", "decoder"}
+    assert whole.weights.keys() == {"clip", "prior", "decoder"}
     assert report["stages"].keys() == {"clip", "prior", "decoder_image", "decoder"}
     again, _ = evaluated("decoder")
-    for key in ("decoder", "controls", "stages", "fps_response"):
-        assert report[key] == again[key]
+    assert whole.figures == again.figures
+    for key in ("decoder", "controls", "distances", "stages", "fps_response"):
+        assert report[key] == again.details[key]
 
 
 def test_stills_are_judged(evaluated):
-    report, markdown = evaluated("image")
+    whole, markdown = evaluated("image")
+    report = whole.details
+    assert [figure.name for figure in whole.figures] == [
+        "appearance, seen (image)",
+        "appearance, held out (image)",
+    ]
     assert report["judged"] == "image"
     assert_share(report["held_out"]["appearance"], 6)
     assert "motion" not in report["seen"]

@@ -4,8 +4,12 @@ import sys
 import textwrap
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..report import Table
 
 
 @contextmanager
@@ -59,3 +63,22 @@ def stage_progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
             live.update(tasks[stage], completed=done, total=total)
 
         yield draw
+
+
+def print_tables(tables: Sequence["Table"]) -> None:
+    """Prints tables on stdout."""
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 140  # in a file nothing need be cut to 80 columns
+    for table in tables:
+        # Text, because rich reads square brackets in a str as its markup.
+        drawn = RichTable(title=Text(table.title), title_justify="left")
+        for name in table.header:
+            drawn.add_column(Text(name))
+        for row in table.rows:
+            drawn.add_row(*map(Text, row))
+        console.print(drawn)

@@ -2,42 +2,49 @@
 
 import argparse
 import dataclasses
-import json
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from .arguments import CommandParser
-from .console import plain_warnings, stage_progress
+from .console import plain_warnings, print_tables, stage_progress
 from .generate import number_in
 from .output import output_folder, publishing
 
 if TYPE_CHECKING:
     from ..cascade import Cascade
-    from ..evaluation.report import Table
 
 BENCHES = ("micro",)
+PROTOCOLS = ("ucf101", "msrvtt", "prompts")  # commands of their own, with other options
 STAGES = ("cascade", "decoder", "image")
 EXAMPLE = """example:
   mav evaluate micro --stage decoder --num-per-class 12
 
-The folder receives report.json, report.md, contact_sheet.png, sheets with a contact sheet of each shape and,
-for videos, fps_response.png."""
+The folder receives report.json, report.md, index.html to look at, the videos it shows, contact_sheet.png,
+sheets with a contact sheet of each shape and, for videos, fps_response.png."""
 
 
 def main(argv: list[str]) -> None:
     """Judges the weights, prints tables and writes a report."""
+    protocol, rest = _protocol(argv)
+    if protocol is not None:
+        from .protocol import main as run_protocol
+
+        run_protocol(protocol, rest)
+        return
     args = _parser().parse_args(argv)
+    if (args.named or args.bench) not in BENCHES:
+        raise UsageError(f"BENCH comes first: mav evaluate {args.named or args.bench} ...")
     bench, start = args.named or args.bench, time.perf_counter()
     out = args.out or Path("outputs/evaluate") / bench
     # The folder is made first, so that one that cannot be written costs no minutes.
     with output_folder(out) as folder, plain_warnings():
         from ..evaluation import evaluate_micro, load_settings
-        from ..evaluation.plot import draw_response
-        from ..evaluation.report import tables, to_markdown
-        from ..evaluation.sheets import draw_sheet, draw_sheets
+        from ..evaluation.report import to_report
+        from ..evaluation.sheets import draw_images, write_videos
+        from ..report import write_report
         from .runs import config_folder
 
         overrides = {"seed": args.seed, "num_per_class": args.num_per_class, "steps": args.steps}
@@ -45,23 +52,29 @@ def main(argv: list[str]) -> None:
         cascade = _load(args.weights, args.stage)
         with stage_progress(f"evaluate {bench}, {args.stage}") as progress:
             evaluation = evaluate_micro(cascade, settings, args.stage, progress)
-        report = {"bench": bench, "stage": args.stage, **evaluation.report}
-        report |= {"settings": dataclasses.asdict(settings), **_origin(cascade)}
-        report["seconds"]["total"] = round(time.perf_counter() - start, 2)
+        report = to_report(evaluation, args.stage)
+        report.settings = dataclasses.asdict(settings)
+        report.weights, report.versions, report.device = _origin(cascade)
         with publishing(folder, out, "the report"):
-            (folder / "report.json").write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
-            (folder / "report.md").write_text(to_markdown(report))
-            draw_sheet(evaluation).save(folder / "contact_sheet.png")
-            (folder / "sheets").mkdir()
-            for shape, sheet in draw_sheets(evaluation).items():
-                sheet.save(folder / "sheets" / f"{shape}.png")
-            if report["fps_response"]:
-                draw_response(report["fps_response"]).save(folder / "fps_response.png")
+            draw_images(evaluation, report, folder)
+            write_videos(evaluation, report, folder)
+            report.seconds["total"] = round(time.perf_counter() - start, 2)
+            write_report(report, folder)
             names = sorted(path.name for path in folder.iterdir())
-    _show(tables(report))
+    print_tables(report.tables)
     for name in names:
         print(out / name)
-    print(f"evaluated in {report['seconds']['total']:.0f} s")
+    print(f"evaluated in {report.seconds['total']:.0f} s")
+
+
+def _protocol(argv: list[str]) -> tuple[str | None, list[str]]:
+    """Returns the protocol that is asked for, if one is, and the arguments that are left."""
+    if argv and argv[0] in PROTOCOLS:
+        return argv[0], argv[1:]
+    parser = CommandParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--bench")
+    found, rest = parser.parse_known_args(argv)
+    return (found.bench, rest) if found.bench in PROTOCOLS else (None, argv)
 
 
 def _parser() -> CommandParser:
@@ -71,9 +84,10 @@ def _parser() -> CommandParser:
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add, benches = parser.add_argument, ", ".join(BENCHES)
-    add("bench", nargs="?", choices=BENCHES, default=BENCHES[0], metavar="BENCH", help=f"one of {benches}")
-    add("--bench", dest="named", choices=BENCHES, metavar="BENCH", help="the same, by name")
+    add, benches = parser.add_argument, (*BENCHES, *PROTOCOLS)
+    more = f"micro (default), or {', '.join(PROTOCOLS)}, which have options of their own (see BENCH --help)"
+    add("bench", nargs="?", choices=benches, default=BENCHES[0], metavar="BENCH", help=more)
+    add("--bench", dest="named", choices=benches, metavar="BENCH", help="the same, by name")
     stages = f"what to judge: {', '.join(STAGES)} (default: %(default)s)"
     add("--stage", choices=STAGES, default=STAGES[0], metavar="STAGE", help=stages)
     weights = "scale, or folder of weights (default: %(default)s)"
@@ -111,33 +125,17 @@ def _load(weights: str, stage: str) -> "Cascade":
     return cascade.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
-def _origin(cascade: "Cascade") -> dict[str, Any]:
-    """Says what was judged, where."""
+def _origin(cascade: "Cascade") -> tuple[dict[str, dict[str, str]], dict[str, str], str]:
+    """Says what was judged, by which versions, and where."""
     import torch
 
     from ..precision import precision_name
     from ..weights import sha256
 
     device = cascade.device
-    files = cascade.files.items()
-    return {
-        "weights": {stage: {"file": str(path), "sha256": sha256(path)} for stage, path in files},
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "threads": torch.get_num_threads(),
-        "precision": precision_name(device),
-        "versions": {"lightning_mav": metadata.version("lightning-mav"), "torch": torch.__version__},
-    }
-
-
-def _show(tables: "list[Table]") -> None:
-    from rich.console import Console
-    from rich.table import Table as RichTable
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = 140  # in a file nothing need be cut to 80 columns
-    for title, header, rows in tables:
-        table = RichTable(*header, title=title, title_justify="left")
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return (
+        {stage: {"file": str(path), "sha256": sha256(path)} for stage, path in cascade.files.items()},
+        {"lightning_mav": metadata.version("lightning-mav"), "torch": torch.__version__},
+        f"{name}, {torch.get_num_threads()} threads, {precision_name(device)}",
+    )

@@ -132,8 +132,9 @@ def _load(args: argparse.Namespace) -> "Cascade":
     import torch
 
     # First of what imports diffusers. Its utilities would otherwise import TorchDynamo, which takes nearly as
-    # long as torch itself, to mark models for a compiler that this program never runs.
-    with absent("torch._dynamo"), suppress(ImportError):
+    # long as torch itself, to mark models for a compiler that this program never runs; and SciPy, where it is
+    # installed, for schedules that no stage uses.
+    with absent("torch._dynamo"), absent("scipy"), suppress(ImportError):
         import diffusers  # noqa: F401
     from ..cascade import Cascade
 

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from ..cascade import Cascade
 from ..micro.world import render_videos
+from ..report import Figure
 from . import baselines, controls
+from .distribution import clip_similarity, measure_distribution
 from .drawing import Drawing, Progress
 from .prompts import Prompts, choose_prompts
 from .scores import Reading, figures, read, read_truth, score
@@ -35,6 +37,8 @@ class Evaluation:
         video: The judged videos, ``(N, 3, F, S, S)``, of the first ``N`` prompts.
         fps: Their frame rate.
         reading: What was read off them.
+        clip_sim: How near CLIP finds them to their prompts, ``(N,)``.
+        figures: FVD, Inception Score and CLIPSIM of the key frames; none of stills.
     """
 
     report: dict[str, Any]
@@ -42,6 +46,8 @@ class Evaluation:
     video: Tensor
     fps: float
     reading: Reading
+    clip_sim: Tensor
+    figures: list[Figure]
 
 
 def evaluate_micro(
@@ -66,11 +72,12 @@ def evaluate_micro(
     }
     stages = {name: {"comparisons": rows} for name, rows in stages.items()}
     report: dict[str, Any] = {"controls": {}, "stages": stages, "fps_response": {}, "flicker": {}}
+    measured: list[Figure] = []
     if stage == "image":
         videos = {"image": stills}
     else:
         videos = drawing.videos(prompts, image_embed, LAST_STAGE[stage])
-        _judge_motion(drawing, prompts, image_embed, videos["decoder"], report)
+        measured = _judge_motion(drawing, prompts, image_embed, videos["decoder"], report)
     if stage == "cascade":
         _judge_upsampling(drawing, prompts, report)
     for entry in stages.values():
@@ -84,7 +91,9 @@ def evaluate_micro(
             progress("judging", i + 1, len(videos))
     last = list(videos)[-1]
     report = {"judged": last, **blocks[last], **report, **blocks, "seconds": drawing.seconds}
-    return Evaluation(report, prompts, videos[last], frame_rate(settings, last), readings[last])
+    similarity = clip_similarity(cascade.clip, videos[last], prompts.texts[: len(videos[last])])
+    fps = frame_rate(settings, last)
+    return Evaluation(report, prompts, videos[last], fps, readings[last], similarity, measured)
 
 
 def judge(drawing: Drawing, prompts: Prompts, video: Tensor, reading: Reading, name: str) -> dict[str, Any]:
@@ -109,7 +118,7 @@ def frame_rate(settings: Settings, name: str) -> float:
 
 def _judge_motion(
     drawing: Drawing, prompts: Prompts, image_embed: Tensor, video: Tensor, report: dict[str, Any]
-) -> None:
+) -> list[Figure]:
     """Compares the decoder's key frames with true ones, with ones without motion and with untrained ones."""
     settings = drawing.settings
     few = image_embed[: settings.num_untrained]
@@ -126,8 +135,12 @@ def _judge_motion(
         "shuffled": controls.shuffled(truth, generator),
     }
     report["controls"] = {name: controls.motion_shares(control, asked) for name, control in known.items()}
+    # As many of each, since FVD depends on that.
+    as_many = {name: control[: len(video)] for name, control in known.items()}
+    measured, report["distances"] = measure_distribution(drawing, prompts, video, as_many)
     asked = prompts.appearances[: len(few)].repeat(len(untrained), 1)
     report["controls"]["untrained"] = controls.motion_shares(torch.cat(list(untrained.values())), asked)
+    return measured
 
 
 def _judge_upsampling(drawing: Drawing, prompts: Prompts, report: dict[str, Any]) -> None:

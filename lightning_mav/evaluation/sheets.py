@@ -1,16 +1,47 @@
-"""Contact sheets of what was judged, with what was asked for and what was read."""
+"""What was judged, to look at: videos, and contact sheets with what was asked for and what was read."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from PIL import Image
 
 from ..micro.detectors import MOTIONS
 from ..micro.world import COLOURS, SHAPES
-from ..video import contact_sheet, stack_sheets
+from ..report import Report, Sample
+from ..video import contact_sheet, stack_sheets, write_mp4
 from .micro import Evaluation
+from .plot import draw_response
 from .prompts import NUM_CLASSES
 
 NUM_VIDEOS = 8  # on the sheet of a shape
+NUM_SHOWN = 48  # videos on the page
+
+
+def draw_images(evaluation: Evaluation, report: Report, folder: Path) -> None:
+    """Draws sheets and plots into a folder, and lists them in the report."""
+    (folder / "sheets").mkdir()
+    images = {"contact_sheet": ("One of each kind", draw_sheet(evaluation))}
+    if response := evaluation.report["fps_response"]:
+        images["fps_response"] = ("Frame-rate response", draw_response(response))
+    for shape, sheet in draw_sheets(evaluation).items():
+        images[f"sheets/{shape}"] = (f"Asked for a {shape}", sheet)
+    for name, (title, image) in images.items():
+        image.save(folder / f"{name}.png")
+        report.images.append((title, f"{name}.png"))
+
+
+def write_videos(evaluation: Evaluation, report: Report, folder: Path) -> None:
+    """Writes the first videos, seen and held out in turn, as files that browsers play, and lists them."""
+    if evaluation.video.shape[2] == 1:
+        return
+    (folder / "videos").mkdir()
+    for row, video in enumerate(evaluation.video[:NUM_SHOWN]):
+        name, score = f"videos/{row:03d}.mp4", float(evaluation.clip_sim[row])
+        write_mp4(folder / name, video, evaluation.fps)
+        prompt, label = evaluation.prompts.texts[row], _split(evaluation, row)
+        report.samples.append(
+            Sample(f"{row:03d}: {_read(evaluation, row)}", prompt, name, {"CLIPSIM": score}, label)
+        )
 
 
 def draw_sheet(evaluation: Evaluation) -> Image.Image:
@@ -31,9 +62,7 @@ def _draw(evaluation: Evaluation, rows: Iterable[int]) -> Image.Image:
 
 
 def _draw_video(evaluation: Evaluation, row: int) -> Image.Image:
-    title = f"{_split(evaluation, row)}: {evaluation.prompts.texts[row]}  ->  {_thing(evaluation, row)}"
-    if evaluation.reading.motion is not None:
-        title += f", {MOTIONS[int(evaluation.reading.motion[row])]}"
+    title = f"{_split(evaluation, row)}: {evaluation.prompts.texts[row]}  ->  {_read(evaluation, row)}"
     return contact_sheet(evaluation.video[row], fps=evaluation.fps, title=title, columns=16)
 
 
@@ -50,6 +79,11 @@ def _draw_stills(evaluation: Evaluation, row: int) -> Image.Image:
 
 def _split(evaluation: Evaluation, row: int) -> str:
     return "held out" if evaluation.prompts.held_out[row] else "seen"
+
+
+def _read(evaluation: Evaluation, row: int) -> str:
+    motion = evaluation.reading.motion
+    return _thing(evaluation, row) + ("" if motion is None else f", {MOTIONS[int(motion[row])]}")
 
 
 def _thing(evaluation: Evaluation, row: int) -> str:

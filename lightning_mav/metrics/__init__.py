@@ -1,11 +1,25 @@
-"""Measures of videos."""
+"""Measures of videos: functions on features and logits, and torchmetrics over whole sets of videos."""
 
-import math
+from .distances import frechet_distance, frechet_distance_of, kernel_distance
+from .scores import clip_sim, inception_score, psnr
+from .videos import (
+    ClipSim,
+    FrechetVideoDistance,
+    KernelVideoDistance,
+    VideoInceptionScore,
+    frechet_inception_distance,
+)
 
-import torch.nn.functional as F
-from torch import Tensor
-
-
-def psnr(x: Tensor, y: Tensor) -> float:
-    """Returns the peak signal-to-noise ratio in dB, of all pixels in [-1, 1] together."""
-    return 10 * math.log10(4 / max(F.mse_loss(x.float(), y.float()).item(), 1e-12))
+__all__ = [
+    "ClipSim",
+    "FrechetVideoDistance",
+    "KernelVideoDistance",
+    "VideoInceptionScore",
+    "clip_sim",
+    "frechet_distance",
+    "frechet_distance_of",
+    "frechet_inception_distance",
+    "inception_score",
+    "kernel_distance",
+    "psnr",
+]

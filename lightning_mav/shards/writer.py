@@ -31,6 +31,7 @@ class Packed:
         meta: Facts about it.
         reason: Why it is left out, in few words; empty if it is not.
         problem: The same in full.
+        key: Name of the sample; by default the shard's with the sample's place in it.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Packed:
     meta: dict[str, Any]
     reason: str = ""
     problem: str = ""
+    key: str = ""
 
 
 def claim_folder(folder: Path, mark: dict[str, Any]) -> None:
@@ -103,7 +105,7 @@ def write_shard(path: Path, digest: str, samples: Iterable[Packed], num_digits: 
                     problems[packed.name] = packed.problem
                     reasons[packed.reason] += 1
                     continue
-                key, num = f"{path.stem}{place:0{num_digits}d}", num + 1
+                key, num = packed.key or f"{path.stem}{place:0{num_digits}d}", num + 1
                 meta = json.dumps({"key": key, **packed.meta}).encode()
                 for suffix, data in {**packed.members, "json": meta}.items():
                     info = tarfile.TarInfo(f"{key}.{suffix}")

@@ -71,7 +71,7 @@ def load_weights(path: Path | str, select: Select | None = None) -> Any:
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"no weights at {path}: train them with `{_command(path)}`")
-    expected = _read_checksums(path.parent).get(path.name)
+    expected = read_checksums(path.parent).get(path.name)
     if expected is not None and sha256(path) != expected:
         raise UsageError(_corrupt(path, f"it differs from its checksum in {CHECKSUMS}"))
     try:
@@ -147,14 +147,15 @@ def _corrupt(path: Path, reason: str) -> str:
     return f"{path} is not usable ({reason}): fetch it again or train it with `{_command(path)}`"
 
 
-def _read_checksums(folder: Path) -> dict[str, str]:
+def read_checksums(folder: Path) -> dict[str, str]:
+    """Returns the checksums in a folder's ``SHA256SUMS`` by name of the file; none without it."""
     path = folder / CHECKSUMS
     lines = path.read_text().splitlines() if path.is_file() else []
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
 def _write_checksum(path: Path) -> None:
-    checksums = _read_checksums(path.parent) | {path.name: sha256(path)}
+    checksums = read_checksums(path.parent) | {path.name: sha256(path)}
     text = "".join(f"{digest}  {name}\n" for name, digest in sorted(checksums.items()))
     temporary = path.parent / f".{CHECKSUMS}.tmp"
     temporary.write_text(text)

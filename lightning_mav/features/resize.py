@@ -1,0 +1,67 @@
+"""From videos in [-1, 1] to what a feature network expects: one function, and the contract it fulfils."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+FILTERS = ("bilinear", "bicubic")
+CROPS = ("none", "square")
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a network sees; numbers depend on all of it.
+
+    Args:
+        size: Height and width; None leaves videos as they are.
+        filter: ``bilinear`` or ``bicubic``; None without ``size``.
+        antialias: Whether the filter is widened where it shrinks, as Pillow does.
+        crop: ``square`` cuts out the middle square first, ``none`` squeezes the whole frame.
+        quantise: Whether pixels are rounded to the 256 levels that a file would hold, before resizing.
+        low: Value of black.
+        high: Value of white; what the filter carries beyond the two is clipped.
+    """
+
+    size: int | None
+    filter: str | None
+    antialias: bool
+    crop: str
+    quantise: bool
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if (self.size is None) != (self.filter is None) or self.filter not in (None, *FILTERS):
+            raise ValueError(
+                f"a size needs a filter of {', '.join(FILTERS)}, got {self.size=} {self.filter=}"
+            )
+        if self.crop not in CROPS:
+            raise ValueError(f"crop must be one of {', '.join(CROPS)}, got {self.crop!r}")
+
+
+def prepare(video: Tensor, contract: Input) -> Tensor:
+    """Brings videos ``(B, 3, F, H, W)`` in [-1, 1] to size and range of the contract, in single precision.
+
+    In between it computes with values of 0 to 255. Bicubic with antialiasing is done in double precision:
+    then it is what Pillow does to images of mode F, bit by bit but for the last, and thus clean-fid's
+    resizing (Parmar et al. 2022).
+    """
+    pixels = ((video.float() + 1) * 127.5).clamp(0, 255)
+    if contract.quantise:
+        pixels = pixels.round()
+    if contract.crop == "square":
+        height, width = pixels.shape[-2:]
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        pixels = pixels[..., top : top + side, left : left + side]
+    if contract.size is not None and pixels.shape[-2:] != (contract.size, contract.size):
+        assert contract.filter is not None
+        frames = rearrange(pixels, "b c f h w -> (b f) c h w")
+        exact = frames.double() if contract.filter == "bicubic" else frames
+        size = (contract.size, contract.size)
+        frames = F.interpolate(exact, size, mode=contract.filter, antialias=contract.antialias)
+        pixels = rearrange(frames.to(torch.float32), "(b f) c h w -> b c f h w", b=len(video)).clamp(0, 255)
+    return pixels * ((contract.high - contract.low) / 255) + contract.low

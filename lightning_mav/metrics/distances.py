@@ -1,0 +1,128 @@
+"""Distances between two sets of features, in double precision.
+
+The Frechet distance between two Gaussians (Dowson and Landau 1982; Heusel et al. 2017, FID; Unterthiner et
+al. 2018, FVD) is ``|m_a - m_b|^2 + tr(A) + tr(B) - 2 tr((A B)^(1/2))``. No square root of a matrix is needed
+for its last term: with factors ``A = F F^T`` and ``B = G G^T`` it is twice the sum of the singular values of
+``F^T G``. Of samples, the centred features themselves are factors, so that few samples make a small matrix.
+"""
+
+import torch
+from torch import Tensor
+
+# Squared ratio of pivots that a Cholesky factor may have; below it, rounding shows in the smallest roots.
+WELL_CONDITIONED = 1e-10
+CHUNK_ROWS = 1024  # of a kernel matrix computed at once
+
+
+def frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tensor) -> float:
+    """Returns the squared Frechet distance between two Gaussians, 0 or more.
+
+    Args:
+        mean_a: Mean ``(D,)``.
+        cov_a: Covariance ``(D, D)``, symmetric; it may be singular.
+        mean_b: Mean of the other.
+        cov_b: Covariance of the other.
+
+    Raises:
+        ValueError: If a value is not finite or the shapes differ.
+    """
+    mean_a, cov_a, mean_b, cov_b = (x.double() for x in (mean_a, cov_a, mean_b, cov_b))
+    if not (mean_a.shape == mean_b.shape and cov_a.shape == cov_b.shape == 2 * mean_a.shape):
+        shapes = [tuple(x.shape) for x in (mean_a, cov_a, mean_b, cov_b)]
+        raise ValueError(f"means must be (D,) and covariances (D, D), got {shapes}")
+    _require_finite(mean_a, cov_a, mean_b, cov_b)
+    root = _trace_of_root(cov_a, cov_b)
+    return _combine(mean_a, mean_b, cov_a.trace() + cov_b.trace(), root)
+
+
+def frechet_distance_of(real: Tensor, generated: Tensor) -> float:
+    """Returns the squared Frechet distance between Gaussians fitted to two sets of features.
+
+    Covariances are divided by ``N - 1``. With fewer samples than dimensions it is exact and faster.
+
+    Args:
+        real: Features ``(N, D)``.
+        generated: Features ``(M, D)``.
+
+    Raises:
+        ValueError: If there are fewer than two of either, or a value is not finite.
+    """
+    real, generated = _checked(real), _checked(generated)
+    means = real.mean(dim=0), generated.mean(dim=0)
+    if min(len(real), len(generated)) > real.shape[1]:
+        return frechet_distance(means[0], _covariance(real), means[1], _covariance(generated))
+    a, b = ((x - mean) / (len(x) - 1) ** 0.5 for x, mean in zip((real, generated), means, strict=True))
+    traces = a.square().sum() + b.square().sum()
+    # Of more rows than columns the triangle of a QR decomposition has the same products.
+    a, b = (torch.linalg.qr(x, mode="r").R if len(x) > x.shape[1] else x for x in (a, b))
+    return _combine(*means, traces, torch.linalg.svdvals(a @ b.T).sum())
+
+
+def kernel_distance(real: Tensor, generated: Tensor) -> float:
+    """Returns the squared maximum mean discrepancy, unbiased, so that it may be a little below 0.
+
+    The kernel is ``(x . y / D + 1)^3`` as in KID (Binkowski et al. 2018); all samples are used, no subsets.
+
+    Args:
+        real: Features ``(N, D)``.
+        generated: Features ``(M, D)``.
+
+    Raises:
+        ValueError: If there are fewer than two of either, or a value is not finite.
+    """
+    real, generated = _checked(real), _checked(generated)
+    within = sum(
+        (_kernel_sum(x, x) - _kernel(x.square().sum(dim=1), x.shape[1]).sum()) / (len(x) * (len(x) - 1))
+        for x in (real, generated)
+    )
+    between = _kernel_sum(real, generated) / (len(real) * len(generated))
+    return float(within - 2 * between)
+
+
+def _covariance(features: Tensor) -> Tensor:
+    centred = features - features.mean(dim=0)
+    return centred.T @ centred / (len(features) - 1)
+
+
+def _kernel(products: Tensor, num_features: int) -> Tensor:
+    return (products / num_features + 1) ** 3
+
+
+def _kernel_sum(x: Tensor, y: Tensor) -> Tensor:
+    return torch.stack([_kernel(rows @ y.T, x.shape[1]).sum() for rows in x.split(CHUNK_ROWS)]).sum()
+
+
+def _trace_of_root(cov_a: Tensor, cov_b: Tensor) -> Tensor:
+    """Returns ``tr((A B)^(1/2))`` of positive semi-definite matrices."""
+    factor, failed = torch.linalg.cholesky_ex(cov_a)
+    pivots = factor.diagonal().square()
+    if not failed and pivots.min() > WELL_CONDITIONED * pivots.max():
+        # The eigenvalues of L^T B L are those of A B.
+        return torch.linalg.eigvalsh(factor.T @ cov_b @ factor).clamp(min=0).sqrt().sum()
+    # Roots of eigenvalues that are 0 but for rounding would add up; singular values keep them at 0.
+    return torch.linalg.svdvals(_factor(cov_a).T @ _factor(cov_b)).sum()
+
+
+def _factor(cov: Tensor) -> Tensor:
+    """Returns ``F`` of ``(D, rank)`` with ``cov = F F^T``."""
+    values, vectors = torch.linalg.eigh(cov)
+    kept = values > values[-1] * len(values) * torch.finfo(values.dtype).eps
+    return vectors[:, kept] * values[kept].sqrt()
+
+
+def _combine(mean_a: Tensor, mean_b: Tensor, traces: Tensor, root: Tensor) -> float:
+    # Rounding may bring the distance of a set to itself below 0.
+    return max(0.0, float((mean_a - mean_b).square().sum() + traces - 2 * root))
+
+
+def _checked(features: Tensor) -> Tensor:
+    features = features.double()
+    if features.ndim != 2 or len(features) < 2:
+        raise ValueError(f"features must be (N, D) of two samples or more, got {tuple(features.shape)}")
+    _require_finite(features)
+    return features
+
+
+def _require_finite(*tensors: Tensor) -> None:
+    if not all(tensor.isfinite().all() for tensor in tensors):
+        raise ValueError("features hold values that are not finite")

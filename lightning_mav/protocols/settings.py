@@ -1,0 +1,109 @@
+"""What a protocol lets one choose; the files in ``configs/eval`` explain each setting."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ..errors import UsageError
+
+METRICS = ("fvd", "is", "fid", "clipsim")
+COMPARING = ("fvd", "fid")  # with real videos
+KEY_FRAMES = 16  # that the cascade's decoder makes
+STAGES = ("decoder", "interpolation", "sr_lt", "sr_h")
+POSITIVE = (
+    "num_samples", "frame_skip", "stride", "num_frames", "steps", "shard_size", "num_real", "num_frames_fid",
+    "batch_size", "num_workers", "num_resamples",
+)  # fmt: skip
+
+
+@dataclass
+class Settings:
+    """Settings of a protocol."""
+
+    protocol: str
+    data: str | None = None
+    templates: str | None = None
+    prompts: str | None = None
+    seed: int = 0
+    num_samples: int | None = None
+    fps: float = 6.0
+    frame_skip: int = 5
+    stride: int = 1
+    num_frames: int = 16
+    until: str = "sr_h"
+    steps: int | None = None
+    guidance_scale: float | None = None
+    shard_size: int = 64
+    metrics: list[str] = field(default_factory=list)
+    networks: dict[str, str] = field(default_factory=dict)
+    features: str | None = None
+    clip: str = "ViT-B-32-quickgelu"
+    clip_file: str | None = None
+    num_real: int | None = None
+    num_frames_fid: int = 4
+    batch_size: int = 8
+    num_workers: int = 4
+    num_resamples: int = 1000
+    num_videos: int = 64
+
+    def __post_init__(self) -> None:
+        for name in POSITIVE:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        for name in ("seed", "num_videos"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if not 1 <= self.fps <= 30:
+            raise ValueError(f"fps must be from 1 to 30, got {self.fps:g}")
+        if self.until not in STAGES:
+            raise ValueError(f"until must be one of {', '.join(STAGES)}, got {self.until!r}")
+        unknown = [name for name in self.metrics if name not in METRICS]
+        if unknown or not self.metrics:
+            raise ValueError(f"metrics are some of {', '.join(METRICS)}, got {', '.join(unknown) or 'none'}")
+        unnamed = [name for name in self.metrics if name != "clipsim" and name not in self.networks]
+        if unnamed:
+            raise ValueError(f"networks names no feature network for {', '.join(unnamed)}")
+
+        made = KEY_FRAMES if self.until == "decoder" else (KEY_FRAMES - 1) * self.frame_skip + 1
+        if self.num_frames > -(-made // self.stride):
+            raise ValueError(
+                f"num_frames={self.num_frames} with stride={self.stride} are more than {made} give"
+            )
+
+    @property
+    def video_fps(self) -> float:
+        """Frame rate of the videos that are kept, and that real ones are read at."""
+        fast = self.fps if self.until == "decoder" else self.fps * self.frame_skip
+        return fast / self.stride
+
+    @property
+    def compares(self) -> bool:
+        """Whether anything is measured against real videos."""
+        return any(name in COMPARING for name in self.metrics)
+
+
+def load_settings(path: Path, **overrides: Any) -> Settings:
+    """Reads settings from a YAML file; overrides that are None are left out.
+
+    ``templates`` is looked for beside the file.
+
+    Raises:
+        UsageError: If a key or a value is wrong, or the file cannot be read.
+    """
+    given = {key: value for key, value in overrides.items() if value is not None}
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Settings), OmegaConf.load(path), given)
+        settings = OmegaConf.to_object(merged)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot read the settings ({error.strerror})") from error
+    except (OmegaConfBaseException, ValueError) as error:
+        key = getattr(error, "full_key", None)
+        raise UsageError(f"{path}: {f'{key}: ' if key else ''}{str(error).splitlines()[0]}") from error
+    assert isinstance(settings, Settings)
+    if settings.templates is not None:
+        settings.templates = str(path.parent / settings.templates)
+    return settings

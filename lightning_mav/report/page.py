@@ -1,0 +1,117 @@
+"""A report as a page that needs nothing but the files in its folder."""
+
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import jinja2
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from . import layout
+from .results import Figure, Report
+
+PAGES = Path(__file__).parent / "pages"
+STILLS = (".gif", ".png", ".jpg", ".jpeg", ".webp")
+EAGER = 48  # videos whose first frame is loaded at once; more would exceed what browsers keep open
+WIDTH, MARGIN = 200, 8  # of a drawing of intervals, in pixels
+
+
+class Interval(NamedTuple):
+    """A figure of ours drawn on the common line, in pixels: ``which`` is the report it is of."""
+
+    which: str
+    text: str
+    at: float
+    low: float | None
+    high: float | None
+
+
+class Tick(NamedTuple):
+    """A number in print drawn on the same line."""
+
+    text: str
+    at: float
+
+
+class Drawing(NamedTuple):
+    """Figures of the same name and the numbers in print, on one line."""
+
+    intervals: list[Interval]
+    ticks: list[Tick]
+    ends: tuple[str, str]
+
+
+def to_html(report: Report) -> str:
+    """Returns ``index.html``."""
+    drawings = [draw([("", figure)]) for figure in report.figures]
+    figures = list(zip(report.figures, drawings, strict=True))
+    return render("report.html", report=report, figures=figures)
+
+
+def render(name: str, **values: Any) -> str:
+    """Fills in a page of ``pages``; whatever it is given is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(PAGES, encoding="utf-8"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"link": link, "prose": prose, "shown": layout.shown}
+    environment.globals |= {
+        "arrows": layout.ARROWS,
+        "decimals": layout.decimals,
+        "eager": EAGER,
+        "figure_decimals": layout.figure_decimals,
+        "flatten": layout.flatten,
+        "interval": layout.interval,
+        "is_still": is_still,
+        "missing": layout.MISSING,
+        "numeric_columns": layout.numeric_columns,
+        "rankings": layout.rankings,
+        "score_decimals": layout.score_decimals,
+        "systems": layout.systems,
+        "width": WIDTH,
+    }
+    return environment.get_template(name).render(**values)
+
+
+def draw(figures: list[tuple[str, Figure]]) -> Drawing | None:
+    """Places figures of the same name, each with the report it is of; None if there is nothing to compare."""
+    first = figures[0][1]
+    digits = layout.figure_decimals(*(figure for _, figure in figures))
+    numbers = list(first.published.values())
+    for _, figure in figures:
+        numbers += [value for value in (figure.value, figure.low, figure.high) if value is not None]
+    low, high = min(numbers), max(numbers)
+    if low == high:
+        return None
+
+    def place(value: float) -> float:
+        return round(MARGIN + (WIDTH - 2 * MARGIN) * (value - low) / (high - low), 1)
+
+    intervals = []
+    for which, figure in figures:
+        text = f"{which} {figure.value:.{digits}f} {layout.interval(figure, digits)}".strip()
+        ends = (None if end is None else place(end) for end in (figure.low, figure.high))
+        intervals.append(Interval(which, text, place(figure.value), *ends))
+    ticks = [Tick(f"{system} {value:.{digits}f}", place(value)) for system, value in first.published.items()]
+    return Drawing(intervals, ticks, (f"{low:.{digits}f}", f"{high:.{digits}f}"))
+
+
+def link(name: str, base: str = "") -> str:
+    """Returns the relative URL of a file in a report's folder, which is ``base`` from where the page is."""
+    path = quote(f"{base}/{name}" if base else name)
+    return f"./{path}"  # so that a name that begins with "//" is no host
+
+
+def is_still(name: str) -> bool:
+    """Says whether a browser shows the file as an image, moving or not, and not as a video."""
+    return PurePosixPath(name).suffix.lower() in STILLS
+
+
+def prose(text: str) -> Markup:
+    """Renders Markdown without HTML and without images, which could be fetched from elsewhere."""
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+    return Markup(markdown.render(text))
