@@ -12,5 +12,6 @@ BENCHES = {
     "memory": "peak memory of a training step against the peers'",
     "startup": "what a command costs before it starts",
     "decode": "decoding clips of videos against FFmpeg and PyAV",
+    "loader": "reading batches with one and two processes, and going on in an epoch",
     "scaling": "time against frames and pixels",
 }

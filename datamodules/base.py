@@ -1,7 +1,5 @@
 """What every reader of shards has in common: streaming, or sampling from decoded pixels, and validation."""
 
-from collections import Counter
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,15 +8,18 @@ import numpy as np
 import torch
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
-from rich.progress import track
 from torch.utils.data import DataLoader
 
-from lightning_mav.errors import UsageError, reason_of
-from lightning_mav.shards.reader import Sample, Shards, check_urls, expand_shards
+from lightning_mav.errors import UsageError
+from lightning_mav.shards.cache import ShardCache
+from lightning_mav.shards.index import MAX_MEMBER_BYTES
+from lightning_mav.shards.reader import Sample, Shards, locate_all
+from lightning_mav.shards.remote import is_remote
+from lightning_mav.shards.urls import check_urls, expand_shards
 
-from .batches import FAILED, SKIPPED, Batch, Batches, FixedBatches, Plan, warn_skipped
-from .ledger import Ledger, describe
-from .order import MixedOrder, Order
+from .batches import FAILED, SKIPPED, Batch, Batches, FixedBatches, Plan, read_all
+from .ledger import Ledger
+from .order import GROUP_SIZE, MixedOrder, Order
 from .store import FrameStore, Stored, has_store, read_store, store_path, write_store
 
 VALIDATION = 2**32  # added to the seed of training
@@ -34,9 +35,8 @@ class ShardsDataModule(LightningDataModule):
     sampled from that: no decoding while training.
 
     Args:
-        urls: Shards to train on: a folder, a glob pattern or brace notation; or several of these, each with
-            its weight, a whole number: ``{data/web: 3, data/film: 1}`` takes three samples of four from the
-            first.
+        urls: Shards to train on: a folder, a pattern or braces, here or elsewhere (``s3://``); or several of
+            these with weights: ``{data/web: 3, data/film: 1}`` takes three of four from the first.
         batch_size: Samples per batch and device.
         val_urls: Shards to validate on; none if None.
         num_val_batches: Batches to validate on; always the same ones.
@@ -44,12 +44,15 @@ class ShardsDataModule(LightningDataModule):
         num_workers: Reading processes per device.
         max_skipped: Share of samples that may be of no use before reading stops.
         cache: Whether to decode everything once, beforehand; only for one set of shards.
-        cache_dir: Folder of the decoded pixels; a hidden one beside the shards if None.
+        cache_dir: Folder of decoded pixels and fetched shards. If None, pixels lie in a hidden one beside
+            the shards, and fetched shards in that named by ``MAV_CACHE``, or in ``outputs/cache``.
+        cache_gib: Size of all fetched shards in GiB; what was not used for longest goes. None is no limit.
         max_samples: Samples to decode, from the start of the shards; only with ``cache``.
     """
 
     suffixes: frozenset[str]
     remedy: str
+    max_member_bytes = MAX_MEMBER_BYTES
 
     def __init__(
         self,
@@ -63,6 +66,7 @@ class ShardsDataModule(LightningDataModule):
         max_skipped: float = 0.01,
         cache: bool = False,
         cache_dir: str | None = None,
+        cache_gib: float | None = None,
         max_samples: int | None = None,
     ) -> None:
         super().__init__()
@@ -83,6 +87,7 @@ class ShardsDataModule(LightningDataModule):
         self.max_skipped = max_skipped
         self.cache = cache
         self.cache_dir = cache_dir
+        self.fetched = ShardCache.of(cache_dir, cache_gib)
         self.max_samples = max_samples
         self.start = {"num_samples": 0, "global_step": 0}  # of the run, or of what it was resumed from
         self.plan: Plan | None = None
@@ -133,8 +138,9 @@ class ShardsDataModule(LightningDataModule):
         )
         batches = self.batches(self.plan)
         self.num_received = 0
-        if self.ledger is None or self.ledger.num_samples != len(batches.order):  # type: ignore[arg-type]
-            self.ledger = Ledger(len(batches.order))  # type: ignore[arg-type]
+        num_samples = len(batches.order)  # type: ignore[arg-type]
+        if self.ledger is None or self.ledger.num_samples != num_samples:
+            self.ledger = Ledger(num_samples)
         return DataLoader(
             batches,
             batch_size=None,
@@ -150,7 +156,8 @@ class ShardsDataModule(LightningDataModule):
             order = Order([len(store)], self.seed)
             return Batches(store.read, self.stored_example, self.collate, order, plan)
         sets = [expand_shards(url, self.remedy) for url in self.weights]
-        everything = Shards([path for paths in sets for path in paths], self.suffixes)
+        everything = self._open([path for paths in sets for path in paths])
+        everything.check_room(GROUP_SIZE, len(sets))
         lengths, orders = iter(everything.lengths), list[Order]()
         for url, paths in zip(self.weights, sets, strict=True):
             own = list(islice(lengths, len(paths)))
@@ -165,14 +172,14 @@ class ShardsDataModule(LightningDataModule):
         if self.val_urls is None:
             return []
         rank, world_size = self._rank_and_world_size()
-        shards = Shards(expand_shards(self.val_urls, self.remedy), self.suffixes)
+        shards = self._open(expand_shards(self.val_urls, self.remedy))
 
         def example(sample: Sample, number: int) -> dict[str, Any]:
             rng = np.random.default_rng([self.seed + VALIDATION, number])
             return self.example(sample, rng, number // self.batch_size)
 
         num = self.num_val_batches * self.batch_size * world_size
-        examples = list(islice(self._read_all(shards, example), num))
+        examples = list(islice(read_all(shards, example, self.remedy), num))
         num_each = max(1, len(examples) // world_size)  # the same on each rank, or some would wait for ever
         mine = (examples * world_size)[rank * num_each : (rank + 1) * num_each]
         batches = [mine[i : i + self.batch_size] for i in range(0, num_each, self.batch_size)]
@@ -223,33 +230,18 @@ class ShardsDataModule(LightningDataModule):
             rank_zero_info(self.ledger.gathered().line(number))
         return {key: value for key, value in batch.items() if key != SKIPPED}
 
-    def _read_all(self, shards: Shards, make: Any, progress: str | None = None) -> Iterator[dict[str, Any]]:
-        """Makes something of all samples in order, skips broken ones, and complains if none was usable."""
-        num_read, skipped = 0, Counter[str]()
-
-        def skip(number: int, error: Exception) -> None:
-            skipped[reason_of(error)] += 1
-            warn_skipped(shards.name(number), error)
-
-        numbers = track(range(len(shards)), progress or "", disable=progress is None)
-        for made in shards.make_each(make, numbers, skip):
-            num_read += 1
-            yield made
-        where = f"{len(shards.paths)} shards, {shards.paths[0]} ..."
-        if not num_read:
-            what = f"{skipped.total()} samples were skipped" if skipped else "no sample was found"
-            raise UsageError(f"nothing usable in {where}: {what} ({describe(skipped)}); {self.remedy}")
-        if skipped:
-            num, reasons = skipped.total(), describe(skipped)
-            rank_zero_info(f"skipped {num} of {len(shards)} samples in {where}: {reasons}")
+    def _open(self, paths: list[str]) -> Shards:
+        return Shards(paths, self.suffixes, self.max_member_bytes, self.fetched)
 
     def _write_store(self) -> Path:
         (urls,) = self.weights
         paths = expand_shards(urls, self.remedy)
-        path = store_path(paths, {**self.store_settings(), "max_samples": self.max_samples}, self.cache_dir)
+        beside = self.fetched.folder if is_remote(paths[0]) else Path(paths[0]).parent / ".cache"
+        settings = {**self.store_settings(), "max_samples": self.max_samples}
+        path = store_path(locate_all(paths, self.fetched), settings, Path(self.cache_dir or beside))
         if not has_store(path):
-            title = f"Decoding {Path(paths[0]).parent}"
-            samples = self._read_all(Shards(paths, self.suffixes), lambda s, _: self.decode(s), title)
+            title = f"Decoding {paths[0].rpartition('/')[0]}"
+            samples = read_all(self._open(paths), lambda s, _: self.decode(s), self.remedy, title)
             write_store(path, islice(samples, self.max_samples))
         return path
 

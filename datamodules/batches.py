@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from lightning.pytorch.utilities import rank_zero_info
+from rich.progress import track
 from torch.utils.data import IterableDataset, get_worker_info
 
 from lightning_mav.errors import UsageError, reason_of
+from lightning_mav.shards.reader import Sample, Shards
 
 from .filters import Filtered
 from .ledger import describe
@@ -156,3 +159,36 @@ class FixedBatches(IterableDataset):
 def warn_skipped(sample: str, error: Exception) -> None:
     """Warns of a sample that is skipped."""
     warnings.warn(f"skipped {sample}: {type(error).__name__}: {error}", stacklevel=3)
+
+
+def read_all(
+    shards: Shards, make: Callable[[Sample, int], dict[str, Any]], remedy: str, progress: str | None = None
+) -> Iterator[dict[str, Any]]:
+    """Makes something of all samples in order; skips broken ones, with a warning.
+
+    Args:
+        shards: What to read.
+        make: Makes it of a sample and its number.
+        remedy: What to do if none is usable, for the error.
+        progress: Title of a progress bar.
+
+    Raises:
+        UsageError: If none is usable, or a shard is damaged.
+    """
+    num_read, skipped = 0, Counter[str]()
+
+    def skip(number: int, error: Exception) -> None:
+        skipped[reason_of(error)] += 1
+        warn_skipped(shards.name(number), error)
+
+    numbers = track(range(len(shards)), progress or "", disable=progress is None)
+    for made in shards.make_each(make, numbers, skip):
+        num_read += 1
+        yield made
+    where = f"{len(shards.shards)} shards, {shards.shards[0].name} ..."
+    if not num_read:
+        what = f"{skipped.total()} samples were skipped" if skipped else "no sample was found"
+        raise UsageError(f"nothing usable in {where}: {what} ({describe(skipped)}); {remedy}")
+    if skipped:
+        num, reasons = skipped.total(), describe(skipped)
+        rank_zero_info(f"skipped {num} of {len(shards)} samples in {where}: {reasons}")

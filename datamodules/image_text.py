@@ -28,6 +28,7 @@ class ImageTextShards(ShardsDataModule):
     """
 
     remedy = "make them with img2dataset, or with 'mav world' for the micro-world"
+    max_member_bytes = 2**28
 
     def __init__(
         self,

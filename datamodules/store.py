@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lightning_mav.errors import UsageError
+from lightning_mav.shards.fetched import Shard
 
 MAX_BYTES = 2_500_000_000
 VERSION = 2  # raise when the same shards would be decoded to other pixels
@@ -48,14 +49,10 @@ class FrameStore:
         return {**stored, "text": self.texts[number]} if self.texts else stored
 
 
-def store_path(shards: list[str], settings: dict[str, Any], folder: str | None) -> Path:
+def store_path(shards: list[Shard], settings: dict[str, Any], folder: Path) -> Path:
     """Names the store of some shards, decoded in one way; other files or settings have another name."""
-    files = [
-        (Path(shard).name, Path(shard).stat().st_size, Path(shard).stat().st_mtime_ns) for shard in shards
-    ]
-    key = json.dumps([VERSION, settings, files], sort_keys=True)
-    parent = Path(folder) if folder else Path(shards[0]).parent / ".cache"
-    return parent / hashlib.sha256(key.encode()).hexdigest()[:16]
+    key = json.dumps([VERSION, settings, [shard.identity() for shard in shards]], sort_keys=True)
+    return folder / hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 def has_store(path: Path) -> bool:

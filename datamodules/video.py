@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_mav.codecs.decode import VIDEO_FORMATS, decode_video
+from lightning_mav.codecs.decode import MAX_WORK, VIDEO_FORMATS, decode_video
 from lightning_mav.shards.reader import Sample
 
 from .base import Batch, ShardsDataModule
@@ -30,11 +30,13 @@ class VideoShards(ShardsDataModule):
         final_beta: Parameters that the distribution moves to; it stays as it is if None.
         beta_batches: Batches it takes to get there.
         even_spacing: Whether to take every n-th frame, at the frame rates that allows.
+        max_seconds: Seconds of computing that one video may take before it is skipped.
         batch_size: Clips per batch and device.
         kwargs: See ``ShardsDataModule``.
     """
 
     suffixes = frozenset(VIDEO_FORMATS)
+    max_member_bytes = 2**30
     remedy = "make them with video2dataset, or with 'mav world' for the micro-world"
 
     def __init__(
@@ -49,6 +51,7 @@ class VideoShards(ShardsDataModule):
         final_beta: tuple[float, float] | None = None,
         beta_batches: int = 0,
         even_spacing: bool = False,
+        max_seconds: float = MAX_WORK,
         batch_size: int = 8,
         **kwargs: Any,
     ) -> None:
@@ -56,6 +59,7 @@ class VideoShards(ShardsDataModule):
         check_sizes(image_size, crop_size, self.cache)
         self.image_size = image_size
         self.crop_size = crop_size
+        self.max_seconds = max_seconds
         self.choose = ClipSampler(
             num_frames,
             fps_range=fps_range,
@@ -68,7 +72,7 @@ class VideoShards(ShardsDataModule):
     def decode(self, sample: Sample) -> dict[str, Any]:
         """Decodes all frames of a video that is long enough for a clip, and their times."""
         suffix = find_suffix(sample, VIDEO_FORMATS)
-        frames, times = decode_video(sample[suffix], suffix, self.image_size)
+        frames, times = decode_video(sample[suffix], suffix, self.image_size, max_seconds=self.max_seconds)
         self.choose(times, np.random.default_rng(0))
         return {"frames": frames, "times": times}
 
@@ -82,7 +86,8 @@ class VideoShards(ShardsDataModule):
             indices, fps = self.choose(times, rng, batch)
             return indices
 
-        frames, _ = decode_video(sample[suffix], suffix, self.image_size, choose)
+        seconds = self.max_seconds
+        frames, _ = decode_video(sample[suffix], suffix, self.image_size, choose, max_seconds=seconds)
         return {"frames": crop(frames, self.crop_size, rng), "fps": fps}
 
     def stored_example(self, stored: Stored, rng: np.random.Generator, batch: int) -> dict[str, Any]:

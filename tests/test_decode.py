@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_mav.codecs import containers, decode, packets, resize
+from lightning_mav.codecs import clock, containers, decode, packets, resize
 from lightning_mav.codecs.decode import decode_image, decode_video
 from lightning_mav.datamodules.batches import reason_of
 
@@ -195,9 +195,9 @@ def decoded(monkeypatch):
     """The spans that were decoded, of all calls."""
     spans, frames = [], decode._frames
 
-    def count(packets, given):
+    def count(packets, given, clock):
         spans.extend(given)
-        return frames(packets, given)
+        return frames(packets, given, clock)
 
     monkeypatch.setattr(decode, "_frames", count)
     return spans
@@ -443,6 +443,41 @@ def test_limits_of_what_is_decoded(monkeypatch):
     monkeypatch.setattr(decode, "MAX_RETURNED", 20 * 48 * 64)
     with pytest.raises(ValueError, match="too much to return"):
         decode_video(data, "mp4", None, lambda times: torch.zeros(21, dtype=torch.long))
+
+
+def test_work_on_a_video_is_bounded_and_waiting_is_not(monkeypatch):
+    data, now, frames = encode(gop=10), [0.0], decode._frames
+    monkeypatch.setattr(clock.time, "thread_time", lambda: now[0])
+
+    def passes(seconds):
+        def slow(*args):
+            for frame in frames(*args):
+                now[0] += seconds
+                yield frame
+
+        monkeypatch.setattr(decode, "_frames", slow)
+
+    passes(0.1)  # for 60 frames
+    decode_video(data, "mp4", 16)
+    passes(0.2)
+    with pytest.raises(ValueError, match="too slow: decoding takes more than 10 s") as error:
+        decode_video(data, "mp4", 16)
+    assert reason_of(error.value) == "too slow"
+    decode_video(data, "mp4", 16, max_seconds=13)
+    monkeypatch.setattr(packets.Packets, "__init__", packets_that_take(now, 0.2))
+    now[0] = 0.0
+    with pytest.raises(ValueError, match="too slow"):
+        decode_video(data, "mp4", 16, lambda times: torch.zeros(1).long())
+    assert now[0] < 11  # not all packets were read
+
+
+def packets_that_take(now, seconds):
+    init = packets.Packets.__init__
+
+    def meddle(packet):
+        now[0] += seconds
+
+    return lambda self, container, *args: init(self, Meddling(container, meddle), *args)
 
 
 def external(path):

@@ -17,10 +17,13 @@ import webdataset as wds
 
 from lightning_mav.errors import UsageError
 from lightning_mav.shards import index as shard_index
+from lightning_mav.shards import local, reader
+from lightning_mav.shards.cache import ShardCache
 from lightning_mav.shards.index import (
     Member,
     ShardError,
     ShardIndex,
+    count_samples,
     index_path,
     load_index,
     read_index,
@@ -28,6 +31,7 @@ from lightning_mav.shards.index import (
     scan_shard,
     write_index,
 )
+from lightning_mav.shards.reader import Shards
 
 FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 SAMPLES = [("000.jpg", b"x" * 700), ("000.txt", b"a dog"), ("001.jpg", b"y" * 512), ("001.txt", b"")]
@@ -354,6 +358,68 @@ def test_index_is_small_and_loads_fast(tmp_path):
         seconds.append(time.process_time() - start)
     assert index.members[9_999] == members[9_999]
     assert min(seconds) < 0.2  # 0.03 where nothing else runs
+
+
+def test_samples_are_counted_by_the_first_line(shard, monkeypatch):
+    index = scan_shard(shard, checksums=False)
+    path, num_bytes = index_path(shard), index.num_bytes
+    assert count_samples(path, num_bytes) is None
+    write_index(index, path)
+    assert count_samples(path, num_bytes) == 2
+    assert count_samples(path, num_bytes + 512) is None  # then all is read, which says what is wrong
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "shard": 'a "name"'}, separators=(",", ":")))
+    assert count_samples(path, num_bytes) == 2
+    path.write_text(json.dumps({**content, "num_samples": 3}, separators=(",", ":")))
+    with pytest.raises(ShardError, match="keys are not as many"):
+        load_index(shard)
+    del content["num_samples"]  # as indexes were written before
+    path.write_text(json.dumps(content, separators=(",", ":")))
+    assert count_samples(path, num_bytes) is None
+    assert load_index(shard) == index
+    monkeypatch.setattr(shard_index, "MAX_INDEX_BYTES", 10)
+    with pytest.raises(ShardError, match="more than 10 bytes"):
+        load_index(shard)
+
+
+def test_lengths_are_read_without_the_indexes(tmp_path, monkeypatch):
+    paths = [str(write_tar(tmp_path / f"{n:03d}.tar", SAMPLES)) for n in range(4)]
+    for path in map(Path, paths):
+        write_index(scan_shard(path, checksums=True), index_path(path))
+    monkeypatch.setattr("lightning_mav.shards.local.load_index", None)
+    assert Shards(paths, ["jpg"]).lengths == [2] * 4
+
+
+def test_many_shards_without_indexes_are_gone_through_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader, "MANY", 3)
+    scans, scan = [], local.scan_shard
+    monkeypatch.setattr(
+        local, "scan_shard", lambda *args, **kwargs: scans.append(args) or scan(*args, **kwargs)
+    )
+    cache = ShardCache.of(str(tmp_path / "cache"))
+    paths = [str(write_tar(tmp_path / f"{n}.tar", SAMPLES)) for n in range(3)]
+
+    def read(number_of_scans):
+        local._local_index.cache_clear()  # as in another process
+        shards = Shards(paths, ["jpg"], cache=cache)
+        assert [shards.read(n)["jpg"][:1] for n in range(len(shards))] == [b"x", b"y"] * 3
+        assert len(scans) == number_of_scans
+        assert not list(tmp_path.glob("*.json"))
+
+    read(3)
+    read(3)
+    os.utime(paths[0], (1, 1))
+    read(4)
+    (kept, *_) = (tmp_path / "cache" / "indexes").iterdir()
+    kept.write_text("{")
+    read(5)
+    write_tar(Path(paths[2]), [("0.jpg", b"z" * 2**16)])
+    with pytest.raises(IndexError):
+        Shards(paths, ["jpg"], cache=cache).read(5)
+    cache.indexes.rename(tmp_path / "gone")
+    cache.indexes.write_text("a file in its place")
+    local._local_index.cache_clear()
+    assert len(Shards(paths, ["jpg"], cache=cache)) == 5
 
 
 def test_index_is_not_half_written(shard):

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .clock import Clock
 from .packets import VIDEO_FORMATS, Packets, open_video
 from .resize import FrameResizer, check_size, to_square, to_tensor
 
@@ -21,6 +22,7 @@ IMAGE_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
 # Pixels to decode for one clip, or to return: bounds time and memory by what is read in the headers.
 MAX_DECODED = 2**33
 MAX_RETURNED = 2**30
+MAX_WORK = 10.0  # seconds of work on one video, for what the headers do not tell
 
 
 def decode_image(data: bytes, suffix: str, image_size: int | None) -> Tensor:
@@ -52,6 +54,8 @@ def decode_video(
     suffix: str,
     image_size: int | None,
     choose: Callable[[Tensor], Tensor] | None = None,
+    *,
+    max_seconds: float = MAX_WORK,
 ) -> tuple[Tensor, Tensor]:
     """Returns frames ``(F, 3, size, size)`` as bytes and their times ``(F,)`` in seconds from the first.
 
@@ -65,19 +69,22 @@ def decode_video(
         image_size: Height and width wanted, see ``FrameResizer``; frames keep theirs if None.
         choose: Maps the times of all frames to the indices of the wanted ones, in any order; all are wanted
             if None.
+        max_seconds: Seconds that this may compute, checked between packets; what else the machine does
+            does not count.
 
     Raises:
         ValueError: If it is no whole video of that kind, if anything that is decoded is damaged, or if
-            something is too large, too long or too small.
+            something is too large, too long, too small or too slow.
     """
+    clock = Clock(max_seconds)
     try:
         with open_video(data, suffix) as (container, stream):
-            packets = Packets(container, stream, suffix)
+            packets = Packets(container, stream, suffix, clock)
             indices = torch.arange(len(packets.times)) if choose is None else choose(packets.times)
             places = [packets.shown[index] for index in indices.tolist()]
             if image_size is None and len(places) * stream.width * stream.height > MAX_RETURNED:
                 raise ValueError(f"too much to return: {len(places)} frames of native size")
-            found = _decode(packets, stream, set(places), FrameResizer(image_size))
+            found = _decode(packets, stream, set(places), FrameResizer(image_size), clock)
     except av.FFmpegError as error:
         raise ValueError(f"damaged video: {error.strerror}") from error
     pixels = [found[place] for place in places]
@@ -87,7 +94,7 @@ def decode_video(
 
 
 def _decode(
-    packets: Packets, stream: av.VideoStream, wanted: set[int], resize: FrameResizer
+    packets: Packets, stream: av.VideoStream, wanted: set[int], resize: FrameResizer, clock: Clock
 ) -> dict[int, np.ndarray]:
     """Returns the pixels of some frames, by the places of their packets."""
     everything = [list(range(len(packets.packets)))]
@@ -97,7 +104,7 @@ def _decode(
         if cost > MAX_DECODED:
             raise ValueError(f"too much to decode: {cost} pixels")
         found: dict[int, np.ndarray] = {}
-        for number, frame in enumerate(_frames(packets, spans)):
+        for number, frame in enumerate(_frames(packets, spans, clock)):
             if frame.is_corrupt:  # even one that is not wanted: others may depend on it
                 raise ValueError(f"damaged video: frame {number} of those decoded")
             place = packets.shown[number] if packets.in_order else frame.pts
@@ -108,10 +115,11 @@ def _decode(
     raise ValueError(f"damaged video: {len(wanted) - len(found)} of {len(wanted)} frames do not decode")
 
 
-def _frames(packets: Packets, spans: list[list[int]]) -> Iterator[av.VideoFrame]:
-    """Decodes runs of packets, given by their places."""
+def _frames(packets: Packets, spans: list[list[int]], clock: Clock) -> Iterator[av.VideoFrame]:
+    """Decodes runs of packets, given by their places, as long as there is time."""
     for span in spans:
         for place in span:
+            clock.check()
             yield from packets.codec.decode(packets.packets[place])
         yield from packets.codec.decode(None)
         packets.codec.flush_buffers()

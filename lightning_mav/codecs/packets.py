@@ -11,6 +11,7 @@ import torch
 from av.container import InputContainer
 from av.stream import Disposition
 
+from .clock import Clock
 from .containers import check_container
 from .resize import MAX_PIXELS, check_size
 
@@ -98,6 +99,7 @@ class Packets:
         container: Where to read.
         stream: What to read.
         suffix: Kind of file.
+        clock: Bounds the time it may take; nothing does if None.
 
     Attributes:
         times: When each frame is shown, ``(F,)`` in seconds from the first, in the order of showing.
@@ -105,10 +107,12 @@ class Packets:
         in_order: Whether frames can only be told apart by counting them.
 
     Raises:
-        ValueError: If there are no frames, too many of them, or not all of the file is there.
+        ValueError: If there are no frames, too many of them, not all of the file is there, or time is up.
     """
 
-    def __init__(self, container: InputContainer, stream: av.VideoStream, suffix: str) -> None:
+    def __init__(
+        self, container: InputContainer, stream: av.VideoStream, suffix: str, clock: Clock | None = None
+    ) -> None:
         self.codec = stream.codec_context
         self.packets: list[av.Packet] = []
         self.stamps: list[int] = []
@@ -117,6 +121,8 @@ class Packets:
         self._is_h264 = name == "h264"
         places, has_pts = [], True
         for packet in container.demux(stream):
+            if clock is not None:
+                clock.check()
             if not packet.size:
                 continue  # a frame that an AVI left out, or the end
             if packet.is_corrupt:

@@ -1,33 +1,25 @@
 """``mav data``: shards made of a folder, checked, indexed and shown."""
 
 import argparse
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from .arguments import CommandParser
 from .console import plain_warnings
-from .generate import number_in
+from .data_arguments import make_parser
 from .output import output_folder, publishing
 
 REMEDY = "make some with 'mav data pack', img2dataset or video2dataset"
-EXAMPLE = """examples:
-  mav data pack footage data/footage --gop 30 --size 256
-  mav data check data/footage --decode
-  mav data show data/footage --fps-range 1 30
-
-SHARDS is a folder, a pattern ("data/*/0*.tar") or brace notation ("data/{00000..00099}.tar")."""
 
 
 def main(argv: list[str]) -> None:
     """Runs ``pack``, ``check``, ``index`` or ``show``."""
-    args = _parser().parse_args(argv)
+    runs = {"pack": _pack, "check": _check, "index": _index, "show": _show}
+    args = make_parser().parse_args(argv)
     with plain_warnings():
-        args.run(args)
+        runs[args.command](args)
 
 
 def _pack(args: argparse.Namespace) -> None:
@@ -62,7 +54,7 @@ def _pack(args: argparse.Namespace) -> None:
 def _check(args: argparse.Namespace) -> None:
     from ..shards.check import check_shards
 
-    paths = _shards(args.shards)
+    paths = _local_shards(args.shards)
     report = check_shards(
         paths,
         decode=args.decode,
@@ -88,7 +80,7 @@ def _index(args: argparse.Namespace) -> None:
     from ..shards.check import write_missing_index
     from ..shards.index import ShardError
 
-    paths, num_written, num_broken = _shards(args.shards), 0, 0
+    paths, num_written, num_broken = _local_shards(args.shards), 0, 0
     for path in _track(paths, "Indexing", len(paths)):
         try:
             num_written += write_missing_index(path)
@@ -141,12 +133,23 @@ def _show(args: argparse.Namespace) -> None:
 
 
 def _shards(urls: str) -> list[str]:
-    from ..shards.reader import expand_shards
+    from ..shards.urls import expand_shards
 
     try:
         return expand_shards(urls, REMEDY)
     except ValueError as error:
         raise UsageError(str(error)) from None
+
+
+def _local_shards(urls: str) -> list[str]:
+    """Lists shards to be gone through where they lie."""
+    from ..shards.remote import is_remote, shown
+
+    paths = _shards(urls)
+    for path in filter(is_remote, paths):
+        problem = f"{shown(path)} is on no disk of this machine"
+        raise UsageError(f"{problem}: run this where the shards are, and put their indexes beside them")
+    return paths
 
 
 def _track(items: Iterable[Any], title: str, total: int) -> Iterable[Any]:
@@ -173,83 +176,3 @@ def _print_counts(reasons: Counter[str], title: str, examples: dict[str, str] | 
     for reason, count in reasons.most_common():  # as they are: brackets in a name are no markup
         table.add_row(Text(reason), str(count), *([Text(names[reason])] if names else []))
     console.print(table)
-
-
-def _part(text: str) -> tuple[int, int]:
-    number, slash, total = text.partition("/")
-    if not (slash and number.isdecimal() and total.isdecimal() and 1 <= int(number) <= int(total)):
-        raise argparse.ArgumentTypeError(f"must be I/N with I from 1 to N, got {text}")
-    return int(number), int(total)
-
-
-def _parser() -> CommandParser:
-    parser = CommandParser(
-        prog="mav data",
-        description="Pack, check, index and show shards.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(metavar="pack|check|index|show", required=True)
-    count, workers = number_in(int, 1), min(8, os.cpu_count() or 1)
-
-    pack = commands.add_parser("pack", help="make shards of a folder", description="Make shards of a folder.")
-    add = pack.add_argument
-    add(
-        "source",
-        type=Path,
-        metavar="SRC",
-        help="folder of videos, or of images and captions; or list of files",
-    )
-    add("folder", type=Path, metavar="DST", help="folder for the shards")
-    add("--kind", choices=("video", "image"), help="which to pack where SRC holds both")
-    add(
-        "--gop", type=count, metavar="N", help="encode videos anew, with N frames from key frame to key frame"
-    )
-    add(
-        "--size", type=number_in(int, 2), metavar="S", help="encode videos anew, S pixels on the shorter side"
-    )
-    add("--min-frames", type=count, default=16, metavar="N", help="of a video (default: %(default)s)")
-    add("--samples-per-shard", type=count, default=1000, metavar="N", help="(default: %(default)s)")
-    add("--max-bytes-per-shard", type=count, metavar="N", help="of files as they are in SRC")
-    add(
-        "--part",
-        type=_part,
-        default=(1, 1),
-        metavar="I/N",
-        help="write every N-th shard only, from the I-th on",
-    )
-    add("--workers", type=count, default=workers, metavar="N", help="processes (default: %(default)s)")
-    pack.set_defaults(run=_pack)
-
-    check = commands.add_parser(
-        "check", help="find what is broken", description="Find what is broken in shards."
-    )
-    add = check.add_argument
-    add("shards", metavar="SHARDS", help="folder, pattern or brace notation")
-    add("--decode", action="store_true", help="decode every image and every frame too")
-    add("--workers", type=count, default=workers, metavar="N", help="processes (default: %(default)s)")
-    check.set_defaults(run=_check)
-
-    index = commands.add_parser("index", help="write indexes beside shards", description="Write indexes.")
-    index.add_argument("shards", metavar="SHARDS", help="folder, pattern or brace notation")
-    index.set_defaults(run=_index)
-
-    show = commands.add_parser(
-        "show", help="draw samples and frame rates", description="Draw what is in shards."
-    )
-    add = show.add_argument
-    add("shards", metavar="SHARDS", help="folder, pattern or brace notation")
-    out = Path("outputs/data")
-    add("--out", type=Path, default=out, metavar="DIR", help="folder (default: %(default)s)")
-    add("--num", type=count, default=24, metavar="N", help="samples on the sheet (default: %(default)s)")
-    fps, beta = number_in(float, 0), number_in(float, 0)
-    add(
-        "--fps-range", type=fps, nargs=2, default=(1.0, 30.0), metavar=("LOW", "HIGH"), help="(default: 1 30)"
-    )
-    add("--beta", type=beta, nargs=2, default=(1.0, 1.0), metavar=("A", "B"), help="(default: 1 1, uniform)")
-    add("--num-frames", type=number_in(int, 2), default=16, metavar="N", help="of a clip (default: 16)")
-    add("--num-videos", type=count, default=200, metavar="N", help="to draw clips of (default: %(default)s)")
-    add("--num-draws", type=count, default=50, metavar="N", help="clips of each (default: %(default)s)")
-    add("--seed", type=number_in(int, 0), default=0, metavar="N", help="of the clips (default: 0)")
-    show.set_defaults(run=_show)
-    return parser

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 import uuid
 import zlib
@@ -18,6 +19,7 @@ __all__ = [
     "Member",
     "ShardError",
     "ShardIndex",
+    "count_samples",
     "index_path",
     "load_index",
     "read_index",
@@ -29,7 +31,10 @@ __all__ = [
 VERSION = 1
 MAX_MEMBERS = 1_000_000
 MAX_MEMBER_BYTES = 2**31
+MAX_INDEX_BYTES = 2**28  # a million members take a fifth of it
 INDEX_AGAIN = "write it anew with 'mav data index'"
+HEAD = re.compile(rb'\{"version":1,"shard":"(?:[^"\\]|\\.)*","num_bytes":(\d+),"num_samples":(\d+),')
+HEAD_BYTES = 1024
 
 
 @dataclass
@@ -139,6 +144,7 @@ def write_index(index: ShardIndex, path: Path) -> None:
         "version": VERSION,
         "shard": index.name,
         "num_bytes": index.num_bytes,
+        "num_samples": len(index),
         "keys": index.keys,
         **members.columns(),
     }
@@ -152,15 +158,37 @@ def write_index(index: ShardIndex, path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def read_index(path: Path, shard: Path) -> ShardIndex:
+def count_samples(path: Path, num_bytes: int) -> int | None:
+    """Reads from the first line of an index how many samples a shard of that size has.
+
+    Returns:
+        Their number; None if the index does not begin with it, or is of another shard: then all of it must
+        be read.
+    """
+    try:
+        with path.open("rb") as file:
+            head = HEAD.match(file.read(HEAD_BYTES))
+    except OSError:
+        return None
+    return int(head[2]) if head and int(head[1]) == num_bytes else None
+
+
+def read_index(path: Path, shard: Path, num_bytes: int | None = None) -> ShardIndex:
     """Reads the index of a shard.
+
+    Args:
+        path: The index.
+        shard: The shard.
+        num_bytes: Its size, if it is not there to be measured.
 
     Raises:
         ShardError: If it is damaged, or belongs to another shard than the one that is there.
     """
     try:
+        if path.stat().st_size > MAX_INDEX_BYTES:
+            raise ValueError(f"more than {MAX_INDEX_BYTES} bytes")
         content = json.loads(path.read_text())
-        num_bytes = shard.stat().st_size
+        num_bytes = shard.stat().st_size if num_bytes is None else num_bytes
     except (OSError, ValueError, RecursionError) as error:
         raise damaged(path, None, f"it cannot be read ({_reason(error)})", INDEX_AGAIN) from None
     if not isinstance(content, dict) or content.get("version") != VERSION:
@@ -172,7 +200,7 @@ def read_index(path: Path, shard: Path) -> ShardIndex:
         keys, members = content["keys"], Members.from_columns(content, num_bytes, MAX_MEMBER_BYTES)
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
             raise TypeError("keys are text")
-        if not len({*keys}) == len(keys) == len(members):
+        if not len({*keys}) == len(keys) == len(members) == content.get("num_samples", len(keys)):
             raise ValueError("keys are not as many, or not different")
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise damaged(path, None, f"its columns do not fit ({_reason(error)})", INDEX_AGAIN) from None
