@@ -13,5 +13,6 @@ BENCHES = {
     "startup": "what a command costs before it starts",
     "decode": "decoding clips of videos against FFmpeg and PyAV",
     "loader": "reading batches with one and two processes, and going on in an epoch",
+    "frechet": "the distance of FID and FVD against scipy's",
     "scaling": "time against frames and pixels",
 }
