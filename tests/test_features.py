@@ -15,9 +15,9 @@ from lightning_mav.features import FEATURES, load_features
 from lightning_mav.features import registry as registry_module
 from lightning_mav.features.micro import MicroVideoNetwork
 from lightning_mav.features.micro_training import accuracy, draw_batch, train
-from lightning_mav.features.resize import prepare
-from lightning_mav.features.sensitivity import DAMAGES, STRENGTHS, measure
-from lightning_mav.metrics import VideoInceptionScore, inception_score
+from lightning_mav.features.resize import Input, prepare
+from lightning_mav.features.sensitivity import DAMAGES, STRENGTHS, draw_videos, measure
+from lightning_mav.metrics import VideoInceptionScore, frechet_inception_distance, inception_score
 from lightning_mav.video import from_uint8
 from lightning_mav.weights import sha256
 
@@ -86,13 +86,13 @@ def test_resizing_for_inception_is_clean_fids(size):
 def test_what_needs_no_resizing_is_kept():
     video = from_uint8(torch.randint(0, 256, (2, 3, 4, 32, 32)))
     torch.testing.assert_close(prepare(video, FEATURES["micro_video"].input), video, atol=1e-6, rtol=0)
-    assert prepare(video, FEATURES["c3d"].input).equal((video + 1) * 127.5)
+    torch.testing.assert_close(prepare(video, FEATURES["c3d"].input), (video + 1) * 127.5)
 
 
 def test_the_middle_square_is_cut_out():
     video = torch.full((1, 3, 2, 20, 60), -1.0)
     video[..., 20:40] = 1
-    assert prepare(video, FEATURES["i3d"].input).eq(1).all()
+    torch.testing.assert_close(prepare(video, FEATURES["i3d"].input), torch.ones(1, 3, 2, 224, 224))
     assert prepare(video, FEATURES["inception"].input).eq(0).any()
 
 
@@ -101,6 +101,11 @@ def test_pixels_are_rounded_as_in_a_file():
     rounded = from_uint8(((video + 1) * 127.5).round())
     for spec in FEATURES.values():
         assert prepare(video, spec.input).equal(prepare(rounded, spec.input)), spec.name
+
+
+def test_a_size_needs_a_filter():
+    with pytest.raises(ValueError, match="a size needs a filter"):
+        Input(5, None, antialias=False, crop="none", quantise=False, low=0, high=1)
 
 
 def test_each_file_is_asked_in_its_own_way(folder):
@@ -123,6 +128,13 @@ def test_probabilities_score_as_they_are(folder):
     score.update(video)
     assert float(score.compute()) == pytest.approx(inception_score(probabilities.log()), rel=1e-6)
     assert network(video[:2]).equal(network(video)[:2])
+
+
+def test_fid_is_torchmetrics_on_our_network(folder):
+    metric, image = frechet_inception_distance(load_features("inception")), torch.rand(4, 3, 1, 8, 8) * 2 - 1
+    metric.update(image, real=True)
+    metric.update(image, real=False)
+    assert float(metric.compute()) == pytest.approx(0, abs=1e-4)
 
 
 def test_wrong_numbers_of_frames_are_refused(folder):
@@ -242,10 +254,21 @@ def test_shipped_network_is_small_and_sees_what_is_there(folder):
     torch.testing.assert_close(logits, network.classify(features(batch.video))["thing"])
 
 
+def test_damages_keep_what_they_do_not_touch():
+    video, generator = draw_videos(4, 0), torch.Generator().manual_seed(0)
+    for name, damage in DAMAGES.items():
+        damaged = damage(video, 0.5, generator)
+        assert damaged.shape == video.shape
+        assert not damaged.equal(video), name
+    shuffled = DAMAGES["shuffle"](video, 1.0, generator)
+    torch.testing.assert_close(*(x.sum(dim=(1, 3, 4)).sort(dim=1).values for x in (shuffled, video)))
+    frozen = DAMAGES["freeze"](video, 1.0, generator)
+    assert frozen.equal(video[:, :, :1].expand_as(video))
+
+
 def test_distance_rises_with_damage(folder):
     distances = measure(load_features("micro_video"), num=160)
     for name in DAMAGES:
-        steps = [*distances[name]]
-        assert len(steps) == len(STRENGTHS)
-        assert steps == sorted(steps), name
-        assert steps[-1] > 3 * distances["none"][0], name
+        assert len(distances[name]) == len(STRENGTHS)
+        assert distances[name] == sorted(distances[name]), name
+        assert distances[name][-1] > 3 * distances["none"][0], name

@@ -8,13 +8,8 @@ from ..micro.raster import SHAPES
 from ..micro.world import BACKGROUNDS, COLOURS, SIZES
 
 MOTIONS = ("bounce", "spin", "slide", "orbit", "pulse", "drift", "still")  # by shape, in the order of SHAPES
-SPEED_EDGES = (
-    2**-7,
-    2**-6,
-    2**-5,
-    2**-4,
-    2**-3,
-)  # of the mean change from frame to frame; the frame is 2 wide
+# Of the mean change from frame to frame, where the frame is 2 wide.
+SPEED_EDGES = (2**-7, 2**-6, 2**-5, 2**-4, 2**-3)
 HEADS = {
     "thing": len(SHAPES) * len(COLOURS),
     "size": len(SIZES),

@@ -61,7 +61,6 @@ def render(name: str, **values: Any) -> str:
     environment.filters |= {"link": link, "prose": prose, "shown": layout.shown}
     environment.globals |= {
         "arrows": layout.ARROWS,
-        "decimals": layout.decimals,
         "eager": EAGER,
         "figure_decimals": layout.figure_decimals,
         "flatten": layout.flatten,
