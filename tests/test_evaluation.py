@@ -109,7 +109,7 @@ def test_figures_of_baselines():
 def test_sheets_show_each_shape_up_to_eight_times(num_frames, num_per_class, num_strips):
     prompts = choose_prompts(num_per_class)
     video = render_videos(prompts.appearances, 8.0, num_frames, 16, seeded())
-    evaluation = Evaluation({}, prompts, video, 8.0, read(video))
+    evaluation = Evaluation({}, prompts, video, 8.0, read(video), torch.zeros(len(video)), [])
     sheets, strip = draw_sheets(evaluation), draw_sheet(evaluation).height / 12
     assert tuple(sheets) == SHAPES
     assert all(sheet.height == num_strips * strip for sheet in sheets.values())
