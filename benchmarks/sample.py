@@ -127,7 +127,7 @@ def generate(root: Path) -> dict[str, float]:
     return {**seconds, "network": sum(seconds.values()), "everything": total}
 
 
-COLUMNS = ("agreement, dB", "right", "PSNR, dB", "flicker")
+COLUMNS = ("agreement, dB", "right", "motion", "PSNR, dB", "flicker")
 Figures = dict[str, float]
 Judge = Callable[[Drawing], Figures]
 
@@ -145,14 +145,15 @@ def judge_prior(drawing: Drawing, prompts: Prompts) -> Judge:
 
 
 def judge_decoder(drawing: Drawing, prompts: Prompts) -> Judge:
-    """Shape and colour, read off the key frames."""
+    """Shape and colour, and motion, read off the key frames."""
     embeds, few = drawing.embeds(prompts.texts), drawing.settings.batch_size
     converged = drawing.key_frames(embeds[:few])
 
     def judge(drawing: Drawing) -> Figures:
         video = drawing.key_frames(embeds)
-        right = evaluation.figures(prompts.appearances, evaluation.read(video))["appearance"]["value"]
-        return {"agreement, dB": psnr(video[:few], converged), "right": right}
+        read = evaluation.figures(prompts.appearances, evaluation.read(video))
+        right, motion = (read[name]["value"] for name in ("appearance", "motion"))
+        return {"agreement, dB": psnr(video[:few], converged), "right": right, "motion": motion}
 
     return judge
 

@@ -18,6 +18,7 @@ from lightning_mav.errors import UsageError
 from lightning_mav.protocols import measures
 from lightning_mav.protocols.store import SampleStore
 from lightning_mav.report import load_report
+from lightning_mav.report.compare import compare_figures, incomparable
 from lightning_mav.video import read_video
 
 FEW = ["--steps", "1", "--accelerator", "cpu", "--set", "num_resamples=20", "--set", "shard_size=3"]
@@ -148,8 +149,21 @@ def test_once_more_computes_nothing(whole, place, monkeypatch):
 
 def test_real_statistics_are_shared_between_runs(whole, place, monkeypatch):
     monkeypatch.setattr("lightning_mav.protocols.scoring.read_window", None)
-    main(ucf101(place / "seed", "--seed", "1", "--metrics", "fvd"))
+    main(ucf101(place / "seed", "--seed", "1", "--metrics", "fvd,kvd"))
     assert figures(place / "seed")[0][1] != figures(whole)[0][1]
+
+
+def test_two_distances_share_a_networks_features(place):
+    main(ucf101(place / "both", "--metrics", "fvd,kvd"))
+    assert [name for name, *_ in figures(place / "both")] == ["FVD", "KVD"]
+    assert len(list((place / "both" / "features").iterdir())) == 1
+
+
+def test_figures_of_other_numbers_of_samples_are_not_comparable(whole, place):
+    main(ucf101(place / "few", num=6))
+    a, b = load_report(whole), load_report(place / "few")
+    reasons = "FVD by other settings (num_samples); IS by other settings (num_samples)"
+    assert incomparable(a, b, compare_figures(a, b)) == f"Not comparable: {reasons}"
 
 
 def test_samples_do_not_depend_on_how_many_there_are(place, monkeypatch):

@@ -134,7 +134,7 @@ def test_missing_videos_are_counted(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"metrics": ["fvd", "psnr"]}, "metrics are some of fvd, is, fid, clipsim, got psnr"),
+        ({"metrics": ["fvd", "psnr"]}, "metrics are some of fvd, kvd, is, fid, clipsim, got psnr"),
         ({"num_frames": 17, "stride": 5}, "num_frames=17 with stride=5"),
         ({"until": "decoder", "stride": 2, "num_frames": 9}, "num_frames=9"),
         ({"fps": 60}, "fps must be from 1 to 30"),

@@ -41,10 +41,12 @@ def measure_distribution(
     facts = {"num_frames": num_frames, "image_size": size, "fps": settings.fps}
     real_set = {"kind": "true clips of the same prompts", "num_videos": len(truth)}
     similarity = clip_similarity(drawing.cascade.clip, video, prompts.texts[: len(video)])
-    with_truth = {"features": features.settings(), "real": real_set}
+    num_samples = {"num_samples": len(video)}  # on which both depend, and not by chance alone
+    with_truth = {"features": features.settings(), "real": real_set, **num_samples}
+    without = {"features": logits.settings(), **num_samples}
     rows: list[tuple[str, str, Callable[..., float], list[Tensor], dict[str, Any]]] = [
         ("FVD", "lower", frechet_distance_of, [real, generated], with_truth),
-        ("IS", "higher", inception_score, [_in_batches(logits, video)], {"features": logits.settings()}),
+        ("IS", "higher", inception_score, [_in_batches(logits, video)], without),
         ("CLIPSIM", "higher", _mean, [similarity], {"clip": "that of the cascade"}),
     ]
     figures = []

@@ -9,8 +9,6 @@ for its last term: with factors ``A = F F^T`` and ``B = G G^T`` it is twice the 
 import torch
 from torch import Tensor
 
-# Squared ratio of pivots that a Cholesky factor may have; below it, rounding shows in the smallest roots.
-WELL_CONDITIONED = 1e-10
 CHUNK_ROWS = 1024  # of a kernel matrix computed at once
 
 
@@ -94,19 +92,19 @@ def _kernel_sum(x: Tensor, y: Tensor) -> Tensor:
 
 def _trace_of_root(cov_a: Tensor, cov_b: Tensor) -> Tensor:
     """Returns ``tr((A B)^(1/2))`` of positive semi-definite matrices."""
-    factor, failed = torch.linalg.cholesky_ex(cov_a)
-    pivots = factor.diagonal().square()
-    if not failed and pivots.min() > WELL_CONDITIONED * pivots.max():
-        # The eigenvalues of L^T B L are those of A B.
-        return torch.linalg.eigvalsh(factor.T @ cov_b @ factor).clamp(min=0).sqrt().sum()
-    # Roots of eigenvalues that are 0 but for rounding would add up; singular values keep them at 0.
     return torch.linalg.svdvals(_factor(cov_a).T @ _factor(cov_b)).sum()
 
 
 def _factor(cov: Tensor) -> Tensor:
     """Returns ``F`` of ``(D, rank)`` with ``cov = F F^T``."""
+    rounding = len(cov) * torch.finfo(cov.dtype).eps
+    factor, failed = torch.linalg.cholesky_ex(cov)
+    pivots = factor.diagonal().square()
+    if not failed and pivots.min() > rounding * pivots.max():
+        return factor
+    # Of a singular matrix, roots of eigenvalues that are 0 but for rounding would add up.
     values, vectors = torch.linalg.eigh(cov)
-    kept = values > values[-1] * len(values) * torch.finfo(values.dtype).eps
+    kept = values > rounding * values[-1]
     return vectors[:, kept] * values[kept].sqrt()
 
 

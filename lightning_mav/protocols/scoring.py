@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError
-from ..metrics import frechet_distance_of, inception_score
+from ..metrics import frechet_distance_of, inception_score, kernel_distance
 from ..report import Figure
 from ..shards.writer import digest_of
 from .cache import FeatureCache, Features
@@ -45,8 +45,13 @@ def _frechet(real: Tensor, generated: Tensor) -> float:
     return frechet_distance_of(real.flatten(0, 1), generated.flatten(0, 1))
 
 
+def _kernel(real: Tensor, generated: Tensor) -> float:
+    return kernel_distance(real.flatten(0, 1), generated.flatten(0, 1))
+
+
 METRICS = {
     "fvd": Metric("FVD", "lower", "i3d", _frechet),
+    "kvd": Metric("KVD", "lower", "i3d", _kernel),
     "is": Metric("IS", "higher", "c3d", lambda logits: inception_score(logits.flatten(0, 1))),
     "fid": Metric("FID", "lower", "inception", _frechet),
     "clipsim": Metric(
@@ -100,8 +105,11 @@ def score(
         metric, start = METRICS[key], time.perf_counter()
         measure.to(device)
         generated = _generated(key, measure, store, settings, folder, progress)
+        num = len(generated.numbers)
         groups, facts = [generated.values.to(device)], measure.settings()
         facts |= {"num_frames": settings.num_frames, "fps": settings.video_fps}
+        if key != "clipsim":  # all others depend on it, and not by chance alone
+            facts["num_samples"] = num
         if key in COMPARING:
             real = _real(key, protocol, measure, real_files, real_root, progress)
             scores.left_out |= {str(real_files[number]): why for number, why in real.left_out.items()}
@@ -120,7 +128,7 @@ def score(
         facts["num_resamples"] = settings.num_resamples
         scores.figures.append(
             Figure(
-                metric.name, value, low, high, len(generated.numbers), metric.better, facts,
+                metric.name, value, low, high, num, metric.better, facts,
                 dict(protocol.published.get(metric.name, {})) if comparable else {},
             )
         )  # fmt: skip
@@ -173,7 +181,7 @@ def _generated(
     progress: Progress | None,
 ) -> Features:
     spec = {"samples": store.digest, **measure.settings()}
-    return FeatureCache(folder, f"{key}-{measure.name}", spec).fill(
+    return FeatureCache(folder, measure.name, spec).fill(
         store.numbers(),
         store.read,
         measure,

@@ -9,8 +9,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import UsageError
 
-METRICS = ("fvd", "is", "fid", "clipsim")
-COMPARING = ("fvd", "fid")  # with real videos
+METRICS = ("fvd", "kvd", "is", "fid", "clipsim")
+COMPARING = ("fvd", "kvd", "fid")  # with real videos
 KEY_FRAMES = 16  # that the cascade's decoder makes
 STAGES = ("decoder", "interpolation", "sr_lt", "sr_h")
 POSITIVE = (
