@@ -4,10 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from ..errors import UsageError
+from ..settings import read_settings
 from .runs import Run, config_folder, find_run
 
 
@@ -106,13 +104,7 @@ def load_ablation(name: str) -> Ablation:
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
         raise UsageError(f"no ablation {name!r}; there are {known}, or name a YAML file")
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(Ablation), OmegaConf.load(path))
-        ablation = OmegaConf.to_object(merged)
-    except (OSError, OmegaConfBaseException) as error:
-        key = getattr(error, "full_key", None)
-        raise UsageError(f"{path}: {f'{key}: ' if key else ''}{str(error).splitlines()[0]}") from error
-    assert isinstance(ablation, Ablation)
+    ablation = read_settings(Ablation, path)
     if problems := _problems(ablation):
         raise UsageError(f"{path}: {problems[0]}")
     return ablation

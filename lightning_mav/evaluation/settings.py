@@ -4,10 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from ..errors import UsageError
+from ..settings import read_settings
 
 
 @dataclass
@@ -62,15 +59,4 @@ def load_settings(path: Path, **overrides: Any) -> Settings:
     Raises:
         UsageError: If a key or a value is wrong.
     """
-    given = {key: value for key, value in overrides.items() if value is not None}
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(Settings), OmegaConf.load(path), given)
-        settings = OmegaConf.to_object(merged)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot read the settings ({error.strerror})") from error
-    except (OmegaConfBaseException, ValueError) as error:
-        key = getattr(error, "full_key", None)
-        message = f"{path}: {f'{key}: ' if key else ''}{str(error).splitlines()[0]}"
-        raise UsageError(f"{message}; keys are {', '.join(Settings.__annotations__)}") from error
-    assert isinstance(settings, Settings)
-    return settings
+    return read_settings(Settings, path, **overrides)

@@ -4,10 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from ..errors import UsageError
+from ..settings import read_settings
 
 METRICS = ("fvd", "kvd", "is", "fid", "clipsim")
 COMPARING = ("fvd", "kvd", "fid")  # with real videos
@@ -94,16 +91,7 @@ def load_settings(path: Path, **overrides: Any) -> Settings:
     Raises:
         UsageError: If a key or a value is wrong, or the file cannot be read.
     """
-    given = {key: value for key, value in overrides.items() if value is not None}
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(Settings), OmegaConf.load(path), given)
-        settings = OmegaConf.to_object(merged)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot read the settings ({error.strerror})") from error
-    except (OmegaConfBaseException, ValueError) as error:
-        key = getattr(error, "full_key", None)
-        raise UsageError(f"{path}: {f'{key}: ' if key else ''}{str(error).splitlines()[0]}") from error
-    assert isinstance(settings, Settings)
+    settings = read_settings(Settings, path, **overrides)
     if settings.templates is not None:
         settings.templates = str(path.parent / settings.templates)
     return settings
