@@ -46,6 +46,7 @@ from lightning_mav.commands.checkpoints import read_newest
 from lightning_mav.datamodules import ImageTextShards, VideoShards
 from lightning_mav.datamodules.batches import Plan
 from lightning_mav.datamodules.filters import MetadataFilter
+from lightning_mav.errors import UsageError
 from lightning_mav.shards.check import write_missing_index
 from lightning_mav.shards.index import ShardError, index_path, load_index
 
@@ -168,12 +169,17 @@ def test_pickled_members_are_never_opened(tmp_path):
     assert (tmp_path / "executed").exists()
 
 
-def test_pickled_checkpoint_is_refused(tmp_path):
+@pytest.mark.parametrize("protocol", [2, None])
+def test_pickled_checkpoint_is_refused(protocol, tmp_path):
+    payload = pickle.dumps(Payload(tmp_path / "executed"), protocol=protocol)
     with zipfile.ZipFile(tmp_path / "a.ckpt", "w") as archive:
-        archive.writestr("archive/data.pkl", pickle.dumps(Payload(tmp_path / "executed"), protocol=2))
+        archive.writestr("archive/data.pkl", payload)
         archive.writestr("archive/version", "3\n")
-    with pytest.warns(UserWarning, match=r"a.ckpt is damaged \(.*"):
-        assert read_newest(tmp_path) is None
+    with pytest.raises(UsageError, match=r"a\.ckpt: is a pickle .*: delete it"):
+        read_newest(tmp_path)
+    (tmp_path / "a.ckpt").write_bytes(payload)  # as torch.save wrote them long ago
+    with pytest.raises(UsageError, match=r"a\.ckpt: is a pickle .*: delete it"):
+        read_newest(tmp_path)
     assert not (tmp_path / "executed").exists()
 
 

@@ -10,6 +10,8 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from ..errors import UsageError
+
 
 class Checkpoint(ModelCheckpoint):
     """``ModelCheckpoint`` that also saves the last step, whatever ``every_n_train_steps`` is.
@@ -49,15 +51,31 @@ def read_newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """Returns the newest whole checkpoint below a folder with its content, or None where there is none.
 
     One that is damaged (a full disk, a killed process) is passed over with a warning.
+
+    Raises:
+        UsageError: If one is a pickle of more than tensors and plain values, which reading could run.
     """
     # last.ckpt is a link to one of the others.
     files = {path.resolve() for path in folder.glob("*.ckpt") if path.exists()}
     for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
-            with zipfile.ZipFile(path) as archive:
-                if damaged := archive.testzip():
-                    raise zipfile.BadZipFile(f"bad checksum of {damaged}")
+            _check(path)
             return path, torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        except pickle.UnpicklingError as error:
+            raise UsageError(
+                f"{path}: is a pickle of more than tensors and plain values, which could run code when it is "
+                f"read; no checkpoint of this project is: delete it, or move it out of {folder}"
+            ) from error
+        except (zipfile.BadZipFile, RuntimeError, EOFError) as error:
             warnings.warn(f"{path} is damaged ({error}): falling back to the one before it", stacklevel=2)
     return None
+
+
+def _check(path: Path) -> None:
+    """Raises ``UnpicklingError`` if a file is a bare pickle, ``BadZipFile`` if it is damaged."""
+    with path.open("rb") as file:
+        if file.read(1) == pickle.PROTO:
+            raise pickle.UnpicklingError
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise zipfile.BadZipFile(f"bad checksum of {damaged}")
