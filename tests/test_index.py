@@ -410,9 +410,9 @@ def test_many_shards_without_indexes_are_gone_through_once(tmp_path, monkeypatch
     read(3)
     os.utime(paths[0], (1, 1))
     read(4)
-    (kept, *_) = (tmp_path / "cache" / "indexes").iterdir()
-    kept.write_text("{")
-    read(5)
+    for kept in (tmp_path / "cache" / "indexes").iterdir():  # that of before the change is among them
+        kept.write_text("{")
+    read(7)
     write_tar(Path(paths[2]), [("0.jpg", b"z" * 2**16)])
     with pytest.raises(IndexError):
         Shards(paths, ["jpg"], cache=cache).read(5)
