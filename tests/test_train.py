@@ -216,6 +216,7 @@ def test_two_processes_train_and_resume(tmp_path, micro_world):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # compiling took 217 s on two cores
 def test_compiled_network_trains_as_the_plain_one_does(fit):
     _, weights = fit("sr_h", 2, fresh=True)
     plain = load_weights(weights).state_dict()
