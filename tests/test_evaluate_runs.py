@@ -153,10 +153,12 @@ def test_real_statistics_are_shared_between_runs(whole, place, monkeypatch):
     assert figures(place / "seed")[0][1] != figures(whole)[0][1]
 
 
-def test_two_distances_share_a_networks_features(place):
+def test_two_distances_share_a_network_and_its_features(place, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(measures, "load_features", lambda *args: loaded.append(args) or load_stats(*args))
     main(ucf101(place / "both", "--metrics", "fvd,kvd"))
     assert [name for name, *_ in figures(place / "both")] == ["FVD", "KVD"]
-    assert len(list((place / "both" / "features").iterdir())) == 1
+    assert len(list((place / "both" / "features").iterdir())) == len(loaded) == 1
 
 
 def test_figures_of_other_numbers_of_samples_are_not_comparable(whole, place):

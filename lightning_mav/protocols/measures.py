@@ -93,14 +93,18 @@ def load_measures(settings: Settings, items: Sequence[Item]) -> dict[str, Measur
     """
     folder = Path(settings.features) if settings.features else None
     measures: dict[str, Measure] = {}
+    loaded: dict[tuple[str, bool], Measure] = {}  # FVD and KVD share a network
     for metric in settings.metrics:
         if metric == "clipsim":
             measures[metric] = ClipMeasure(*load_clip(settings), {item.id: item.prompt for item in items})
             continue
-        network = load_features(settings.networks[metric], folder)
-        is_of_frames = metric == "fid"
+        name, is_of_frames = settings.networks[metric], metric == "fid"
+        if (name, is_of_frames) in loaded:
+            measures[metric] = loaded[name, is_of_frames]
+            continue
+        network = load_features(name, folder)
         measure = FrameMeasure(network, settings.num_frames_fid) if is_of_frames else VideoMeasure(network)
-        measures[metric] = measure
+        measures[metric] = loaded[name, is_of_frames] = measure
         try:
             with torch.no_grad():
                 measure(torch.zeros(1, 3, settings.num_frames, 64, 64), [items[0].id])

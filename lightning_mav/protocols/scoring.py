@@ -41,19 +41,16 @@ class Metric:
     statistic: Callable[..., float]
 
 
-def _frechet(real: Tensor, generated: Tensor) -> float:
-    return frechet_distance_of(real.flatten(0, 1), generated.flatten(0, 1))
-
-
-def _kernel(real: Tensor, generated: Tensor) -> float:
-    return kernel_distance(real.flatten(0, 1), generated.flatten(0, 1))
+def _of_all(statistic: Callable[..., float]) -> Callable[..., float]:
+    """Makes no difference between what is of one video and of another."""
+    return lambda *groups: statistic(*(group.flatten(0, 1) for group in groups))
 
 
 METRICS = {
-    "fvd": Metric("FVD", "lower", "i3d", _frechet),
-    "kvd": Metric("KVD", "lower", "i3d", _kernel),
-    "is": Metric("IS", "higher", "c3d", lambda logits: inception_score(logits.flatten(0, 1))),
-    "fid": Metric("FID", "lower", "inception", _frechet),
+    "fvd": Metric("FVD", "lower", "i3d", _of_all(frechet_distance_of)),
+    "kvd": Metric("KVD", "lower", "i3d", _of_all(kernel_distance)),
+    "is": Metric("IS", "higher", "c3d", _of_all(inception_score)),
+    "fid": Metric("FID", "lower", "inception", _of_all(frechet_distance_of)),
     "clipsim": Metric(
         "CLIPSIM", "higher", "ViT-B-32-quickgelu", lambda similarity: float(similarity.double().mean())
     ),
