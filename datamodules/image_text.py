@@ -27,7 +27,7 @@ class ImageTextShards(ShardsDataModule):
         kwargs: See ``ShardsDataModule``.
     """
 
-    remedy = "make them with img2dataset, or with 'mav world' for the micro-world"
+    remedy = "make them with 'mav data pack' or img2dataset, or with 'mav world' for the micro-world"
     max_member_bytes = 2**28
 
     def __init__(

@@ -37,7 +37,7 @@ class VideoShards(ShardsDataModule):
 
     suffixes = frozenset(VIDEO_FORMATS)
     max_member_bytes = 2**30
-    remedy = "make them with video2dataset, or with 'mav world' for the micro-world"
+    remedy = "make them with 'mav data pack' or video2dataset, or with 'mav world' for the micro-world"
 
     def __init__(
         self,
