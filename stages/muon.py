@@ -1,7 +1,7 @@
 """Muon: momentum whose matrices are made orthogonal, so that every direction of a layer learns alike.
 
 torch and timm have it, too, but iterate in bfloat16 whatever the device, which a CPU without bfloat16 units
-emulates several hundred times slower than float32.
+emulates several hundred times slower than float32. Here bfloat16 is for devices that are faster in it.
 """
 
 from collections import defaultdict
@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.adamw import adamw
+
+from lightning_mav.precision import has_fast_bf16
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's quintic: singular values near 1 in few iterations
 
@@ -80,7 +82,7 @@ class Muon(Optimizer):
             buffer.lerp_(grad, 1 - momentum)
             update = torch.lerp(grad, buffer, momentum).flatten(1)
             p.mul_(1 - lr * group["weight_decay"])
-            alike[update.shape].append((p, update.bfloat16() if update.is_cuda else update))
+            alike[update.shape].append((p, update.bfloat16() if has_fast_bf16(p.device) else update))
         for shape, items in alike.items():
             scale = 0.2 * max(shape) ** 0.5
             updates = orthogonalise(torch.stack([update for _, update in items]))
