@@ -191,6 +191,11 @@ def random_frames(video: Tensor) -> Tensor:
     return video[torch.arange(len(video), device=video.device), :, index]
 
 
+def middle_frames(video: Tensor) -> Tensor:
+    """Takes the middle frame of each video ``(B, 3, F, H, W)``: ``(B, 3, H, W)``."""
+    return video[:, :, video.shape[2] // 2]
+
+
 def as_video(batch: Batch) -> Tensor:
     """Returns the video of a batch; an image is a video of one frame."""
     return batch["video"] if "video" in batch else batch["image"][:, :, None]

@@ -10,13 +10,14 @@ from lightning_mav.models import Decoder, resize_frames
 from lightning_mav.nn import Pseudo3DUNet
 
 from .backbone import Pseudo3DBackboneMixin, Trainable
-from .base import Batch, DiffusionStage, FrozenClip, as_video, random_frames
+from .base import Batch, DiffusionStage, FrozenClip, as_video, middle_frames
 
 
 class DecoderStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
     """Learns to draw, and then to move, what an image embedding tells.
 
-    Of a video the embedding is that of one of its frames, taken at random. No text is involved.
+    Of a video the embedding is that of its middle frame: an embedding tells where things are, too, which is
+    worth nothing to one who does not know when. No text is involved.
 
     Args:
         unet: Denoiser with an image-embedding condition.
@@ -89,7 +90,7 @@ class DecoderStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
     def prepare(self, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
         """Returns ``x_0`` of ``(B, 3, F, S, S)`` and its embedding and frame rate."""
         x_0 = as_video(batch)
-        image_embed = self.clip.encode_image(random_frames(x_0)).detach()
+        image_embed = self.clip.encode_image(middle_frames(x_0)).detach()
         if x_0.shape[-1] != self.model.image_size:
             x_0 = resize_frames(x_0, self.model.image_size, mode="area")
         drop = torch.rand(len(x_0), device=x_0.device) < self.cond_drop_prob
@@ -98,6 +99,6 @@ class DecoderStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
     def sample_like(self, batch: Batch) -> dict[str, Tensor]:
         """Returns samples with the embeddings of a batch, and the batch."""
         video = as_video(batch)
-        image_embed = self.clip.encode_image(video[:, :, video.shape[2] // 2])
+        image_embed = self.clip.encode_image(middle_frames(video))
         samples = self.model.sample(image_embed, batch.get("fps"), num_frames=video.shape[2])
         return {"generated": samples, "real": video}

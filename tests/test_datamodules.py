@@ -19,6 +19,7 @@ from lightning_mav.datamodules.clips import ClipSampler
 from lightning_mav.datamodules.filters import MetadataFilter
 from lightning_mav.errors import UsageError
 from lightning_mav.micro.encode import encode_mp4
+from lightning_mav.micro.shards import write_videos
 from lightning_mav.shards.reader import Shards
 
 
@@ -96,7 +97,7 @@ def test_clips(micro_world, cache, tmp_path):
     assert_same(batches, take(VideoShards(f"{micro_world}/videos/*.tar", **settings)))
 
 
-def test_stored_pixels_are_streamed_pixels(micro_world, tmp_path):
+def test_stored_pixels_are_streamed_pixels(micro_world, tmp_path, monkeypatch):
     """Every stored image and clip is one that streaming shows too."""
     url, common = str(micro_world / "images"), {"image_size": 16, "batch_size": 24}
     (stored,) = take(ImageTextShards(url, cache=True, cache_dir=str(tmp_path), **common), 1)
@@ -106,8 +107,10 @@ def test_stored_pixels_are_streamed_pixels(micro_world, tmp_path):
     assert len({image.numpy().tobytes() for image in stored["image"]}) == 24
     for image, text in zip(stored["image"], stored["text"], strict=True):
         assert seen[image.numpy().tobytes()] == text
-    # 60 frames of 60: there is one clip of each video, so both ways show the same.
-    url, common = str(micro_world / "videos"), {"image_size": 16, "batch_size": 6, "num_frames": 60}
+    # 15 frames of 15: there is one clip of each video, so both ways show the same.
+    monkeypatch.setattr("lightning_mav.micro.shards.VIDEO_FPS", (30,))
+    write_videos(tmp_path / "videos", num_videos=6, video_size=32, seconds=0.5, progress=False)
+    url, common = str(tmp_path / "videos"), {"image_size": 16, "batch_size": 6, "num_frames": 15}
     (stored,) = take(VideoShards(url, cache=True, cache_dir=str(tmp_path), **common), 1)
     streamed = {v.numpy().tobytes() for batch in take(VideoShards(url, **common), 8) for v in batch["video"]}
     assert {video.numpy().tobytes() for video in stored["video"]} == streamed

@@ -42,8 +42,10 @@ def test_videos_are_laid_out_as_video2dataset_does_and_say_nothing(micro_world):
             assert "caption" not in json.loads(data)
         else:
             frames, times = decode_video(data, "mp4", None)
-            assert frames.shape == (60, 3, 32, 32)
-            torch.testing.assert_close(times, torch.arange(60, dtype=torch.double) / 30, atol=1e-4, rtol=0)
+            fps = json.loads(files[name.replace("mp4", "json")])["fps"]
+            assert fps in shards.VIDEO_FPS
+            assert frames.shape == (2 * fps, 3, 32, 32)
+            torch.testing.assert_close(times, torch.arange(2 * fps).double() / fps, atol=1e-4, rtol=0)
 
 
 def test_pixels_survive(tmp_path):
@@ -53,7 +55,8 @@ def test_pixels_survive(tmp_path):
     generator = shards._generator(tmp_path / "images", 0)
     images = world.render_images(shards._draw(world.ALL, 4, generator), 32, generator)
     generator = shards._generator(tmp_path / "videos", 0)
-    videos = world.render_videos(shards._draw(world.SEEN, 2, generator), 30.0, 15, 32, generator)
+    appearances, rates = shards._draw(world.SEEN, 2, generator), shards._draw_rates(2, generator)
+    videos = world.render_videos(appearances, rates, 15, 32, generator)
     files = members(tmp_path / "images" / "000000.tar")
     for index, image in enumerate(images):
         pixels = np.asarray(Image.open(io.BytesIO(files[f"{index:010d}.png"])))
@@ -61,7 +64,8 @@ def test_pixels_survive(tmp_path):
     files = members(tmp_path / "videos" / "000000.tar")
     for index, video in enumerate(videos):
         frames, _ = decode_video(files[f"{index:010d}.mp4"], "mp4", None)
-        error = frames.transpose(0, 1) / 127.5 - 1 - video
+        assert len(frames) == round(0.5 * int(rates[index]))
+        error = frames.transpose(0, 1) / 127.5 - 1 - video[:, : len(frames)]
         assert error.square().mean() < 4 * 10 ** (-40 / 10)  # 40 dB of a range of 2
 
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from lightning_mav.nn import Pseudo3DUNet, TemporalAttention, TemporalConv, inflate
 from lightning_mav.nn.inflate import max_difference
+from lightning_mav.nn.pseudo3d import sinusoidal_embedding
 
 SMALL = {"channels": 16, "channel_mults": (1, 2), "num_blocks": 1, "head_channels": 8, "norm_groups": 4}
 DECODER = SMALL | {"attention_levels": (1,), "image_embed_dim": 6, "context_channels": 8}
@@ -217,6 +218,17 @@ def test_dropped_embedding_has_no_effect():
     assert torch.equal(first[0], second[0])
     assert not torch.allclose(first[1], second[1])
     torch.testing.assert_close(net(x_t, t)[0], first[0])
+
+
+def test_neighbouring_frame_rates_look_alike():
+    """Training draws some rates and not those between, which sampling may ask for."""
+    net, given = trained(**DECODER | VIDEO), []
+    net.fps_embedding.register_forward_pre_hook(lambda _, args: given.append(args[0]))
+    net.conditions(fps=torch.tensor([4.0, 8.0, 24.0, 25.0]))
+    embedded = nn.functional.normalize(sinusoidal_embedding(given[0], 32), dim=-1)
+    likeness = embedded @ embedded.T
+    assert likeness[2, 3] > 0.9
+    assert likeness[0, 1] < 0.8
 
 
 def test_residual_network_starts_as_its_condition():

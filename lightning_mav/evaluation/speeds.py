@@ -7,7 +7,7 @@ A class's speed is the mean of its clips' mean steps. On average that does not d
 clip shows, so that short and long glimpses of a ball compare. What remains is a loss at low rates, where
 things turn back between two frames: the share of a cycle that a frame takes, a tenth of a ball's at 6 fps.
 Hence the slope of true clips from 6 to 24 fps is .94 for balls, .96 for squares and crosses and within .02 of
-1 for the rest. Lower rates lose more, and below 3.2 fps the tips of a fast star cannot be told apart.
+1 for the rest. Lower rates lose more, and below 2.1 fps the tips of a fast star cannot be told apart.
 """
 
 from collections.abc import Mapping, Sequence

@@ -9,16 +9,16 @@ from torch import Tensor
 
 SHAPES = ("ball", "star", "square", "triangle", "ring", "cross")
 # Half width and half height of each shape of radius 1, the star at any angle.
-EXTENT = torch.tensor([[0.9, 0.9], [1.12, 1.12], [0.8, 0.8], [0.953, 0.825], [0.98, 0.98], [1.0, 1.0]])
+EXTENT = torch.tensor([[0.9, 0.9], [1.45, 1.45], [0.8, 0.8], [0.953, 0.825], [0.98, 0.98], [1.0, 1.0]])
 # Area of each shape of radius 1, and how far below its position its centroid lies.
-AREA = torch.tensor([2.545, 1.514, 2.56, 1.572, 2.231, 2.204])
+AREA = torch.tensor([2.545, 2.538, 2.56, 1.572, 2.231, 2.204])
 SAG = torch.tensor([0.0, 0.0, 0.0, 0.275, 0.0, 0.0])
 
 MIN_WORKING_SIZE = 64  # small images are drawn at this size and averaged
 CHUNK_ELEMENTS = 2**18  # working pixels drawn at once, 1 MB for each temporary
 MARGIN = 3  # working pixels that the soft edge reaches beyond a shape's extent, at the sharpest tip
 
-STAR_TIP, STAR_NOTCH = 1.12, 0.46  # distances from the centre
+STAR_TIP, STAR_NOTCH = 1.45, 0.596  # distances from the centre; the area is a ball's
 COS36, SIN36 = math.cos(math.pi / 5), math.sin(math.pi / 5)
 
 

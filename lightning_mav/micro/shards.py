@@ -29,7 +29,7 @@ from .encode import encode_mp4, encode_png, to_bytes
 
 IMAGES_PER_SHARD = 1000
 VIDEOS_PER_SHARD = 100
-VIDEO_FPS = 30
+VIDEO_FPS = (24, 25, 30)  # every n-th frame of one rate alone would leave few rates to learn
 SPLITS = ("images", "videos", "images-val", "videos-val")
 
 Members = dict[str, Any]
@@ -118,30 +118,33 @@ def write_videos(
         "num_samples": num_videos,
         "video_size": video_size,
         "seconds": seconds,
-        "fps": VIDEO_FPS,
+        "fps": list(VIDEO_FPS),
         "seed": seed,
         "world_version": world.WORLD_VERSION,
     }
-    num_frames = round(seconds * VIDEO_FPS)
-    if num_frames < 2 or video_size % 2:
+    if round(seconds * min(VIDEO_FPS)) < 2 or video_size % 2:
         raise ValueError(f"a video needs two frames and an even size, got {seconds=} and {video_size=}")
     if _holds(folder, settings):
         return
     generator = _generator(folder, seed)
     appearances = _draw(world.SEEN, num_videos, generator)
-    scenes = world.sample_trajectories(appearances, float(VIDEO_FPS), num_frames, generator)
+    rates = _draw_rates(num_videos, generator)
+    longest = round(seconds * max(VIDEO_FPS))
+    scenes = world.sample_trajectories(appearances, rates, longest, generator)
 
     def encode(index: int) -> Members:
-        pixels = to_bytes(world.rasterise(_scene(scenes, index), video_size))
+        fps = int(rates[index])
+        num_frames = round(seconds * fps)
+        pixels = to_bytes(world.rasterise(_scene(scenes, index, num_frames), video_size))
         meta = {
             "status": "success",
             "error_message": None,
             "width": video_size,
             "height": video_size,
-            "fps": VIDEO_FPS,
-            "duration": num_frames / VIDEO_FPS,
+            "fps": fps,
+            "duration": num_frames / fps,
         }
-        return {"mp4": encode_mp4(pixels, VIDEO_FPS), "json": meta}
+        return {"mp4": encode_mp4(pixels, fps), "json": meta}
 
     _write(folder, settings, encode, VIDEOS_PER_SHARD, progress)
 
@@ -159,6 +162,11 @@ def _draw(pool: Tensor, num: int, generator: torch.Generator) -> Tensor:
     return pool[order[:num]]
 
 
+def _draw_rates(num: int, generator: torch.Generator) -> Tensor:
+    """Draws the frame rate of each video, ``(num,)``."""
+    return torch.tensor(VIDEO_FPS)[torch.randint(len(VIDEO_FPS), (num,), generator=generator)]
+
+
 def _caption(appearance: Tensor, generator: torch.Generator) -> str:
     """Describes an appearance: three in five times in full, otherwise in one of the shorter ways."""
     in_full, which = torch.rand(2, generator=generator).tolist()
@@ -166,8 +174,8 @@ def _caption(appearance: Tensor, generator: torch.Generator) -> str:
     return world.caption(appearance) if in_full < 0.6 else shorter[int(which * len(shorter))]
 
 
-def _scene(scenes: world.Scenes, index: int) -> world.Scenes:
-    return world.Scenes(scenes.appearances[index : index + 1], scenes.places[index : index + 1])
+def _scene(scenes: world.Scenes, index: int, num_frames: int = 1) -> world.Scenes:
+    return world.Scenes(scenes.appearances[index : index + 1], scenes.places[index : index + 1, :num_frames])
 
 
 def _holds(folder: Path, settings: Members) -> bool:

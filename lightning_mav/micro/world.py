@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .raster import EXTENT, SHAPES, coverage
 
-WORLD_VERSION = 1  # raise when scenes are drawn otherwise: written shards are then out of date
+WORLD_VERSION = 2  # raise when scenes are drawn otherwise: written shards are then out of date
 
 COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
 SIZES = ("small", "large")
@@ -44,7 +44,7 @@ SEEN, HELD_OUT = ALL[~_IS_HELD_OUT], ALL[_IS_HELD_OUT]
 
 # Seconds a full cycle of each shape's motion takes at its fastest; the slowest clip takes 2.5 times as long.
 # A cycle: floor to floor, one turn, there and back, once around, grow and shrink, there and back.
-MIN_PERIOD = torch.tensor([1.2, 3.2, 1.6, 1.6, 1.2, 1.8])
+MIN_PERIOD = torch.tensor([1.2, 4.8, 1.6, 1.6, 1.2, 1.8])
 SPEED_RANGE = 2.5
 RADIUS_JITTER = 0.1
 PULSE_MEAN, PULSE_SWING = 0.9, 0.25  # a ring's radius: 0.675 to 1.125 times its own

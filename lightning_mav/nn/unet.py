@@ -184,8 +184,9 @@ class Pseudo3DUNet(nn.Module, Configured):
                 image_embed = self.image_embedding.null[None]
             embed, context = self.image_embedding(image_embed, drop)
         if self.fps_embedding is not None and fps is not None:
-            # Motion per frame is inversely proportional to fps, so its logarithm is what varies evenly.
-            embed = embed + self.fps_embedding(100 * fps.log())
+            # Motion per frame is inversely proportional to fps, so its logarithm is what varies evenly; ten
+            # times that, or rates a few frames apart, of which some are never trained, would be unalike.
+            embed = embed + self.fps_embedding(10 * fps.log())
         if self.noise_level_embedding is not None and noise_level is not None:
             embed = embed + self.noise_level_embedding(1000 * noise_level)
         contexts = [level.project_context(context) for level in self.levels()]
