@@ -48,7 +48,9 @@ def encode(
     data, frames = io.BytesIO(), list(moving(**kwargs))
     name = "matroska" if suffix == "mkv" else suffix
     with av.open(data, "w", format=name, options=dict(muxing)) as container:
-        stream = container.add_stream(codec, rate=30, options=dict(options))
+        # x264's code for AVX512 reads memory that it has not written: one video in ten is another.
+        plain = {"x264-params": "no-asm=1"} if codec == "libx264" else {}
+        stream = container.add_stream(codec, rate=30, options=plain | dict(options))
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt, stream.gop_size = pix_fmt, gop
         stream.codec_context.thread_count = 1
@@ -389,7 +391,7 @@ def test_bad_videos_are_refused_with_a_reason(kind):
 
 def test_concealed_damage_is_seen():
     with pytest.raises(ValueError, match=r"damaged video: frame .* of those decoded"):
-        decode_video(flip(encode(), num=4), "mp4", 16)
+        decode_video(flip(encode(), num=12), "mp4", 16)
 
 
 def test_cut_video_with_its_index_first_is_refused(tmp_path):
