@@ -82,10 +82,11 @@ class Muon(Optimizer):
             buffer.lerp_(grad, 1 - momentum)
             update = torch.lerp(grad, buffer, momentum).flatten(1)
             p.mul_(1 - lr * group["weight_decay"])
-            alike[update.shape].append((p, update.bfloat16() if has_fast_bf16(p.device) else update))
+            alike[update.shape].append((p, update))
         for shape, items in alike.items():
             scale = 0.2 * max(shape) ** 0.5
-            updates = orthogonalise(torch.stack([update for _, update in items]))
+            stacked = torch.stack([update for _, update in items])
+            updates = orthogonalise(stacked.bfloat16() if has_fast_bf16(stacked.device) else stacked)
             for (p, _), update in zip(items, updates, strict=True):
                 p.add_(update.reshape(p.shape), alpha=-lr * scale)
 
