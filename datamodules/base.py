@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_mav.errors import UsageError
 from lightning_mav.shards.cache import ShardCache
 from lightning_mav.shards.index import MAX_MEMBER_BYTES
+from lightning_mav.shards.parallel import num_cores
 from lightning_mav.shards.reader import Sample, Shards, locate_all
 from lightning_mav.shards.remote import is_remote
 from lightning_mav.shards.urls import check_urls, expand_shards
@@ -241,9 +243,14 @@ class ShardsDataModule(LightningDataModule):
         path = store_path(locate_all(paths, self.fetched), settings, Path(self.cache_dir or beside))
         if not has_store(path):
             title = f"Decoding {paths[0].rpartition('/')[0]}"
-            samples = read_all(self._open(paths), lambda s, _: self.decode(s), self.remedy, title)
+            samples = read_all(self._open(paths), self._decode, self.remedy, title, num_cores())
             write_store(path, islice(samples, self.max_samples))
         return path
+
+    def _decode(self, sample: Sample, _: int) -> dict[str, Any]:
+        # As arrays: tensors would go from process to process by open files, of which there are few.
+        made = self.decode(sample)
+        return {key: value.numpy() if isinstance(value, Tensor) else value for key, value in made.items()}
 
     def _rank_and_world_size(self) -> tuple[int, int]:
         if self.trainer is not None:

@@ -4,6 +4,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from rich.progress import track
 from torch.utils.data import IterableDataset, get_worker_info
 
 from lightning_mav.errors import UsageError, reason_of
+from lightning_mav.shards.parallel import map_in_order
 from lightning_mav.shards.reader import Sample, Shards
 
 from .filters import Filtered
@@ -22,6 +24,7 @@ Order = Callable[[int], int]
 
 SKIPPED = "skipped"  # key of a batch: what stood at some positions and could not be used
 FAILED = "failed"  # key of a batch that is none: the message of an error in a reading process
+PART_SIZE = 32  # samples that another process makes at once
 MAX_ATTEMPTS = 200  # samples tried for one position; most may be filtered
 MIN_COUNTED = 200  # samples read before their share of broken ones means anything
 
@@ -158,11 +161,19 @@ class FixedBatches(IterableDataset):
 
 def warn_skipped(sample: str, error: Exception) -> None:
     """Warns of a sample that is skipped."""
-    warnings.warn(f"skipped {sample}: {type(error).__name__}: {error}", stacklevel=3)
+    warnings.warn(f"skipped {sample}: {_describe_error(error)}", stacklevel=3)
+
+
+def _describe_error(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def read_all(
-    shards: Shards, make: Callable[[Sample, int], dict[str, Any]], remedy: str, progress: str | None = None
+    shards: Shards,
+    make: Callable[[Sample, int], dict[str, Any]],
+    remedy: str,
+    progress: str | None = None,
+    num_workers: int = 1,
 ) -> Iterator[dict[str, Any]]:
     """Makes something of all samples in order; skips broken ones, with a warning.
 
@@ -171,20 +182,21 @@ def read_all(
         make: Makes it of a sample and its number.
         remedy: What to do if none is usable, for the error.
         progress: Title of a progress bar.
+        num_workers: Processes that do it, some samples ahead.
 
     Raises:
         UsageError: If none is usable, or a shard is damaged.
     """
     num_read, skipped = 0, Counter[str]()
-
-    def skip(number: int, error: Exception) -> None:
-        skipped[reason_of(error)] += 1
-        warn_skipped(shards.name(number), error)
-
-    numbers = track(range(len(shards)), progress or "", disable=progress is None)
-    for made in shards.make_each(make, numbers, skip):
-        num_read += 1
-        yield made
+    size = 1 if num_workers == 1 else PART_SIZE
+    parts = [range(i, min(i + size, len(shards))) for i in range(0, len(shards), size)]
+    made_parts = map_in_order(partial(_make_part, shards, make), parts, num_workers)
+    for made, unusable in track(made_parts, progress or "", total=len(parts), disable=progress is None):
+        for name, reason, problem in unusable:
+            skipped[reason] += 1
+            warnings.warn(f"skipped {name}: {problem}", stacklevel=2)
+        num_read += len(made)
+        yield from made
     where = f"{len(shards.shards)} shards, {shards.shards[0].name} ..."
     if not num_read:
         what = f"{skipped.total()} samples were skipped" if skipped else "no sample was found"
@@ -192,3 +204,18 @@ def read_all(
     if skipped:
         num, reasons = skipped.total(), describe(skipped)
         rank_zero_info(f"skipped {num} of {len(shards)} samples in {where}: {reasons}")
+
+
+def _make_part(
+    shards: Shards, make: Callable[[Sample, int], dict[str, Any]], numbers: range
+) -> tuple[list[dict[str, Any]], list[tuple[str, str, str]]]:
+    """Makes some samples; also names those of no use, why, and how that is counted.
+
+    Text, since not every codec's errors come through to another process.
+    """
+    unusable = []
+
+    def skip(number: int, error: Exception) -> None:
+        unusable.append((shards.name(number), reason_of(error), _describe_error(error)))
+
+    return list(shards.make_each(make, numbers, skip)), unusable

@@ -61,7 +61,10 @@ def has_store(path: Path) -> bool:
 
 
 def write_store(path: Path, samples: Iterable[dict[str, Any]]) -> None:
-    """Writes samples of ``frames (F, 3, size, size)`` and, if there are any, ``times (F,)`` and ``text``."""
+    """Writes samples of ``frames (F, 3, size, size)`` and, if there are any, ``times (F,)`` and ``text``.
+
+    Frames and times are arrays or tensors.
+    """
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     lengths: list[int] = []
     # Not a list of small arrays: between the large pixels that come and go, each would keep the allocator
@@ -74,7 +77,7 @@ def write_store(path: Path, samples: Iterable[dict[str, Any]]) -> None:
         with part.with_suffix(".u8").open("wb") as file:
             for sample in samples:
                 frames = sample["frames"]
-                num_bytes += file.write(frames.numpy().tobytes())
+                num_bytes += file.write(np.asarray(frames).tobytes())
                 if num_bytes > MAX_BYTES:
                     raise UsageError(
                         f"decoded, {len(lengths)} samples take more than {MAX_BYTES / 1e9} GB: "

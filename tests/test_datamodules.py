@@ -272,8 +272,11 @@ def test_passes_are_accounted_for(tmp_path, caplog):
     ]
 
 
+@pytest.mark.parametrize("num_processes", [1, 2])
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_store_skips_and_names_broken_samples(tmp_path):
+def test_store_skips_and_names_broken_samples(tmp_path, monkeypatch, num_processes):
+    monkeypatch.setattr("lightning_mav.datamodules.base.num_cores", lambda: num_processes)
+    monkeypatch.setattr("lightning_mav.datamodules.batches.PART_SIZE", 3)
     broken_shards(tmp_path)
     datamodule = ImageTextShards(str(tmp_path), image_size=8, batch_size=8, cache=True)
     with pytest.warns(

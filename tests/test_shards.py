@@ -120,6 +120,22 @@ def test_writes_once_and_again_for_other_settings(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
 
 
+def test_any_number_of_processes_writes_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "IMAGES_PER_SHARD", 3)
+    monkeypatch.setattr(shards, "VIDEOS_PER_SHARD", 2)
+    for num in (1, 2):
+        monkeypatch.setattr(shards, "num_cores", lambda num=num: num)
+        folder = tmp_path / str(num)
+        write_images(folder / "images", num_images=7, image_size=16, progress=False)
+        write_videos(folder / "videos", num_videos=3, video_size=16, seconds=0.2, progress=False)
+    one, two = (
+        {path.relative_to(tmp_path / num): path.read_bytes() for path in (tmp_path / num).glob("*/*.tar")}
+        for num in "12"
+    )
+    assert len(one) == 3 + 2
+    assert one == two
+
+
 def test_failure_leaves_nothing_behind(tmp_path, monkeypatch):
     def fail(pixels):
         raise OSError(28, "No space left on device")

@@ -8,12 +8,11 @@ written twice.
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from rich.progress import track
 from torch import Tensor
 
 from lightning_mav.errors import UsageError
+from lightning_mav.shards.parallel import map_in_order, num_cores
 
 from . import world
 from .encode import encode_mp4, encode_png, to_bytes
@@ -87,20 +87,7 @@ def write_images(
     generator = _generator(folder, seed)
     scenes = world.sample_scenes(_draw(world.ALL, num_images, generator), generator)
     texts = [_caption(appearance, generator) for appearance in scenes.appearances]
-
-    def encode(index: int) -> Members:
-        png = encode_png(to_bytes(world.rasterise(_scene(scenes, index), image_size))[0])
-        meta = {
-            "caption": texts[index],
-            "status": "success",
-            "error_message": None,
-            "width": image_size,
-            "height": image_size,
-            "sha256": hashlib.sha256(png).hexdigest(),
-        }
-        return {"png": png, "txt": texts[index], "json": meta}
-
-    _write(folder, settings, encode, IMAGES_PER_SHARD, progress)
+    _write(folder, settings, _Images(scenes, image_size, texts), IMAGES_PER_SHARD, progress)
 
 
 def write_videos(
@@ -131,22 +118,52 @@ def write_videos(
     rates = _draw_rates(num_videos, generator)
     longest = round(seconds * max(VIDEO_FPS))
     scenes = world.sample_trajectories(appearances, rates, longest, generator)
+    _write(folder, settings, _Videos(scenes, video_size, rates, seconds), VIDEOS_PER_SHARD, progress)
 
-    def encode(index: int) -> Members:
-        fps = int(rates[index])
-        num_frames = round(seconds * fps)
-        pixels = to_bytes(world.rasterise(_scene(scenes, index, num_frames), video_size))
+
+@dataclass
+class _Images:
+    """Draws images by their number; an object, since other processes do so, too."""
+
+    scenes: world.Scenes
+    size: int
+    texts: list[str]
+
+    def __call__(self, index: int) -> Members:
+        png = encode_png(to_bytes(world.rasterise(_scene(self.scenes, index), self.size))[0])
+        meta = {
+            "caption": self.texts[index],
+            "status": "success",
+            "error_message": None,
+            "width": self.size,
+            "height": self.size,
+            "sha256": hashlib.sha256(png).hexdigest(),
+        }
+        return {"png": png, "txt": self.texts[index], "json": meta}
+
+
+@dataclass
+class _Videos:
+    """Draws videos by their number."""
+
+    scenes: world.Scenes
+    size: int
+    rates: Tensor
+    seconds: float
+
+    def __call__(self, index: int) -> Members:
+        fps = int(self.rates[index])
+        num_frames = round(self.seconds * fps)
+        pixels = to_bytes(world.rasterise(_scene(self.scenes, index, num_frames), self.size))
         meta = {
             "status": "success",
             "error_message": None,
-            "width": video_size,
-            "height": video_size,
+            "width": self.size,
+            "height": self.size,
             "fps": fps,
             "duration": num_frames / fps,
         }
         return {"mp4": encode_mp4(pixels, fps), "json": meta}
-
-    _write(folder, settings, encode, VIDEOS_PER_SHARD, progress)
 
 
 def _generator(folder: Path, seed: int) -> torch.Generator:
@@ -213,18 +230,18 @@ def _write(
 def _write_shards(
     folder: Path, encode: Callable[[int], Members], num: int, per_shard: int, title: str, progress: bool
 ) -> None:
-    # Drawing and encoding leave the interpreter lock alone, so threads keep every core busy.
-    num_torch_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            samples: Iterator[Members] = pool.map(encode, range(num))
-            samples = iter(track(samples, f"Writing {title}", total=num, disable=not progress))
-            for shard in range(-(-num // per_shard)):
-                with (folder / f"{shard:06d}.tar").open("wb") as file, wds.TarWriter(file, mtime=0) as tar:
-                    for index, members in enumerate(islice(samples, per_shard)):
-                        key = f"{shard:06d}{index:04d}"
-                        meta = json.dumps({"url": None, "key": key, **members["json"]}, indent=4)
-                        tar.write({**members, "json": meta.encode(), "__key__": key})
-    finally:
-        torch.set_num_threads(num_torch_threads)
+    write = partial(_write_shard, folder, encode, per_shard)
+    shards = [range(start, min(start + per_shard, num)) for start in range(0, num, per_shard)]
+    written = map_in_order(write, shards, num_cores())
+    for _ in track(written, f"Writing {title}", total=len(shards), disable=not progress):
+        pass
+
+
+def _write_shard(folder: Path, encode: Callable[[int], Members], per_shard: int, samples: range) -> None:
+    shard = samples.start // per_shard
+    with (folder / f"{shard:06d}.tar").open("wb") as file, wds.TarWriter(file, mtime=0) as tar:
+        for number, index in enumerate(samples):
+            key = f"{shard:06d}{number:04d}"
+            members = encode(index)
+            meta = json.dumps({"url": None, "key": key, **members["json"]}, indent=4)
+            tar.write({**members, "json": meta.encode(), "__key__": key})

@@ -1,10 +1,11 @@
 """Work shared out among processes, with results in the order of what they were made of."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -14,11 +15,16 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
+def num_cores() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def map_in_order(function: Callable[[Item], Made], items: Sequence[Item], num_workers: int) -> Iterator[Made]:
     """Yields ``function(item)`` for each item, a few of them made ahead by other processes.
 
     Args:
-        function: Function of a module, or a partial of one.
+        function: Function of a module, a partial of one, or an object that is called and can be pickled.
         items: What to map.
         num_workers: Processes; with 1, this one does it.
 
@@ -29,13 +35,10 @@ def map_in_order(function: Callable[[Item], Made], items: Sequence[Item], num_wo
         yield from map(function, items)
         return
     waiting: deque[Future[Made]] = deque()
-    # One thread each, as in DataLoader: more would wait for each other, and those of a forked process hang.
-    with ProcessPoolExecutor(
-        min(num_workers, len(items)), initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
+    with ProcessPoolExecutor(min(num_workers, len(items)), initializer=_begin, initargs=(function,)) as pool:
         try:
             for item in items:
-                waiting.append(pool.submit(function, item))
+                waiting.append(pool.submit(_make, item))
                 if len(waiting) > 2 * num_workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -47,3 +50,17 @@ def map_in_order(function: Callable[[Item], Made], items: Sequence[Item], num_wo
         finally:
             for future in waiting:
                 future.cancel()
+
+
+_function: Callable[[Any], Any]  # of this process: sent once, however much it carries
+
+
+def _begin(function: Callable[[Any], Any]) -> None:
+    global _function
+    _function = function
+    # As in DataLoader: more threads would wait for each other, and those of a forked process hang.
+    torch.set_num_threads(1)
+
+
+def _make(item: Any) -> Any:
+    return _function(item)
