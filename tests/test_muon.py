@@ -50,6 +50,15 @@ def test_layers_of_one_shape_do_not_mix():
         torch.testing.assert_close(parameter.detach(), one_step(torch.zeros_like(gradient), gradient, lr=0.1))
 
 
+def test_step_does_not_depend_on_the_memory_format():
+    weight, gradient = torch.randn(6, 4, 3, 3), torch.randn(6, 4, 3, 3)
+    first = one_step(weight, gradient, lr=0.1)
+    last = [y.contiguous(memory_format=torch.channels_last) for y in (weight, gradient)]
+    second = one_step(*last, lr=0.1)
+    assert second.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(first, second, atol=2e-3, rtol=0.05)  # sums in another order, perhaps in bf16
+
+
 def test_vectors_are_trained_by_adamw():
     torch.manual_seed(0)
     ours, theirs = (nn.Parameter(torch.ones(5)) for _ in range(2))
