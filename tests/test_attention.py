@@ -42,13 +42,17 @@ def test_long_attention_in_half_precision_keeps_no_pairs():
     assert max(kept) == q.numel() < length**2
 
 
-@pytest.mark.parametrize("max_numbers", [1, 2**19])
-def test_attention_over_frames_is_attention_with_the_frames_last(max_numbers, monkeypatch):
-    monkeypatch.setattr(attention, "MAX_NUMBERS", max_numbers)  # one place at a time, or all at once
-    qkv = torch.randn(2, 5, 7, 3, 2, 8, dtype=torch.float64, requires_grad=True)
+@pytest.mark.parametrize("num_frames", [5, 70])  # more than MAX_LENGTH are attended to another way on a GPU
+@pytest.mark.parametrize("max_numbers", [1, 2**19, None])
+def test_attention_over_frames_is_attention_with_the_frames_last(num_frames, max_numbers, monkeypatch):
+    attend_over_frames = (
+        attention.attend_over_frames if max_numbers else attention._attend_over_frames_at_once
+    )
+    monkeypatch.setattr(attention, "MAX_NUMBERS", max_numbers)  # one place at a time, all, or as on a GPU
+    qkv = torch.randn(2, num_frames, 7, 3, 2, 8, dtype=torch.float64, requires_grad=True)
     q, k, v = (rearrange(y, "b f p h d -> b p h f d") for y in qkv.unbind(3))
     expected = rearrange(F.scaled_dot_product_attention(q, k, v), "b p h f d -> b f p (h d)")
-    out = attention.attend_over_frames(qkv)
+    out = attend_over_frames(qkv)
     torch.testing.assert_close(out, expected)
     upstream = torch.randn_like(out)
     ours, theirs = (torch.autograd.grad(y, qkv, upstream)[0] for y in (out, expected))

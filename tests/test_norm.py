@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lightning_mav.nn import norm as norms
 from lightning_mav.nn.norm import GroupNorm
 
 NUM_VIDEOS, NUM_FRAMES, CHANNELS = 2, 3, 8
@@ -36,7 +37,12 @@ def reference(norm, x, film):
 @pytest.mark.parametrize("groups", [1, 2, 8])
 @pytest.mark.parametrize("silu", [False, True])
 @pytest.mark.parametrize("conditioned", [False, True])
-def test_values_and_gradients_are_those_of_the_separate_operations(size, groups, silu, conditioned):
+@pytest.mark.parametrize("compiled", [False, True])
+def test_values_and_gradients_are_those_of_the_separate_operations(
+    size, groups, silu, conditioned, compiled, monkeypatch
+):
+    if compiled:  # what a compiler is given on a GPU
+        monkeypatch.setattr(norms._NormSiLU, "apply", norms.norm_silu)
     norm, x = norm_of(groups, silu), frames(size)
     film = torch.randn(NUM_VIDEOS, 2 * CHANNELS, dtype=torch.float64, requires_grad=True)
     film = film if conditioned else None

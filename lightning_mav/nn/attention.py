@@ -43,8 +43,16 @@ def attend_over_frames(qkv: Tensor) -> Tensor:
     """
     if qkv.device.type == "cpu":
         return _AttendOverFrames.apply(qkv)  # type: ignore[no-untyped-call]
+    return _attend_over_frames_at_once(qkv)
+
+
+def _attend_over_frames_at_once(qkv: Tensor) -> Tensor:
     q, k, v = _frames_last(qkv)
-    return _places_last(F.scaled_dot_product_attention(q, k, v)).flatten(-2)
+    if q.shape[-2] <= MAX_LENGTH:  # fused kernels are made for long sequences
+        return _places_last(_attention(q, k, v).to(v.dtype)).flatten(-2)
+    q, k, v = (y.flatten(0, 1) for y in (q, k, v))  # and want four dimensions
+    out = F.scaled_dot_product_attention(q, k, v).unflatten(0, (len(qkv), -1))
+    return _places_last(out).flatten(-2)
 
 
 class _AttendInParts(torch.autograd.Function):
