@@ -52,7 +52,7 @@ def ours(
     return model, call
 
 
-def make_a_video_pytorch(channels: int) -> Network:
+def make_a_video_pytorch(channels: int, *, num_blocks: int = 1) -> Network:
     """The same widths and attention at the same levels; its blocks have one convolution more."""
     from make_a_video_pytorch import SpaceTimeUnet
 
@@ -61,7 +61,7 @@ def make_a_video_pytorch(channels: int) -> Network:
     model = SpaceTimeUnet(
         dim=channels,
         dim_mult=MULTS,
-        resnet_block_depths=(1, 1, 1, 1),
+        resnet_block_depths=(num_blocks,) * 4,
         temporal_compression=(False,) * 4,
         self_attns=(False, True, True, True),
         attn_pos_bias=False,
@@ -70,14 +70,14 @@ def make_a_video_pytorch(channels: int) -> Network:
     return model, lambda video: model(video, timestep=500 * video.new_ones(len(video)))
 
 
-def diffusers_unet3d(channels: int) -> Network:
+def diffusers_unet3d(channels: int, *, num_blocks: int = 2) -> Network:
     """ModelScope's architecture at our widths: two blocks a level, attention at all levels but the last."""
     from diffusers import UNet3DConditionModel
 
-    return _diffusers(UNet3DConditionModel, channels, layers_per_block=2, attention_head_dim=32)
+    return _diffusers(UNet3DConditionModel, channels, layers_per_block=num_blocks, attention_head_dim=32)
 
 
-def diffusers_motion(channels: int) -> Network:
+def diffusers_motion(channels: int, *, num_blocks: int = 1) -> Network:
     """AnimateDiff's architecture with our widths, blocks a level, attention levels and heads."""
     from diffusers import UNetMotionModel
 
@@ -85,7 +85,7 @@ def diffusers_motion(channels: int) -> Network:
         UNetMotionModel,
         channels,
         per_frame=True,
-        layers_per_block=1,
+        layers_per_block=num_blocks,
         down_block_types=("DownBlockMotion", *["CrossAttnDownBlockMotion"] * 3),
         up_block_types=(*["CrossAttnUpBlockMotion"] * 3, "UpBlockMotion"),
         num_attention_heads=tuple(max(1, channels * mult // 32) for mult in MULTS),
@@ -134,6 +134,7 @@ class Training:
         channels: Channels at full resolution.
         frames: Frames of the video.
         size: Height and width of the video.
+        batch: Videos in a step.
         **settings: Further arguments of the network.
     """
 
@@ -145,6 +146,7 @@ class Training:
         channels: int = 64,
         frames: int = FRAMES,
         size: int = SIZE,
+        batch: int = 1,
         **settings: Any,
     ) -> None:
         torch.manual_seed(0)
@@ -154,7 +156,7 @@ class Training:
             if not parameter.any():  # outputs that start at zero make gradients of zeros, which are cheap
                 nn.init.normal_(parameter, std=0.02)
         self.precision = precision
-        self.video = torch.randn(1, 3, frames, size, size, device=machine.device())
+        self.video = torch.randn(batch, 3, frames, size, size, device=machine.device())
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-5, fused=True)
 
     @property

@@ -63,6 +63,11 @@ def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> list[f
     return [a / b for a, b in zip(numerators, denominators, strict=True)]
 
 
+def rate(flops: int, seconds: Sequence[float]) -> float:
+    """FLOP/s of the median of several turns."""
+    return flops / statistics.median(seconds)
+
+
 def with_spread(values: Sequence[float], digits: int = 2, unit: str = "") -> str:
     """``median (smallest..largest)``, and the unit, if any, behind the median."""
     low, middle, high = min(values), statistics.median(values), max(values)

@@ -1,0 +1,161 @@
+"""A training step at the size of Karlo's decoder, on a GPU: ours, compiled and not, next to peers."""
+
+import argparse
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from lightning_mav.errors import UsageError
+
+from . import machine
+from .footprint import gigabytes
+from .networks import FRAMES, KARLO, SIZE, Training
+from .report import Section, Table
+from .timing import MatrixProduct, count_flops, rate, ratios, take_turns, with_spread
+
+EAGER, COMPILED, RECOMPUTED = "ours", "ours, compiled", "ours, recomputed"
+HEADER = ["network", "parameters", "TFLOP", "ms", "TFLOP/s", "of peak", f"{COMPILED} / this", "peak GB"]
+WARMUPS = 3  # steps before any that count: they compile, choose kernels and allocate
+DATASHEET = {"H100": 989, "H200": 989}  # TFLOP/s of the SXM parts, dense bf16
+
+
+@dataclass
+class Contender:
+    """A network in training.
+
+    Args:
+        step: Makes a step.
+        num_parameters: Trainable parameters.
+        flops: Operations of a step; what is done again to save memory is no work.
+        peak: Most bytes that it held on the GPU, weights and optimiser included.
+    """
+
+    step: Callable[[], None]
+    num_parameters: int
+    flops: int
+    peak: int
+
+
+def run(args: argparse.Namespace) -> Section:
+    """Trains all in turns.
+
+    Raises:
+        UsageError: Without a GPU.
+    """
+    if machine.device().type != "cuda":
+        raise UsageError("--preset karlo needs a GPU")
+    (precision,) = args.precision or machine.precisions()[-1:]
+    torch.backends.cudnn.benchmark = True  # shapes are fixed, for all alike
+    contenders = ours(precision, args.batch)
+    too_large = []
+    for name in args.peers:
+        try:
+            contenders[name] = peer(name, precision, args.batch)
+        except torch.OutOfMemoryError:
+            too_large.append(name)
+    product = MatrixProduct(machine.device(), precision)
+    calls = {name: it.step for name, it in contenders.items()}
+    times = take_turns({**calls, "matrix product": product}, args.turns, title="train karlo")
+    peak = product.peak(times["matrix product"])
+    rates = {name: rate(it.flops, times[name]) for name, it in contenders.items()}
+    table = Table(HEADER, [])
+    for name, it in contenders.items():
+        work = contenders[COMPILED].flops / it.flops
+        against = [turn * work for turn in ratios(times[name], times[COMPILED])]
+        table.rows.append(
+            [
+                name,
+                f"{it.num_parameters / 1e6:.0f}M",
+                f"{it.flops / 1e12:.1f}",
+                with_spread([1e3 * seconds for seconds in times[name]], digits=0),
+                f"{rates[name] / 1e12:.0f}",
+                f"{rates[name] / peak:.1%}",
+                "1" if name == COMPILED else with_spread(against),
+                gigabytes(it.peak),
+            ]
+        )
+    return Section(
+        "train-karlo",
+        "Training step at the size of Karlo's decoder",
+        [
+            f"Forward pass, mean square of the output, backward pass, AdamW (fused): {FRAMES} frames of "
+            f"{SIZE} x {SIZE}, batch {args.batch}, {precision}; {args.turns} turns. Widths are 320 to 1280, "
+            "three blocks a level, attention at 32, 16 and 8 px; peers have as many blocks of these widths."
+            + "".join(f" {name} did not fit into the GPU's memory." for name in too_large),
+            f"Peak is {peak / 1e12:.0f} TFLOP/s, the best of the matrix products in the same run"
+            f"{utilisation(rates[COMPILED])}. The last ratio is that of operations per second.",
+            "Recomputed keeps the input of each block alone for the backward pass; such a step takes "
+            f"{with_spread(ratios(times[RECOMPUTED], times[EAGER]))} times as long. Peak memory is that of "
+            "one network by itself, all told.",
+        ],
+        [table, profile(contenders[COMPILED].step)],
+        captions=["Networks:", "Where the time of our compiled step goes, the top ten:"],
+    )
+
+
+def ours(precision: str, batch: int) -> dict[str, Contender]:
+    """Our network as it is, compiled, and with activations recomputed; all three share their weights."""
+    held = torch.cuda.memory_allocated()
+    eager = Training("ours", precision, batch=batch, **KARLO)
+    compiled = copy.copy(eager)
+    compiled.compile()
+
+    def recomputed() -> None:
+        eager.model.checkpoint = True  # type: ignore[assignment]
+        eager()
+        eager.model.checkpoint = False  # type: ignore[assignment]
+
+    found = {EAGER: contender(eager, eager.num_parameters, held)}
+    others: dict[str, Callable[[], None]] = {COMPILED: compiled, RECOMPUTED: recomputed}
+    for name, step in others.items():
+        found[name] = contender(step, eager.num_parameters, held, found[EAGER].flops)
+    return found
+
+
+def peer(name: str, precision: str, batch: int) -> Contender:
+    """A peer of the same widths, blocks a level and attention levels."""
+    held = torch.cuda.memory_allocated()
+    step = Training(name, precision, batch=batch, channels=KARLO["channels"], num_blocks=3)
+    return contender(step, step.num_parameters, held)
+
+
+def contender(
+    step: Callable[[], None], num_parameters: int, held: int, flops: int | None = None
+) -> Contender:
+    """Warms a network up; ``held`` are the bytes on the GPU before it was made."""
+    torch.cuda.reset_peak_memory_stats()
+    for _ in range(WARMUPS):
+        step()
+    peak = torch.cuda.max_memory_allocated() - held
+    torch.cuda.empty_cache()  # the next one needs the room
+    return Contender(step, num_parameters, count_flops(step) if flops is None else flops, peak)
+
+
+def utilisation(flops_per_second: float) -> str:
+    """The fraction of what the datasheet promises, if the GPU is one whose datasheet is known."""
+    for name, peak in DATASHEET.items():
+        if name in torch.cuda.get_device_name():
+            share = flops_per_second / 1e12 / peak
+            return (
+                f"; of the {peak} TFLOP/s that the {name}'s datasheet promises, {COMPILED} does {share:.1%}"
+            )
+    return ""
+
+
+def profile(step: Callable[[], None]) -> Table:
+    """The ten kernels that take the most time of a step."""
+    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as profiler:
+        step()
+        torch.cuda.synchronize()
+    events = [e for e in profiler.key_averages() if e.device_type == torch.autograd.DeviceType.CUDA]
+    events.sort(key=lambda e: e.self_device_time_total, reverse=True)
+    total = sum(e.self_device_time_total for e in events)
+    rows = [
+        [f"`{e.key[:60]}`", str(e.count), f"{spent / 1e3:.2f}", f"{spent / total:.1%}"]
+        for e in events[:10]
+        for spent in [e.self_device_time_total]
+    ]
+    return Table(["kernel", "calls", "ms", "share"], rows)
