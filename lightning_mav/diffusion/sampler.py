@@ -23,13 +23,10 @@ class Sampler(Configured):
         scheduler: Import path of the scheduler class.
         num_steps: Denoising steps, unless the caller asks for another number.
         guidance_scale: Classifier-free guidance, unless the caller asks for another; 1 is none.
-        timestep_shift: Above 1, more of the steps are where most is noise, and fewer where little is:
-            what is ``u`` of the way is moved to ``shift u / (1 + (shift - 1) u)`` (Esser et al., 2024,
-            equation 23). 1 leaves the spacing to the scheduler.
         scheduler_args: Further arguments of the scheduler.
 
     Raises:
-        ValueError: If there is no such scheduler, or ``num_steps`` or ``timestep_shift`` is not positive.
+        ValueError: If there is no such scheduler, or ``num_steps`` is not positive.
     """
 
     def __init__(
@@ -38,7 +35,6 @@ class Sampler(Configured):
         *,
         num_steps: int = 20,
         guidance_scale: float = 1.0,
-        timestep_shift: float = 1.0,
         scheduler_args: dict[str, Any] | None = None,
     ) -> None:
         # Not any import path: a weights file names the scheduler, and must not run other code.
@@ -48,42 +44,25 @@ class Sampler(Configured):
             )
         if num_steps < 1:
             raise ValueError(f"num_steps must be at least 1, got {num_steps}")
-        if timestep_shift <= 0:
-            raise ValueError(f"timestep_shift must be positive, got {timestep_shift}")
         self.scheduler = scheduler
         self.num_steps = num_steps
         self.guidance_scale = guidance_scale
-        self.timestep_shift = timestep_shift
         self.scheduler_args = scheduler_args or {}
 
     def build_scheduler(self, diffusion: GaussianDiffusion) -> Any:
         """Returns the scheduler on the betas of ``diffusion``.
 
         Raises:
-            ValueError: If diffusers has no such scheduler, or it takes no shifted steps.
+            ValueError: If diffusers has no such scheduler.
         """
         module, _, name = self.scheduler.rpartition(".")
         cls = getattr(importlib.import_module(module), name, None)
         if cls is None:
             raise ValueError(f"diffusers has no scheduler {name!r}")
-        if self.timestep_shift != 1.0 and "timesteps" not in inspect.signature(cls.set_timesteps).parameters:
-            raise ValueError(
-                f"{name} needs timestep_shift=1, as it takes no steps, got {self.timestep_shift}"
-            )
         defaults = {"prediction_type": "sample", "clip_sample": False, "timestep_spacing": "trailing"}
         known = inspect.signature(cls.__init__).parameters
         kwargs = {key: value for key, value in defaults.items() if key in known} | self.scheduler_args
         return cls(num_train_timesteps=diffusion.num_timesteps, trained_betas=diffusion.betas, **kwargs)
-
-    def timesteps(self, num_steps: int, diffusion: GaussianDiffusion) -> list[int]:
-        """Returns the steps of the shifted spacing, from the last one of the diffusion down, no two alike."""
-        shift, last = self.timestep_shift, diffusion.num_timesteps
-        chosen: list[int] = []
-        for left in range(num_steps, 0, -1):
-            u = left / num_steps
-            t = max(round(last * shift * u / (1 + (shift - 1) * u)), left) - 1
-            chosen.append(min(t, chosen[-1] - 1) if chosen else t)
-        return chosen
 
     def sample(
         self,
@@ -106,10 +85,7 @@ class Sampler(Configured):
             progress: Called with the steps done and their total after each.
         """
         scheduler = self.build_scheduler(diffusion)
-        if self.timestep_shift == 1.0:
-            scheduler.set_timesteps(num_steps or self.num_steps)
-        else:
-            scheduler.set_timesteps(timesteps=self.timesteps(num_steps or self.num_steps, diffusion))
+        scheduler.set_timesteps(num_steps or self.num_steps)
         if hasattr(scheduler, "set_begin_index"):
             # Else it looks its place up by timestep, of which uneven spacing can have two alike.
             scheduler.set_begin_index(0)
