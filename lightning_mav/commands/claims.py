@@ -128,7 +128,8 @@ def _cells(ablation: Ablation, result: dict[str, Any]) -> list[str]:
         share = result["figures"][metric]
         value, low, high = (f"{factor * share[key]:.{digits}f}" for key in ("value", "low", "high"))
         cells.append(f"{value} [{low}, {high}]")
-    return [*cells, str(result["figures"][ablation.metrics[0]]["n"])]
+    counts = dict.fromkeys(str(result["figures"][metric]["n"]) for metric in ablation.metrics)
+    return [*cells, ", ".join(counts)]
 
 
 def _trained(variant: Variant, scale: str) -> str:
