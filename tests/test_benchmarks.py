@@ -1,8 +1,10 @@
 """The harness of the benchmarks: turns, counted operations, sections, and that the peers build."""
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from torch import nn
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is no part of the package
 
-from benchmarks import BENCHES, networks, report, scaling, timing  # noqa: E402
+from benchmarks import BENCHES, karlo, networks, report, scaling, timing  # noqa: E402
 
 
 class Clock:
@@ -87,6 +89,61 @@ def test_every_network_makes_a_step(name):
     assert set(missing) <= {"image_embedding.null"}  # no embedding is dropped
     training()
     assert all(p.grad is None for p in training.model.parameters())
+
+
+def test_karlo_without_a_gpu_is_one_line():
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    result = benchmarks("train", "--no-docs", "--preset", "karlo")
+    assert result.returncode == 2
+    assert result.stderr == "benchmarks: error: --preset karlo needs a GPU\n"
+
+
+def test_karlo_compares_what_fits_into_memory(monkeypatch):
+    """On a pretended GPU, with small networks: turns, ratios and what is said of the peer without room."""
+
+    def peer(name, precision, batch):
+        if name == "diffusers-unet3d":
+            raise torch.OutOfMemoryError
+        return karlo.contender(networks.Training("ours", precision, channels=32), 7, held=0, flops=5)
+
+    held, most = iter(range(0, 90, 10)), iter(range(1000, 9000, 1000))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: next(held))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: next(most))
+    for name in ("reset_peak_memory_stats", "empty_cache"):
+        monkeypatch.setattr(torch.cuda, name, lambda: None)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100 80GB HBM3")
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)  # put back afterwards
+    monkeypatch.setattr(torch, "compile", lambda call: call)
+    pretended = SimpleNamespace(device=lambda: torch.device("cuda"), precisions=lambda wanted=None: ["fp32"])
+    monkeypatch.setattr(karlo, "machine", pretended)
+    product = SimpleNamespace(peak=lambda seconds: 2e12)
+    monkeypatch.setattr(karlo, "MatrixProduct", lambda device, precision: product)
+    seconds = {karlo.EAGER: 4.0, karlo.COMPILED: 2.0, karlo.RECOMPUTED: 6.0, "diffusers-motion": 1.0}
+    monkeypatch.setattr(
+        karlo, "take_turns", lambda calls, turns, title: {name: [seconds.get(name, 1.0)] for name in calls}
+    )
+    monkeypatch.setattr(karlo, "profile", lambda step: report.Table(["kernel"], []))
+    monkeypatch.setattr(karlo, "peer", peer)
+    monkeypatch.setattr(
+        karlo, "KARLO", {"channels": 32, "num_blocks": 1, "head_channels": 32, "embed": 16, "context": 16}
+    )
+    monkeypatch.setattr(
+        networks.Training.__init__, "__kwdefaults__", {"channels": 32, "frames": 2, "size": 16, "batch": 1}
+    )
+    args = argparse.Namespace(
+        precision=None, batch=1, turns=1, peers=["diffusers-motion", "diffusers-unet3d"]
+    )
+    section = karlo.run(args)
+    rows = {row[0]: row[1:] for row in section.tables[0].rows}
+    assert list(rows) == [karlo.EAGER, karlo.COMPILED, karlo.RECOMPUTED, "diffusers-motion"]
+    ratio = {name: row[5].split()[0] for name, row in rows.items()}
+    assert (ratio[karlo.EAGER], ratio[karlo.COMPILED], ratio[karlo.RECOMPUTED]) == ("2.00", "1", "3.00")
+    assert len({rows[name][1] for name in (karlo.EAGER, karlo.COMPILED, karlo.RECOMPUTED)}) == 1
+    text = " ".join(section.paragraphs)
+    assert "diffusers-unet3d did not fit" in text
+    assert "takes 1.50 (1.50..1.50) times as long" in text
+    assert "of the 989 TFLOP/s that the H100's datasheet promises" in text
 
 
 def test_exponent_of_a_power():
