@@ -92,6 +92,7 @@ def test_every_network_makes_a_step(name):
 
 
 def test_karlo_without_a_gpu_is_one_line():
+    pytest.importorskip("make_a_video_pytorch")
     if torch.cuda.is_available():
         pytest.skip("there is one")
     result = benchmarks("train", "--no-docs", "--preset", "karlo")
