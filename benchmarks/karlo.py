@@ -117,7 +117,8 @@ def ours(precision: str, batch: int) -> dict[str, Contender]:
 def peer(name: str, precision: str, batch: int) -> Contender:
     """A peer of the same widths, blocks a level and attention levels."""
     held = torch.cuda.memory_allocated()
-    step = Training(name, precision, batch=batch, channels=KARLO["channels"], num_blocks=3)
+    sizes = {key: KARLO[key] for key in ("channels", "num_blocks")}
+    step = Training(name, precision, batch=batch, **sizes)
     return contender(step, step.num_parameters, held)
 
 

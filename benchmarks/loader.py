@@ -20,6 +20,7 @@ from lightning_mav.errors import UsageError
 from lightning_mav.shards.check import write_missing_index
 from lightning_mav.shards.index import index_path
 from lightning_mav.shards.local import _local_index
+from lightning_mav.shards.parallel import num_cores
 
 from . import decode
 from .report import Section, Table
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Section:
     """Times both; before that, checks that the number of processes changes no batch."""
-    cores = len(os.sched_getaffinity(0))
+    cores = num_cores()
     if cores < max(WORKERS):
         raise UsageError(f"this process may use {cores} core: give it {max(WORKERS)}")
     torch.set_num_threads(1)

@@ -159,15 +159,6 @@ class FixedBatches(IterableDataset):
         return iter(self.batches)
 
 
-def warn_skipped(sample: str, error: Exception) -> None:
-    """Warns of a sample that is skipped."""
-    warnings.warn(f"skipped {sample}: {_describe_error(error)}", stacklevel=3)
-
-
-def _describe_error(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
 def read_all(
     shards: Shards,
     make: Callable[[Sample, int], dict[str, Any]],
@@ -216,6 +207,6 @@ def _make_part(
     unusable = []
 
     def skip(number: int, error: Exception) -> None:
-        unusable.append((shards.name(number), reason_of(error), _describe_error(error)))
+        unusable.append((shards.name(number), reason_of(error), f"{type(error).__name__}: {error}"))
 
     return list(shards.make_each(make, numbers, skip)), unusable

@@ -12,6 +12,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from ..errors import UsageError
 from ..precision import precision_name
+from ..shards.parallel import num_cores
 from .callbacks import DataMonitor, StepSeed
 from .checkpoints import Checkpoint
 from .explain import explain
@@ -90,7 +91,7 @@ class MavCLI(LightningCLI):
         if "OMP_NUM_THREADS" not in os.environ:
             devices = config.trainer.devices
             shares = int(devices) if str(devices).isdigit() and not on_gpu else 1
-            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // shares))
+            torch.set_num_threads(max(1, num_cores() // shares))
 
     def instantiate_classes(self) -> None:
         """Builds everything; a value that a constructor refuses is the user's mistake."""

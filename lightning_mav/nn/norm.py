@@ -59,13 +59,9 @@ def norm_silu(x: Tensor, weight: Tensor, bias: Tensor, num_groups: int, eps: flo
     on a GPU copies its input to channels first, and every convolution its output back.
     """
     pixels = _pixels(x).to(weight.dtype)
-
-    def group_mean(y: Tensor) -> Tensor:
-        means = y.mean(dim=1).unflatten(1, (num_groups, -1)).mean(dim=2, keepdim=True)
-        return means.expand(-1, -1, y.shape[2] // num_groups).flatten(1)
-
-    mean = group_mean(pixels)
-    rstd = (group_mean(pixels.square()) - mean.square()).clamp(min=0).add(eps).rsqrt()
+    mean, rstd = _summed_moments(pixels, num_groups, eps, weight.dtype)
+    width = x.shape[1] // num_groups
+    mean, rstd = mean.repeat_interleave(width, dim=1), rstd.repeat_interleave(width, dim=1)
     out = _affine(pixels, weight, bias, mean, rstd)
     return _like((F.silu(out) if silu else out).to(x.dtype), x)
 
@@ -127,12 +123,17 @@ def _moments(
         y, mean, rstd = torch.native_group_norm(x, weight[0], bias[0], n, c, h * w, num_groups, eps)
         out = y if len(weight) == 1 else None
     else:
-        pixels = _pixels(x)
-        mean = pixels.sum(dim=1, dtype=weight.dtype).view(n, num_groups, -1).mean(-1) / (h * w)
-        square = pixels.to(weight.dtype).square().sum(dim=1).view(n, num_groups, -1).mean(-1) / (h * w)
-        rstd = (square - mean.square()).clamp(min=0).add(eps).rsqrt()
+        mean, rstd = _summed_moments(_pixels(x), num_groups, eps, weight.dtype)
     width = c // num_groups
     return mean.repeat_interleave(width, dim=1), rstd.repeat_interleave(width, dim=1), out
+
+
+def _summed_moments(pixels: Tensor, num_groups: int, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Mean and reciprocal deviation of each group of ``(N, H*W, C)``, ``(N, num_groups)``, in plain sums."""
+    n, size, _ = pixels.shape
+    mean = pixels.sum(dim=1, dtype=dtype).view(n, num_groups, -1).mean(-1) / size
+    square = pixels.to(dtype).square().sum(dim=1).view(n, num_groups, -1).mean(-1) / size
+    return mean, (square - mean.square()).clamp(min=0).add(eps).rsqrt()
 
 
 def _affine(pixels: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, rstd: Tensor) -> Tensor:
