@@ -82,7 +82,8 @@ def run(args: argparse.Namespace) -> Section:
         [
             f"Forward pass, mean square of the output, backward pass, AdamW (fused): {FRAMES} frames of "
             f"{SIZE} x {SIZE}, batch {args.batch}, {precision}; {args.turns} turns. Widths are 320 to 1280, "
-            "three blocks a level, attention at 32, 16 and 8 px; peers have as many blocks of these widths."
+            "three blocks a level, attention at 32, 16 and 8 px; peers have as many blocks of these widths "
+            "and are not compiled."
             + "".join(f" {name} did not fit into the GPU's memory." for name in too_large),
             f"Peak is {peak / 1e12:.0f} TFLOP/s, the best of the matrix products in the same run"
             f"{utilisation(rates[COMPILED])}. The last ratio is that of operations per second.",
@@ -151,11 +152,15 @@ def profile(step: Callable[[], None]) -> Table:
     with torch.profiler.profile(activities=activities) as profiler:
         step()
         torch.cuda.synchronize()
-    events = [e for e in profiler.key_averages() if e.device_type == torch.autograd.DeviceType.CUDA]
+    events = [
+        e
+        for e in profiler.key_averages()
+        if e.device_type == torch.autograd.DeviceType.CUDA and not e.is_user_annotation  # of spans of kernels
+    ]
     events.sort(key=lambda e: e.self_device_time_total, reverse=True)
     total = sum(e.self_device_time_total for e in events)
     rows = [
-        [f"`{e.key[:60]}`", str(e.count), f"{spent / 1e3:.2f}", f"{spent / total:.1%}"]
+        [f"`{e.key[:100]}`", str(e.count), f"{spent / 1e3:.2f}", f"{spent / total:.1%}"]
         for e in events[:10]
         for spent in [e.self_device_time_total]
     ]
