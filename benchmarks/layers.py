@@ -15,11 +15,13 @@ from lightning_mav.nn.pseudo3d import sinusoidal_embedding, to_frames, to_video
 
 from . import machine
 from .report import Section, Table
-from .timing import ratios, take_turns, with_spread
+from .timing import MatrixProduct, count_flops, rate, ratios, take_turns, with_spread
 
 TURNS = 15
 FRAMES = 16
 HEAD = 32
+HEADER = ["layer", "precision", "channels", "pixels", "ours, ms", "usual, ms", "times as fast"]
+HEADER += ["ours, of peak", "usual, of peak"]
 SIZES = ((64, 64), (128, 32), (256, 16))  # channels, pixels
 
 Layer = Callable[[Tensor], Tensor]
@@ -42,6 +44,23 @@ class Pair:
     layout: Layer
 
 
+@dataclass
+class Timed:
+    """What the turns gave.
+
+    Args:
+        ours: Seconds of each of our turns.
+        usual: Seconds of each of the usual way's.
+        flops: Operations of a turn.
+        peak: FLOP/s of the machine.
+    """
+
+    ours: list[float]
+    usual: list[float]
+    flops: int
+    peak: float
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this bench."""
     parser.add_argument("--precision", choices=["fp32", "bf16"], nargs="+", help="default: what is fast here")
@@ -50,15 +69,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> Section:
     """Times each kind of layer at each size."""
     precisions = machine.precisions(args.precision)
-    table = Table(["layer", "precision", "channels", "pixels", "ours, ms", "usual, ms", "times as fast"], [])
+    table = Table(HEADER, [])
     for kind, build in KINDS.items():
         for precision in precisions:
             for channels, size in SIZES:
                 title = f"layers: {kind}, {precision}, {channels} channels"
-                ours, usual = compare(build(channels), channels, size, precision, args.turns, title)
-                faster = with_spread(ratios(usual, ours))
-                times = [f"{1e3 * statistics.median(times):.2f}" for times in (ours, usual)]
-                table.rows.append([kind, precision, str(channels), f"{size} x {size}", *times, faster])
+                timed = compare(build(channels), channels, size, precision, args.turns, title)
+                ways = (timed.ours, timed.usual)
+                table.rows.append(
+                    [
+                        kind,
+                        precision,
+                        str(channels),
+                        f"{size} x {size}",
+                        *(f"{1e3 * statistics.median(times):.2f}" for times in ways),
+                        with_spread(ratios(timed.usual, timed.ours)),
+                        *(f"{rate(timed.flops, times) / timed.peak:.0%}" for times in ways),
+                    ]
+                )
     return Section(
         "layers",
         "Single layers",
@@ -69,16 +97,17 @@ def run(args: argparse.Namespace) -> Section:
             "`(b h w) c f`, Conv1d, and back; the usual temporal attention `rearrange` to `(b h w) f c`, "
             "LayerNorm, Linear, `scaled_dot_product_attention`, Linear, and back; the usual spatial "
             "convolution Conv2d on frames in PyTorch's default memory layout.",
+            "Of peak is the share of the operations per second that the best of the large matrix products "
+            "in the same turns does; operations are those of convolutions, matrix products and attention, "
+            "counted in the usual way's passes.",
             *machine.remarks(precisions),
         ],
         [table],
     )
 
 
-def compare(
-    pair: Pair, channels: int, size: int, precision: str, turns: int, title: str
-) -> list[list[float]]:
-    """Seconds of ours and of the usual way, after a check that both compute the same."""
+def compare(pair: Pair, channels: int, size: int, precision: str, turns: int, title: str) -> Timed:
+    """Times ours and the usual way, after a check that both compute the same."""
     torch.manual_seed(0)
     for parameter, other in zip(pair.ours.parameters(), pair.usual.parameters(), strict=True):
         nn.init.normal_(parameter, std=channels**-0.5)
@@ -93,8 +122,9 @@ def compare(
         "ours": passes(pair.call, frames, precision),
         "usual": passes(pair.usual, pair.layout(frames), precision),
     }
-    times = take_turns(calls, turns, warmups=2, title=title)
-    return [times["ours"], times["usual"]]
+    flops, product = count_flops(calls["usual"]), MatrixProduct(machine.device(), precision)
+    times = take_turns({**calls, "matrix product": product}, turns, warmups=2, title=title)
+    return Timed(times["ours"], times["usual"], flops, product.peak(times["matrix product"]))
 
 
 def passes(layer: Layer, x: Tensor, precision: str) -> Callable[[], None]:
