@@ -4,7 +4,7 @@ import argparse
 
 from . import footprint, machine
 from .footprint import Footprint, gigabytes
-from .networks import FRAMES, PEERS, SIZE, Training, can_checkpoint
+from .networks import FRAMES, PEERS, SIZE, Training
 from .report import Section, Table
 from .timing import ratios, take_turns, with_spread
 
@@ -35,10 +35,9 @@ def run(args: argparse.Namespace) -> Section:
         "optimiser's state.",
         *machine.remarks(precisions),
     ]
-    if can_checkpoint():
-        for precision in precisions:
-            tables.append(recompute(footprints["ours", precision], precision, args.turns))
-            captions.append(f"Ours in {precision}, activations kept or recomputed; {args.turns} turns:")
+    for precision in precisions:
+        tables.append(recompute(footprints["ours", precision], precision, args.turns))
+        captions.append(f"Ours in {precision}, activations kept or recomputed; {args.turns} turns:")
     return Section("memory", "Memory of a training step", paragraphs, tables, captions=captions)
 
 

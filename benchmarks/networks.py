@@ -1,6 +1,5 @@
 """The networks that are compared, and a step of their training. Sizes follow our ``channels``."""
 
-import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -42,7 +41,7 @@ def ours(
         image_embed_dim=embed,
         context_channels=context,
         fps_condition=True,
-        **({"checkpoint": True} if checkpoint else {}),
+        checkpoint=checkpoint,
     ).to(machine.device())
 
     def call(video: Tensor) -> Tensor:
@@ -118,11 +117,6 @@ NETWORKS: dict[str, Callable[..., Network]] = {
     "diffusers-motion": diffusers_motion,
 }
 PEERS = [name for name in NETWORKS if name != "ours"]
-
-
-def can_checkpoint() -> bool:
-    """Whether our network can recompute activations instead of keeping them."""
-    return "checkpoint" in inspect.signature(Pseudo3DUNet).parameters
 
 
 class Training:
