@@ -6,7 +6,7 @@ from torch import nn
 
 from lightning_mav.nn import Pseudo3DUNet, TemporalAttention, TemporalConv, inflate
 from lightning_mav.nn.inflate import max_difference
-from lightning_mav.nn.pseudo3d import sinusoidal_embedding
+from lightning_mav.nn.pseudo3d import sinusoidal_embedding, to_frames
 
 SMALL = {"channels": 16, "channel_mults": (1, 2), "num_blocks": 1, "head_channels": 8, "norm_groups": 4}
 DECODER = SMALL | {"attention_levels": (1,), "image_embed_dim": 6, "context_channels": 8}
@@ -243,6 +243,16 @@ def test_residual_network_inflated_from_another_kind_starts_as_its_condition():
     x_cond = torch.randn(1, 4, 2, 16, 16)
     out = net(torch.randn(1, 3, 2, 16, 16), torch.tensor([9]), x_cond=x_cond, image_embed=torch.randn(1, 6))
     assert torch.equal(out, x_cond[:, :3])
+
+
+def test_residual_network_inflated_from_another_kind_sees_its_condition_as_it_sees_x_t():
+    net, source = Pseudo3DUNet(**DECODER | VIDEO | {"cond_channels": 4, "residual": True}), trained(**DECODER)
+    inflate(net, source)
+    x_cond = torch.randn(1, 4, 2, 16, 16)
+    x_cond[:, 3] *= 100  # the mask, which x_t has not: nothing is known of it
+    conv = source.conv_in.spatial
+    seen = nn.functional.conv2d(to_frames(x_cond[:, :3]), conv.weight, padding=conv.padding)
+    torch.testing.assert_close(net.conditions(x_cond=x_cond).h_cond, seen)
 
 
 @pytest.mark.parametrize("kwargs", [{"attention_levels": (2,)}, {"residual": True}, {"head_channels": 5}])

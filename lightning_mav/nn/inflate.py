@@ -15,7 +15,7 @@ class InflationReport:
     Attributes:
         num_copied: Parameters taken over, in numbers (not tensors).
         num_added: Parameters added at their identity start: temporal layers, fps embedding.
-        num_widened: Zeros added to the first convolution for new input channels.
+        num_widened: Parameters added to the first convolution for new input channels.
         max_difference: Largest difference between the outputs before and after, over random inputs.
     """
 
@@ -38,7 +38,7 @@ def inflate(net: Pseudo3DUNet, source: Pseudo3DUNet, *, tolerance: float = 1e-5)
     Temporal layers that ``source`` lacks stay at their identity start and new input channels start at
     zero, so ``net`` gives, frame by frame, what ``source`` gave (Make-A-Video, section 3.2); this is
     checked on random inputs. If ``net`` alone is residual, what ``source`` gave is no correction: its last
-    layer is cleared then, and ``net`` starts as its condition.
+    layer is cleared then, and ``net`` starts as its condition, which its first convolution sees as ``x_t``.
 
     Raises:
         ValueError: If the two differ in more than that, naming the tensors, or if the output changed.
@@ -79,6 +79,10 @@ def inflate(net: Pseudo3DUNet, source: Pseudo3DUNet, *, tolerance: float = 1e-5)
         )
     if net.residual and not source.residual:
         net.clear_output()
+        # From zero it would take long until layers that know pictures saw the one that is to be corrected.
+        kernels, known = net.conv_in.spatial.weight.detach(), source.conv_in.spatial.in_channels
+        x_t, x_cond = kernels[:, : net.conv_out.spatial.out_channels], kernels[:, known:]
+        x_cond[:, : x_t.shape[1]] = x_t
     return report
 
 
