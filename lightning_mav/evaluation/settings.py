@@ -17,8 +17,8 @@ class Settings:
     steps: int | None = None
     batch_size: int = 16
     num_per_class: int = 16
-    num_between_per_class: int = 4
-    num_final_per_class: int = 2
+    num_between_per_class: int = 8
+    num_final_per_class: int = 4
     final_stride: int = 5
     num_renders: int = 288
     num_final_renders: int = 96
