@@ -255,6 +255,13 @@ def test_residual_network_inflated_from_another_kind_sees_its_condition_as_it_se
     torch.testing.assert_close(net.conditions(x_cond=x_cond).h_cond, seen)
 
 
+def test_residual_network_keeps_what_its_source_knows_of_the_condition():
+    source = trained(**DECODER | VIDEO | {"cond_channels": 4})
+    net = Pseudo3DUNet(**DECODER | VIDEO | {"cond_channels": 4, "residual": True})
+    inflate(net, source)
+    assert torch.equal(net.conv_in.spatial.weight, source.conv_in.spatial.weight)
+
+
 @pytest.mark.parametrize("kwargs", [{"attention_levels": (2,)}, {"residual": True}, {"head_channels": 5}])
 def test_impossible_networks_are_refused(kwargs):
     with pytest.raises(ValueError, match="got"):

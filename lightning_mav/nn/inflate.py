@@ -38,7 +38,8 @@ def inflate(net: Pseudo3DUNet, source: Pseudo3DUNet, *, tolerance: float = 1e-5)
     Temporal layers that ``source`` lacks stay at their identity start and new input channels start at
     zero, so ``net`` gives, frame by frame, what ``source`` gave (Make-A-Video, section 3.2); this is
     checked on random inputs. If ``net`` alone is residual, what ``source`` gave is no correction: its last
-    layer is cleared then, and ``net`` starts as its condition, which its first convolution sees as ``x_t``.
+    layer is cleared then, and ``net`` starts as its condition, which its first convolution, if that is new
+    to it, sees as ``x_t``.
 
     Raises:
         ValueError: If the two differ in more than that, naming the tensors, or if the output changed.
@@ -79,10 +80,11 @@ def inflate(net: Pseudo3DUNet, source: Pseudo3DUNet, *, tolerance: float = 1e-5)
         )
     if net.residual and not source.residual:
         net.clear_output()
-        # From zero it would take long until layers that know pictures saw the one that is to be corrected.
-        kernels, known = net.conv_in.spatial.weight.detach(), source.conv_in.spatial.in_channels
-        x_t, x_cond = kernels[:, : net.conv_out.spatial.out_channels], kernels[:, known:]
-        x_cond[:, : x_t.shape[1]] = x_t
+        if not source.config["init_args"]["cond_channels"]:
+            # From zero it would take long until layers that know pictures saw the one to be corrected.
+            kernels, known = net.conv_in.spatial.weight.detach(), source.conv_in.spatial.in_channels
+            x_t, x_cond = kernels[:, : net.conv_out.spatial.out_channels], kernels[:, known:]
+            x_cond[:, : x_t.shape[1]] = x_t
     return report
 
 
