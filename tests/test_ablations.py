@@ -160,7 +160,7 @@ def run(weights, tmp_path, monkeypatch):
     return run
 
 
-def test_run_writes_page_and_plot_and_skips_what_is_finished(run, tmp_path, capsys):
+def test_run_writes_page_and_plot_and_skips_what_is_finished(run, weights, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     found = run(NOISE)
     page = (tmp_path / "outputs/ablations/micro/claims.md").read_text()
@@ -182,6 +182,12 @@ def test_run_writes_page_and_plot_and_skips_what_is_finished(run, tmp_path, caps
     assert "own, one: finished" in out
     assert "own, many: finished" not in out
     assert (tmp_path / "docs/claims.md").exists()
+
+    (tmp_path / "own.yaml").rename(tmp_path / "other.yaml")
+    main(["other.yaml", "--weights", str(weights), "--config", "tiny.yaml"])
+    out = capsys.readouterr().out
+    assert "other, many: finished, see outputs/ablations/micro/own/many" in out
+    assert not (tmp_path / "outputs/ablations/micro/other").exists()
 
 
 def test_shared_runs_are_trained_once_and_used(run, tmp_path, micro_world, capsys):

@@ -27,7 +27,7 @@ USE_CLIP = ("prior", "decoder", "interpolation")  # stages that are given a CLIP
 EPILOG = """ablations: {names}, or YAML files like theirs.
 
 Variants are kept in outputs/ablations/SCALE/NAME/VARIANT, what they train in outputs/ablations/SCALE/runs.
-What is finished there is not run again; a run that several variants need is trained once."""
+What is finished there is not run again; what several ablations need is trained and judged once."""
 
 
 def main(argv: list[str]) -> None:
@@ -117,9 +117,10 @@ class Bench:
         """Trains and judges a variant, or reads what was found when that was done before."""
         variant, path = ablation.variants[key], self.folder / name / key / "result.json"
         spec = self._spec(ablation, variant)
-        if found := _finished(path, spec, ablation.metrics):
-            print(f"{name}, {key}: finished, see {path.parent}")
-            return found
+        for known in (path, *sorted(self.folder.glob("*/*/result.json"))):  # or in another ablation
+            if found := _finished(known, spec, ablation.metrics):
+                print(f"{name}, {key}: finished, see {known.parent}")
+                return found
         start = time.perf_counter()
         cascade = self._cascade(ablation, variant, path.parent)
         from ..evaluation.ablations import JUDGES

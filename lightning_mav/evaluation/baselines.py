@@ -181,11 +181,11 @@ def compare_sr_h(drawing: Drawing, prompts: Prompts) -> tuple[list[dict[str, Any
     appearances = prompts.first(settings.num_noise_videos).appearances
     truth = render_videos(appearances, settings.fast_fps, 8, size, generator)
     low, bicubic = shrink(model, truth)
-    one = drawing.enlarge(low, "sr_h", "one noise")
-    frames = low.transpose(1, 2).flatten(0, 1)[:, :, None]  # each frame a video of its own
-    many = drawing.enlarge(frames, "sr_h", "many noises", size=8)
-    many = many[:, :, 0].unflatten(0, (len(low), -1)).transpose(1, 2)
-    flickers = {"generated": one, "independent noise": many, "bicubic": bicubic}
+    flickers = {
+        "generated": drawing.enlarge(low, "sr_h", "one noise"),
+        "independent noise": drawing.enlarge_per_frame(low, "sr_h", "many noises"),
+        "bicubic": bicubic,
+    }
     return [row], {name: flicker(video, truth) for name, video in flickers.items()}
 
 

@@ -116,6 +116,12 @@ class Drawing:
                 videos.append(cascade.upsample_h(low, sampling).cpu())
         return torch.cat(videos)
 
+    def enlarge_per_frame(self, video: Tensor, stage: str, part: str | None = None) -> Tensor:
+        """Upsamples each frame of ``(N, 3, F, S, S)`` as a video of its own: alone, with noise of its own."""
+        frames = video.transpose(1, 2).flatten(0, 1)[:, :, None]
+        enlarged = self.enlarge(frames, stage, part, size=8)
+        return enlarged[:, :, 0].unflatten(0, (len(video), -1)).transpose(1, 2)
+
     def videos(self, prompts: Prompts, image_embed: Tensor, until: str) -> dict[str, Tensor]:
         """Draws the videos of each stage up to ``until``; later ones for fewer prompts.
 
