@@ -23,7 +23,8 @@ class Fake(nn.Module):
         self.num_conditions += 1
         return cond
 
-    def forward(self, x_t, t, conditions):
+    def forward(self, x_t, t, conditions=None, **cond):
+        conditions = cond if conditions is None else conditions
         self.calls.append({"x_t": x_t, "t": t, **conditions})
         return self.predict(x_t, **conditions)
 
@@ -61,6 +62,23 @@ def test_masked_frames_are_blended_from_their_nearest_kept_neighbours():
     assert out[0, 0, :, 0, 0].tolist() == [1, 1, 6, 11, 16, 16, 16, 16]  # 1 and 16 are what is kept
     assert out[1, 2, :, 1, 1].tolist() == [49] * 8
     assert torch.equal(out[:, 3, :, 0, 0], masked.float())
+
+
+def test_interpolation_loss_of_a_clip_is_a_share_of_what_the_blend_has():
+    video = torch.rand(4, 3, 16, 2, 2) * torch.tensor([0.2, 0.4, 0.8, 1.0]).view(4, 1, 1, 1, 1)
+    masked = (torch.arange(16) % 5 > 0).expand(4, -1).clone()
+    masked[3, 1:] = True  # a frame alone is the worst that there is to blend
+    for share in (0.0, 0.5, 1.0):  # of what is wrong with the blend
+
+        def net(x_t, x_cond, share=share, **_):
+            return torch.lerp(video, x_cond[:, :3], share)
+
+        blending, _ = model(Interpolation, net, blend=True)
+        loss = blending.loss(video, x_cond=mask_frames(video, masked, blend=True))
+        assert loss.item() == pytest.approx(share**2, abs=1e-6)
+    still = video[:, :, :1].expand(-1, -1, 16, -1, -1)
+    loss = blending.loss(still, x_cond=mask_frames(still, masked, blend=True))
+    assert loss.isfinite()  # where nothing moves, the blend is right
 
 
 @pytest.mark.parametrize("frame_skip", range(1, 16))

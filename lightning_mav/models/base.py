@@ -29,8 +29,14 @@ class DiffusionModel(nn.Module, Configured):
         self.diffusion = diffusion
         self.sampler = sampler
 
-    def loss(self, x_0: Tensor, *, t: Tensor | None = None, eps: Tensor | None = None, **cond: Any) -> Tensor:
-        """Returns the mean squared error of the prediction, a scalar.
+    def loss(self, x_0: Tensor, **cond: Any) -> Tensor:
+        """Returns the mean of the ``errors``, a scalar."""
+        return self.errors(x_0, **cond).mean()
+
+    def errors(
+        self, x_0: Tensor, *, t: Tensor | None = None, eps: Tensor | None = None, **cond: Any
+    ) -> Tensor:
+        """Returns the mean squared error of the prediction for each sample, ``(B,)``.
 
         Args:
             x_0: Data, ``(B, ...)``.
@@ -41,7 +47,7 @@ class DiffusionModel(nn.Module, Configured):
         t = self.diffusion.sample_timesteps(len(x_0), x_0.device) if t is None else t
         eps = torch.randn_like(x_0) if eps is None else eps
         prediction = self.net(self.diffusion.q_sample(x_0, t, eps), t, **cond)
-        return F.mse_loss(prediction.float(), self.diffusion.target(x_0, t, eps))
+        return squared_errors(prediction.float(), self.diffusion.target(x_0, t, eps))
 
     def predict_x_0(self, x_t: Tensor, t: Tensor, conditions: Any, guidance_scale: float = 1.0) -> Tensor:
         """Returns the guided estimate of ``x_0``, clamped, of the shape of ``x_t``.
@@ -83,6 +89,11 @@ class DiffusionModel(nn.Module, Configured):
             generator=generator,
             progress=progress,
         )
+
+
+def squared_errors(a: Tensor, b: Tensor) -> Tensor:
+    """Returns the mean squared difference of each pair of samples ``(B, ...)``, ``(B,)``."""
+    return F.mse_loss(a, b, reduction="none").flatten(1).mean(dim=1)
 
 
 def guided(cond: dict[str, Tensor | None], like: Tensor) -> dict[str, Tensor | None]:

@@ -1,13 +1,16 @@
 """F: frames between, before and after those given, by one masked network (Make-A-Video, section 3.3)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ..diffusion import GaussianDiffusion, Progress, Sampler
 from ..nn import Pseudo3DUNet
-from .base import DiffusionModel, draw_noise, part_of
+from .base import DiffusionModel, draw_noise, part_of, squared_errors
 
 MAX_WINDOWS = 8  # filled in one batch
+QUIET = (2 / 255) ** 2  # squared error of a blend below which there is nothing to correct: one of 256 levels
 
 
 def mask_frames(video: Tensor, masked: Tensor, *, blend: bool = False) -> Tensor:
@@ -70,6 +73,22 @@ class Interpolation(DiffusionModel):
         super().__init__(net, diffusion, sampler)
         self.num_frames = num_frames
         self.blend = blend
+
+    def loss(self, x_0: Tensor, **cond: Any) -> Tensor:
+        """Returns the mean error of the clips, a scalar; of x_0 beside a blend, as shares of the blend's.
+
+        A blend is far worse where much moves, or where there is nothing on one side to blend with. Such
+        clips would be all that is learnt from if errors were not relative. Below 1 is better than blending.
+        Errors of other predictions are no errors of frames and stay as they are.
+
+        Args:
+            x_0: True windows, ``(B, 3, F, H, W)``.
+            cond: What is shown of them as ``x_cond``, see ``mask_frames``; the rest as of ``errors``.
+        """
+        errors = self.errors(x_0, **cond)
+        if self.blend and self.diffusion.prediction == "x_0":
+            errors = errors / squared_errors(cond["x_cond"][:, :3], x_0).clamp(min=QUIET)
+        return errors.mean()
 
     def fill(
         self,
