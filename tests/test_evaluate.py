@@ -1,5 +1,6 @@
 """``mav evaluate``: its report has everything, and its mistakes leave nothing."""
 
+import dataclasses
 import os
 
 import pytest
@@ -167,7 +168,8 @@ def test_stills_are_judged(evaluated):
 
 def test_shipped_settings_are_those_that_are_documented():
     assert load_settings(config_folder() / "eval" / "micro.yaml") == Settings()
-    assert load_settings(config_folder() / "eval" / "micro.yaml", seed=3, steps=None).seed == 3
+    changed = load_settings(config_folder() / "eval" / "micro.yaml", seed=3, steps=None)
+    assert changed == dataclasses.replace(Settings(), seed=3, steps=None)
 
 
 @pytest.mark.parametrize(
@@ -194,6 +196,7 @@ def test_mistakes_are_named_and_leave_nothing(arguments, message, tmp_path):
         ("num_prompts", 3),
         ("fps", "fast"),
         ("frame_skip", 1),
+        ("frame_skip", 16),
         ("num_windows", 0),
         ("speed_fps", []),
         ("speed_fps", [6]),
@@ -202,8 +205,19 @@ def test_mistakes_are_named_and_leave_nothing(arguments, message, tmp_path):
 )
 def test_wrong_settings_are_named(key, value, tmp_path):
     (tmp_path / "eval.yaml").write_text(f"{key}: {value}")
-    with pytest.raises(UsageError, match=rf"eval\.yaml: .*{key}.*; keys are seed, fps"):
+    remedy = ".*; keys are seed, fps" if key == "num_prompts" else ""
+    with pytest.raises(UsageError, match=rf"eval\.yaml: .*{key}{remedy}"):
         load_settings(tmp_path / "eval.yaml")
+    (tmp_path / "eval.yaml").write_text("seed: 1")
+    with pytest.raises(UsageError, match=rf"eval\.yaml with other {key}: .*{key}{remedy}"):
+        load_settings(tmp_path / "eval.yaml", **{key: value})
+
+
+def test_what_is_no_yaml_is_said_in_a_line(tmp_path):
+    (tmp_path / "eval.yaml").write_text("fps: 6\n\tseed: 1\n")
+    with pytest.raises(UsageError, match=r"eval\.yaml: is no YAML \(.*line 2") as caught:
+        load_settings(tmp_path / "eval.yaml")
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_missing_stage_is_named_with_its_command(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Protocols: what is asked for, which frames are taken, and samples that outlive a kill."""
 
+import errno
 import itertools
 import json
 import math
@@ -18,7 +19,7 @@ from lightning_mav.protocols.cache import FeatureCache
 from lightning_mav.protocols.items import Item, item_seed
 from lightning_mav.protocols.lossless import decode_lossless, encode_lossless
 from lightning_mav.protocols.real import even_frames, read_window, thinned, window_of
-from lightning_mav.protocols.scoring import bootstrap_interval
+from lightning_mav.protocols.scoring import METRICS, bootstrap_interval
 from lightning_mav.protocols.showing import choose_shown
 from lightning_mav.protocols.store import SINGLY, SampleStore
 from lightning_mav.protocols.ucf101 import apportion, read_templates
@@ -139,12 +140,27 @@ def test_missing_videos_are_counted(tmp_path):
         ({"until": "decoder", "stride": 2, "num_frames": 9}, "num_frames=9"),
         ({"fps": 60}, "fps must be from 1 to 30"),
         ({"shard_size": 0}, "shard_size must be at least 1"),
+        ({"frame_skip": 16}, "frame_skip must be from 1 to 15"),
         ({"nothing": 1}, "nothing"),
     ],
 )
 def test_wrong_settings_are_named(overrides, message):
-    with pytest.raises(UsageError, match=rf"ucf101\.yaml: .*{message}"):
+    with pytest.raises(UsageError, match=rf"ucf101\.yaml with other .*: .*{message}"):
         settings_of("ucf101", **overrides)
+
+
+def test_numbers_in_print_stand_beside_those_of_the_same_weights_alone():
+    clip, fvd = METRICS["clipsim"], METRICS["fvd"]
+    openai = {"name": clip.network, "sha256": clip.sha256}
+    assert clip.is_comparable(openai)
+    assert not clip.is_comparable(openai | {"sha256": "0" * 64})
+    assert fvd.is_comparable({"name": "i3d", "sha256": "0" * 64})
+    assert not fvd.is_comparable({"name": "micro_video", "sha256": "0" * 64})
+
+
+def test_a_setting_can_be_taken_back():
+    assert settings_of("ucf101").num_samples is not None
+    assert settings_of("ucf101", num_samples=None).num_samples is None
 
 
 @pytest.mark.parametrize(("name", "fps"), [("ucf101", 25.0), ("msrvtt", 6.0), ("prompts", 6.0)])
@@ -253,6 +269,22 @@ def test_shard_that_was_not_finished_is_neither_lost_nor_doubled(lost, tmp_path)
     assert again.recover() == {0, 1, 2}
     assert again.numbers() == [0, 1, 2]
     assert [path.name for path in (tmp_path / "s").glob("*.tar")] == ["00000000.tar"]
+
+
+def test_full_disk_costs_no_sample(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store = store_at(tmp_path / "s")
+    with monkeypatch.context() as patch:
+        patch.setattr("lightning_mav.protocols.store.write_shard", full)
+        for item in items(2):
+            store.add(item, video_of(item), 25.0)
+        with pytest.raises(UsageError, match=r"No space left on device.*; make room"):
+            store.add(items(3)[2], video_of(items(3)[2]), 25.0)
+        with pytest.raises(UsageError, match=r"No space left on device.*; make room"):
+            store_at(tmp_path / "s").recover()  # not enough room was made
+    assert store_at(tmp_path / "s").recover() == {0, 1, 2}
 
 
 def test_damaged_shard_is_put_aside_and_said(tmp_path):

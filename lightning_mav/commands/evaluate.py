@@ -48,7 +48,8 @@ def main(argv: list[str]) -> None:
         from .runs import config_folder
 
         overrides = {"seed": args.seed, "num_per_class": args.num_per_class, "steps": args.steps}
-        settings = load_settings(args.config or config_folder() / "eval" / f"{bench}.yaml", **overrides)
+        given = {name: value for name, value in overrides.items() if value is not None}
+        settings = load_settings(args.config or config_folder() / "eval" / f"{bench}.yaml", **given)
         cascade = _load(args.weights, args.stage)
         with stage_progress(f"evaluate {bench}, {args.stage}") as progress:
             evaluation = evaluate_micro(cascade, settings, args.stage, progress)

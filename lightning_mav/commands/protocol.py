@@ -135,8 +135,9 @@ def _settings(bench: str, args: argparse.Namespace) -> "Settings":
     from ..protocols import load_settings
 
     names = ("data", "prompts", "num_samples", "seed", "steps", "features", "clip", "clip_file")
-    given = {name: getattr(args, name, None) for name in names}
-    given["metrics"] = args.metrics.split(",") if args.metrics else None
+    given = {name: value for name in names if (value := getattr(args, name, None)) is not None}
+    if args.metrics:
+        given["metrics"] = args.metrics.split(",")
     for text in args.set:
         if not all(text.partition("=")[::2]):
             raise UsageError(f"--set {text}: give KEY=VALUE, such as num_resamples=200")

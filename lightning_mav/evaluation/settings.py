@@ -6,6 +6,8 @@ from typing import Any
 
 from ..settings import read_settings
 
+KEY_FRAMES = 16  # in a window of interpolation
+
 
 @dataclass
 class Settings:
@@ -36,9 +38,8 @@ class Settings:
         for name, value in vars(self).items():
             if isinstance(value, int | float) and name != "seed" and not value >= 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
-        if self.frame_skip < 2:
-            raise ValueError(f"frame_skip must be at least 2, got {self.frame_skip}")
-
+        if not 2 <= self.frame_skip < KEY_FRAMES:
+            raise ValueError(f"frame_skip must be from 2 to {KEY_FRAMES - 1}, got {self.frame_skip}")
         if not self.speed_fps or min(self.speed_fps) < 1 or self.fps in self.speed_fps:
             raise ValueError(f"speed_fps must be rates of 1 or more, other than fps, got {self.speed_fps}")
 
@@ -54,7 +55,7 @@ class Settings:
 
 
 def load_settings(path: Path, **overrides: Any) -> Settings:
-    """Reads settings from a YAML file; overrides that are None are left out.
+    """Reads settings from a YAML file, and ``overrides`` that take the place of the file's.
 
     Raises:
         UsageError: If a key or a value is wrong.

@@ -121,8 +121,11 @@ def load_clip(settings: Settings) -> tuple[Clip, dict[str, Any]]:
     """
     name = settings.clip
     if "/" in name or name.endswith(".safetensors"):
-        path = find_weights(name)
-        clip = load_weights(path)
+        try:
+            path = find_weights(name)
+            clip = load_weights(path)
+        except UsageError as error:
+            raise UsageError(f"clip: {error}; those of open_clip are spelled like {Settings.clip}") from error
         if not isinstance(clip, Clip):
             raise UsageError(f"clip: {path} holds a {type(clip).__name__}; name a CLIP, such as micro/clip")
         return clip, {"name": name, "sha256": sha256(path)}

@@ -33,12 +33,22 @@ class Metric:
         better: ``lower`` or ``higher``.
         network: The one that numbers in print are measured by; beside another's they say nothing.
         statistic: Maps features ``(N, K, D)``, real ones first where they are needed, to the number.
+        sha256: Checksum of that network's weights where its name leaves them open.
     """
 
     name: str
     better: str
     network: str
     statistic: Callable[..., float]
+    sha256: str | None = None
+
+    def is_comparable(self, network: dict[str, Any]) -> bool:
+        """Whether numbers in print were measured by this network."""
+        return network["name"] == self.network and self.sha256 in (None, network["sha256"])
+
+
+# OpenAI's ViT-B-32.pt; there are weights of others for the same network.
+OPENAI_CLIP = "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"
 
 
 def _of_all(statistic: Callable[..., float]) -> Callable[..., float]:
@@ -52,7 +62,11 @@ METRICS = {
     "is": Metric("IS", "higher", "c3d", _of_all(inception_score)),
     "fid": Metric("FID", "lower", "inception", _of_all(frechet_distance_of)),
     "clipsim": Metric(
-        "CLIPSIM", "higher", "ViT-B-32-quickgelu", lambda similarity: float(similarity.double().mean())
+        "CLIPSIM",
+        "higher",
+        "ViT-B-32-quickgelu",
+        lambda similarity: float(similarity.double().mean()),
+        OPENAI_CLIP,
     ),
 }
 
@@ -121,7 +135,7 @@ def score(
             metric.statistic, groups, settings.num_resamples, settings.seed, _part(progress, metric.name)
         )
         scores.seconds[f"{metric.name} interval"] = round(time.perf_counter() - start, 2)
-        comparable = facts["network"]["name"] == metric.network
+        comparable = metric.is_comparable(facts["network"])
         facts["num_resamples"] = settings.num_resamples
         scores.figures.append(
             Figure(

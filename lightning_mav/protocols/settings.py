@@ -54,6 +54,8 @@ class Settings:
         for name in ("seed", "num_videos"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.frame_skip >= KEY_FRAMES:
+            raise ValueError(f"frame_skip must be from 1 to {KEY_FRAMES - 1}, got {self.frame_skip}")
         if not 1 <= self.fps <= 30:
             raise ValueError(f"fps must be from 1 to 30, got {self.fps:g}")
         if self.until not in STAGES:
@@ -84,7 +86,7 @@ class Settings:
 
 
 def load_settings(path: Path, **overrides: Any) -> Settings:
-    """Reads settings from a YAML file; overrides that are None are left out.
+    """Reads settings from a YAML file, and ``overrides`` that take the place of the file's.
 
     ``templates`` is looked for beside the file.
 

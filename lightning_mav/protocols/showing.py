@@ -17,7 +17,7 @@ VIDEOS = "videos"
 def make_report(protocol: Protocol, items: Sequence[Item], scores: Scores) -> Report:
     """Puts together what was found; samples, weights and so on are to be added."""
     notes = [protocol.notes]
-    if protocol.published_num is not None and len(items) != protocol.published_num:
+    if protocol.published_num is not None and len(items) < protocol.published_num:
         notes.append(
             f"**Not the whole protocol**: these numbers rest on {len(items):,} samples, those in print on"
             f" {protocol.published_num:,}. FVD and FID fall, and IS rises, with the number of samples."

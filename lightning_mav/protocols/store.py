@@ -8,7 +8,8 @@ import fcntl
 import json
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -138,17 +139,13 @@ class SampleStore:
         meta = {"prompt": item.prompt, "label": item.label, "seed": item.seed, "fps": fps}
         path = self.singly / f"{item.key}.{SUFFIX}"
         part = path.with_suffix(".part")
-        try:
+        with _writing(path):
             part.write_bytes(encode_lossless(video, fps))
             os.replace(part, path)
             write_json(path.with_suffix(".json"), meta)  # last of all: it tells that the sample is there
-            self.own.append(item.key)
-            if len(self.own) >= self.shard_size:
-                self.flush()
-        except OSError as error:
-            raise UsageError(
-                f"{path}: cannot be written ({error.strerror}); make room and start again, nothing is lost"
-            ) from error
+        self.own.append(item.key)
+        if len(self.own) >= self.shard_size:
+            self.flush()
 
     def flush(self) -> None:
         """Puts the samples of this process that are in no shard into some."""
@@ -159,10 +156,12 @@ class SampleStore:
                 for key in keys
             )
             # No other shard can have this name: a sample is in one alone.
-            write_shard(self.folder / f"{keys[0]}.tar", self.digest, samples, KEY_DIGITS)
-            for key in keys:
-                (self.singly / f"{key}.json").unlink()
-                (self.singly / f"{key}.{SUFFIX}").unlink()
+            path = self.folder / f"{keys[0]}.tar"
+            with _writing(path):
+                write_shard(path, self.digest, samples, KEY_DIGITS)
+                for key in keys:
+                    (self.singly / f"{key}.json").unlink()
+                    (self.singly / f"{key}.{SUFFIX}").unlink()
         self.own, self._members = [], None
 
     def read(self, number: int) -> Tensor:
@@ -191,6 +190,17 @@ class SampleStore:
                 for key, members in zip(index.keys, index.members, strict=True):
                     self._members[int(key)] = path, members
         return self._members
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Says what to do when a disk is full."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot be written ({error.strerror}); make room and start again, nothing is lost"
+        ) from error
 
 
 def _packed(key: str, video: bytes, meta: bytes) -> Packed:
