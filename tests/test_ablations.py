@@ -14,7 +14,7 @@ from lightning_mav import cli
 from lightning_mav.cascade import Cascade
 from lightning_mav.commands import claims
 from lightning_mav.commands.ablation import load_ablation, needs_training, shipped
-from lightning_mav.commands.ablations import Bench, main, set_attribute
+from lightning_mav.commands.ablations import Bench, _parser, is_documented, main, set_attribute
 from lightning_mav.commands.runs import config_folder, scales
 from lightning_mav.errors import UsageError
 from lightning_mav.evaluation import Settings, load_settings
@@ -245,6 +245,24 @@ def test_an_edited_layer_makes_another_run(weights, tmp_path, monkeypatch):
         specs.append(bench._spec(ablation, ablation.variants["image_start"]))
     assert specs[0] == specs[1]
     assert specs[0] != specs[2]
+    monkeypatch.setattr("lightning_mav.micro.world.WORLD_VERSION", -1)
+    assert bench._spec(ablation, ablation.variants["image_start"])["runs"] != specs[2]["runs"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        ([], True),
+        (["noise", "guidance"], True),
+        (["noise", "own.yaml"], False),
+        (["own/noise.yaml"], False),
+        (["noise", "--config", "quick.yaml"], False),
+        (["noise", "--weights", "outputs/micro/weights"], False),
+        (["noise", "--scale", "nano"], False),
+    ],
+)
+def test_documentation_tells_of_what_is_shipped_alone(argv, expected):
+    assert is_documented(_parser().parse_args(argv)) == expected
 
 
 def test_page_keeps_the_sections_of_others(tmp_path):

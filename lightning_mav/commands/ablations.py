@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,6 @@ def main(argv: list[str]) -> None:
         raise UsageError("matplotlib is not installed; get what the plots need: pip install -e '.[bench]'")
     if args.scale not in scales():
         raise UsageError(f"no SCALE {args.scale!r}; scales are {', '.join(scales())}")
-    from ..weights import SHIPPED
     from . import claims
     from .ablation import load_ablation, shipped
 
@@ -46,9 +46,7 @@ def main(argv: list[str]) -> None:
     bench = Bench(args.scale, args.weights or args.scale, args.config)
     for name, ablation in ablations.items():
         bench.check(name, ablation)
-    # The documentation tells of the weights that are shipped; anything else is for those who ran it.
-    is_shipped = (SHIPPED / args.scale).is_dir() and not args.weights
-    out = args.out or (Path("docs") if is_shipped else bench.folder)
+    out = args.out or (Path("docs") if is_documented(args) else bench.folder)
     with output_folder(out) as folder:
         (folder / "ablations").mkdir()
         for name, ablation in ablations.items():
@@ -58,6 +56,15 @@ def main(argv: list[str]) -> None:
                 claims.plot(ablation, results, folder / "ablations" / f"{name}.png")
                 (folder / claims.PAGE).write_text(claims.insert(out / claims.PAGE, name, text))
             print(f"\n{text}\n\n{out / claims.PAGE}\n{out / 'ablations' / name}.png")
+
+
+def is_documented(args: argparse.Namespace) -> bool:
+    """Whether this is what the documentation tells of: shipped weights, judged by shipped ablations alone."""
+    from ..weights import SHIPPED
+    from .ablation import shipped
+
+    is_own = bool(args.weights or args.config or {*args.names} - {*shipped()})
+    return (SHIPPED / args.scale).is_dir() and not is_own
 
 
 def _parser() -> CommandParser:
@@ -73,7 +80,7 @@ def _parser() -> CommandParser:
     add("--scale", default="micro", metavar="SCALE", help="what is trained (default: %(default)s)")
     weights = "scale, or folder of weights, of what is not trained (default: the scale's)"
     add("--weights", metavar="NAME_OR_DIR", help=weights)
-    out = "receives claims.md and ablations/NAME.png (default: docs, or with weights that are not shipped "
+    out = "receives claims.md and ablations/NAME.png (default: docs for what is shipped, else "
     add("--out", type=Path, metavar="DIR", help=out + "outputs/ablations/SCALE)")
     add("--config", type=Path, metavar="YAML", help="settings of the instrument (default: eval/micro.yaml)")
     return parser
@@ -149,11 +156,14 @@ class Bench:
     def _spec(self, ablation: "Ablation", variant: "Variant") -> dict[str, Any]:
         """Says all that decides what will be found."""
         from ..evaluation import load_settings
+        from ..micro.world import WORLD_VERSION
 
         trained = {training.stage for training in variant.runs}
         files = {stage: path for stage, path in self._files(ablation).items() if stage not in trained}
         config = self.config or config_folder() / "eval" / "micro.yaml"
         return {
+            "world": WORLD_VERSION,
+            "versions": {name: metadata.version(name) for name in ("lightning-mav", "torch")},
             "judge": ablation.judge,
             "how": variant.how,
             "cascade": variant.cascade,
@@ -163,7 +173,9 @@ class Bench:
         }
 
     def _described(self, training: "Training") -> dict[str, Any]:
-        """Says what is trained; an edited configuration layer makes another run."""
+        """Says what is trained, and on which world; an edited configuration layer makes another run."""
+        from ..micro.world import WORLD_VERSION
+
         layers = [path for path in config_layers(training.run, self.scale) if path.is_file()]
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in layers)).hexdigest()
         return {
@@ -171,6 +183,7 @@ class Bench:
             "steps": training.steps[self.scale],
             "overrides": training.overrides,
             "layers": digest,
+            "world": WORLD_VERSION,
         }
 
     def _files(self, ablation: "Ablation") -> dict[str, Path]:

@@ -1,7 +1,6 @@
 """What ablations found, as a page and plots."""
 
 import re
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ is a cautious one: differences too small for it may still be real.
 
 The intervals cover prompts and clips. Each variant is trained once, so that the chance in training is not in
 them. And what holds for small networks in a small world need not hold for large ones, nor the other way
-round.
+round. Under each section stand the checksums of the weights that were not trained for it.
 """
 SECTION = re.compile(r"<!-- (\S+):begin -->\n(.*?)\n<!-- \1:end -->", re.DOTALL)
 # Factor, digits and what to say of a metric; shares are the rest.
@@ -56,7 +55,10 @@ def section(name: str, ablation: Ablation, results: Results, scale: str) -> str:
     ]
     minutes = sum(result["minutes"] for result in results.values())
     date = max(result["date"] for result in results.values())
-    versions = ", ".join(f"{package} {metadata.version(package)}" for package in ("lightning_mav", "torch"))
+    specs = [result["spec"] for result in results.values()]
+    versions = {f"{name} {version}" for spec in specs for name, version in spec["versions"].items()}
+    weights = {f"{stage} {digest[:8]}" for spec in specs for stage, digest in spec["weights"].items()}
+    origin = [date, f"scale {scale}", *sorted(versions), *sorted(weights), f"{minutes:.1f} minutes"]
     parts = [
         f"## {ablation.title}",
         f"Claim: {ablation.claim}",
@@ -65,7 +67,7 @@ def section(name: str, ablation: Ablation, results: Results, scale: str) -> str:
         *([ablation.note] if ablation.note else []),
         "\n".join(f"| {' | '.join(row)} |" for row in table),
         f"![{ablation.title}](ablations/{name}.png)",
-        f"*{date}; scale {scale}; {versions}; {minutes:.1f} minutes.*",
+        f"*{'; '.join(origin)}.*",
     ]
     return "\n\n".join(parts)
 
