@@ -4,6 +4,7 @@ A file carries its module's config in the header, so that it is rebuilt without 
 in half precision.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -53,8 +54,10 @@ def save_weights(module: nn.Module, path: Path | str, *, training: dict[str, Any
     temporary = path.with_suffix(".tmp")
     save_file(tensors, temporary, metadata=metadata)
     temporary.chmod(0o644)  # safetensors makes it readable to its owner alone
-    os.replace(temporary, path)
-    _write_checksum(path)
+    digest = sha256(temporary)
+    with _locked(path.parent):
+        os.replace(temporary, path)
+        _write_checksum(path, digest)
     return path
 
 
@@ -154,8 +157,19 @@ def read_checksums(folder: Path) -> dict[str, str]:
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
-def _write_checksum(path: Path) -> None:
-    checksums = read_checksums(path.parent) | {path.name: sha256(path)}
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Lets one process at a time change the checksums of a folder: stages may be trained side by side."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _write_checksum(path: Path, digest: str) -> None:
+    checksums = read_checksums(path.parent) | {path.name: digest}
     text = "".join(f"{digest}  {name}\n" for name, digest in sorted(checksums.items()))
     temporary = path.parent / f".{CHECKSUMS}.tmp"
     temporary.write_text(text)
