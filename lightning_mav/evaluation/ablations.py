@@ -96,7 +96,8 @@ def judge_interpolation(drawing: Drawing, *, method: str = "generated") -> Figur
     _check("method", method, FILLING)
     truth = true_windows(drawing, choose_prompts(drawing.settings.num_per_class))
     video = fill_windows(drawing, truth, method)
-    return {"psnr": mean_interval(_by_clip(psnr, *(frames_between(drawing, v) for v in (video, truth))))}
+    found = psnr(frames_between(drawing, video), frames_between(drawing, truth))
+    return {"psnr": mean_interval(found.tolist())}
 
 
 def judge_sr_lt(drawing: Drawing, *, method: str = "together") -> Figures:
@@ -140,10 +141,8 @@ def _judge_upsampling(
         video = drawing.enlarge(low, stage)
     elif method == "per_frame":
         video = drawing.enlarge_per_frame(low, stage)
-    return {
-        "flicker": mean_interval(_by_clip(flicker, video, truth)),
-        "psnr": mean_interval(_by_clip(psnr, video, truth)),
-    }
+    flickers = [flicker(video[[i]], truth[[i]]) for i in range(num_clips)]
+    return {"flicker": mean_interval(flickers), "psnr": mean_interval(psnr(video, truth).tolist())}
 
 
 Judge = Callable[..., Figures]
@@ -204,11 +203,6 @@ def compare(metric: str, better: dict[str, float], than: dict[str, float]) -> st
 def verdict(comparisons: list[str]) -> str:
     """Returns the worst of the comparisons that a claim consists of."""
     return min(comparisons, key=VERDICTS.index)
-
-
-def _by_clip(measure: Callable[[Tensor, Tensor], float], video: Tensor, truth: Tensor) -> list[float]:
-    """Measures each of ``(N, 3, F, S, S)`` by itself."""
-    return [measure(video[[i]], truth[[i]]) for i in range(len(video))]
 
 
 def _check(name: str, value: Any, known: tuple[str, ...]) -> None:

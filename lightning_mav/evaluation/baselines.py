@@ -41,6 +41,11 @@ def movement(video: Tensor) -> float:
     return video.float().diff(dim=2).abs().mean().item()
 
 
+def mean_psnr(video: Tensor, truth: Tensor) -> float:
+    """Returns the mean over videos ``(N, 3, F, S, S)`` of their PSNR in dB."""
+    return psnr(video, truth).mean().item()
+
+
 def flicker(video: Tensor, truth: Tensor) -> float:
     """Returns the mean absolute difference of consecutive frames where the truth is at rest."""
     still = (truth.diff(dim=2).abs() < STILL).all(dim=1, keepdim=True).expand_as(truth[:, :, 1:])
@@ -144,7 +149,8 @@ def compare_interpolation(drawing: Drawing, prompts: Prompts) -> list[dict[str, 
     truth = true_windows(drawing, prompts)
     between = frames_between(drawing, truth)
     generated, *others = (
-        psnr(frames_between(drawing, fill_windows(drawing, truth, method)), between) for method in FILLING
+        mean_psnr(frames_between(drawing, fill_windows(drawing, truth, method)), between)
+        for method in FILLING
     )
     return [
         comparison("PSNR of the frames between, dB", generated, f"{method} key frames", value, len(truth))
@@ -161,7 +167,7 @@ def compare_sr_lt(drawing: Drawing, prompts: Prompts) -> tuple[list[dict[str, An
     truth = render_videos(appearances, settings.fast_fps, model.num_frames, size, drawing.generator("sr_lt"))
     low, bicubic = shrink(model, truth)
     video = drawing.enlarge(low, "sr_lt", "sr_lt clips", size=4)
-    row = comparison("PSNR, dB", psnr(video, truth), "bicubic", psnr(bicubic, truth), len(truth))
+    row = comparison("PSNR, dB", mean_psnr(video, truth), "bicubic", mean_psnr(bicubic, truth), len(truth))
     return [row], {"generated": flicker(video, truth), "bicubic": flicker(bicubic, truth)}
 
 
@@ -176,7 +182,7 @@ def compare_sr_h(drawing: Drawing, prompts: Prompts) -> tuple[list[dict[str, Any
     truth = render_images(appearances, size, generator)[:, :, None]
     low, bicubic = shrink(model, truth)
     images = drawing.enlarge(low, "sr_h", "sr_h images", size=8)
-    row = comparison("PSNR, dB", psnr(images, truth), "bicubic", psnr(bicubic, truth), len(truth))
+    row = comparison("PSNR, dB", mean_psnr(images, truth), "bicubic", mean_psnr(bicubic, truth), len(truth))
 
     appearances = prompts.first(settings.num_noise_videos).appearances
     truth = render_videos(appearances, settings.fast_fps, 8, size, generator)

@@ -6,12 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..cascade import Cascade
 from ..clip import Clip
 from ..features import FeatureNetwork, load_features
 from ..metrics import clip_sim, frechet_distance_of, inception_score
 from ..micro.world import render_videos
 from ..protocols.scoring import bootstrap_interval
 from ..report import Figure
+from ..weights import sha256
 from .drawing import Drawing
 from .prompts import Prompts
 
@@ -47,7 +49,7 @@ def measure_distribution(
     rows: list[tuple[str, str, Callable[..., float], list[Tensor], dict[str, Any]]] = [
         ("FVD", "lower", frechet_distance_of, [real, generated], with_truth),
         ("IS", "higher", inception_score, [_in_batches(logits, video)], without),
-        ("CLIPSIM", "higher", _mean, [similarity], {"clip": "that of the cascade"}),
+        ("CLIPSIM", "higher", _mean, [similarity], {"clip": _clip_checksum(drawing.cascade)}),
     ]
     figures = []
     for name, better, statistic, groups, own in rows:
@@ -66,6 +68,12 @@ def clip_similarity(clip: Clip, video: Tensor, texts: list[str]) -> Tensor:
         rows = slice(start, start + BATCH_SIZE)
         found.append(clip_sim(clip, video[rows].to(device), texts[rows]).cpu())
     return torch.cat(found)
+
+
+def _clip_checksum(cascade: Cascade) -> str:
+    """Says by which CLIP it was measured, as far as that is known."""
+    path = cascade.files.get("clip")
+    return "that of the cascade" if path is None else sha256(path)
 
 
 def _in_batches(network: FeatureNetwork, video: Tensor) -> Tensor:

@@ -23,8 +23,9 @@ the root of its area, the others' the way of the centroid; the frame is 2 wide. 
 rest or nothing clear is seen.
 
 FVD, IS and CLIPSIM are those of the 16 key frames, by networks that this project trained on the micro-world:
-they can be compared with each other, not with numbers in print. FVD compares with true clips of the same
-prompts. Beside the controls stands the FVD of as many of them; that of true videos is what chance gives."""
+they can be compared with each other, not with numbers in print. FVD compares with true clips of the prompts,
+and of more like them; `report.json` says how many. Beside the controls stands the FVD of as many of them as
+videos were drawn, which may be fewer than n; that of true videos is what chance gives."""
 
 
 def tables(report: dict[str, Any]) -> list[Table]:

@@ -10,9 +10,15 @@ from torch import Tensor
 from ..clip import Clip
 
 
-def psnr(x: Tensor, y: Tensor) -> float:
-    """Returns the peak signal-to-noise ratio in dB, of all pixels in [-1, 1] together."""
-    return 10 * math.log10(4 / max(F.mse_loss(x.float(), y.float()).item(), 1e-12))
+def psnr(x: Tensor, y: Tensor) -> Tensor:
+    """Returns the peak signal-to-noise ratio in dB of each sample, ``(N,)``.
+
+    Args:
+        x: Samples ``(N, ...)`` in [-1, 1].
+        y: What they should be, of the same shape.
+    """
+    errors = F.mse_loss(x.float(), y.float(), reduction="none").flatten(1).mean(dim=1)
+    return 10 * (4 / errors.clamp(min=1e-12)).log10()
 
 
 def inception_score(logits: Tensor) -> float:
