@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_mav.clip import Clip
 from lightning_mav.errors import UsageError
-from lightning_mav.models import DiffusionModel
+from lightning_mav.models import DiffusionModel, resize_frames
 from lightning_mav.weights import find_weights, load_weights
 
 from .muon import Muon
@@ -194,6 +194,19 @@ def random_frames(video: Tensor) -> Tensor:
 def middle_frames(video: Tensor) -> Tensor:
     """Takes the middle frame of each video ``(B, 3, F, H, W)``: ``(B, 3, H, W)``."""
     return video[:, :, video.shape[2] // 2]
+
+
+def shrink_frames(video: Tensor, size: int) -> Tensor:
+    """Averages ``(B, 3, F, H, W)`` down to a height and width of ``size``.
+
+    Raises:
+        UsageError: If they are smaller.
+    """
+    if video.shape[-1] < size:
+        raise UsageError(
+            f"frames of {video.shape[-1]} px are read for a network of {size} px: raise image_size of --data"
+        )
+    return video if video.shape[-1] == size else resize_frames(video, size, mode="area")
 
 
 def as_video(batch: Batch) -> Tensor:

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from lightning_mav.diffusion import GaussianDiffusion, Sampler
-from lightning_mav.models import Decoder, resize_frames
+from lightning_mav.models import Decoder
 from lightning_mav.nn import Pseudo3DUNet
 
 from .backbone import Pseudo3DBackboneMixin, Trainable
-from .base import Batch, DiffusionStage, FrozenClip, as_video, middle_frames
+from .base import Batch, DiffusionStage, FrozenClip, as_video, middle_frames, shrink_frames
 
 
 class DecoderStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
@@ -83,22 +83,19 @@ class DecoderStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
         super().setup(stage)
         self.load_clip(self.clip_name, self.device)
 
-    def on_fit_start(self) -> None:
-        """Moves CLIP to where the stage is."""
-        self.load_clip(self.clip_name, self.device)
-
     def prepare(self, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
-        """Returns ``x_0`` of ``(B, 3, F, S, S)`` and its embedding and frame rate."""
-        x_0 = as_video(batch)
-        image_embed = self.clip.encode_image(middle_frames(x_0)).detach()
-        if x_0.shape[-1] != self.model.image_size:
-            x_0 = resize_frames(x_0, self.model.image_size, mode="area")
+        """Returns ``x_0`` of ``(B, 3, F, S, S)`` and its embedding and frame rate.
+
+        CLIP sees the frames as they are read, which should be as large as those that the prior's are.
+        """
+        video = as_video(batch)
+        image_embed = self.clip.encode_image(middle_frames(video)).detach()
+        x_0 = shrink_frames(video, self.model.image_size)
         drop = torch.rand(len(x_0), device=x_0.device) < self.cond_drop_prob
         return x_0, {"image_embed": image_embed, "fps": batch.get("fps"), "drop": drop}
 
     def sample_like(self, batch: Batch) -> dict[str, Tensor]:
         """Returns samples with the embeddings of a batch, and the batch."""
-        video = as_video(batch)
-        image_embed = self.clip.encode_image(middle_frames(video))
-        samples = self.model.sample(image_embed, batch.get("fps"), num_frames=video.shape[2])
-        return {"generated": samples, "real": video}
+        x_0, cond = self.prepare(batch)
+        samples = self.model.sample(cond["image_embed"], batch.get("fps"), num_frames=x_0.shape[2])
+        return {"generated": samples, "real": x_0}

@@ -10,7 +10,7 @@ from lightning_mav.models import Interpolation, mask_frames
 from lightning_mav.nn import Pseudo3DUNet
 
 from .backbone import Pseudo3DBackboneMixin, Trainable
-from .base import Batch, DiffusionStage, FrozenClip, random_frames
+from .base import Batch, DiffusionStage, FrozenClip, random_frames, shrink_frames
 
 
 class InterpolationStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
@@ -21,6 +21,7 @@ class InterpolationStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
         diffusion: Forward process and parametrisation.
         sampler: How samples are drawn.
         clip: Frozen CLIP, a name or a file (see ``find_weights``).
+        image_size: Height and width of the frames.
         num_frames: Frames in a window.
         blend: Whether a blend of the neighbours, not zeros, stands for masked frames (see ``Interpolation``).
         between_prob: Share of masks that keep every K-th frame, K drawn from ``frame_skips``; the others
@@ -47,6 +48,7 @@ class InterpolationStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
         sampler: Sampler,
         *,
         clip: str = "micro/clip",
+        image_size: int = 64,
         num_frames: int = 16,
         blend: bool = False,
         between_prob: float = 0.8,
@@ -75,6 +77,7 @@ class InterpolationStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
         if not frame_skips or not all(1 < skip < num_frames for skip in frame_skips):
             raise ValueError(f"frame_skips must lie in 2..{num_frames - 1}, got {frame_skips}")
         self.clip_name = clip
+        self.image_size = image_size
         self.between_prob = between_prob
         self.frame_skips = frame_skips
         self.cond_drop_prob = cond_drop_prob
@@ -85,10 +88,6 @@ class InterpolationStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
     def setup(self, stage: str) -> None:
         """Loads CLIP and what training starts from."""
         super().setup(stage)
-        self.load_clip(self.clip_name, self.device)
-
-    def on_fit_start(self) -> None:
-        """Moves CLIP to where the stage is."""
         self.load_clip(self.clip_name, self.device)
 
     def draw_masks(self, num_videos: int, num_frames: int) -> Tensor:
@@ -104,11 +103,14 @@ class InterpolationStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
         return masked
 
     def prepare(self, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
-        """Returns ``x_0`` of ``(B, 3, F, H, W)`` and the masked video, embedding and frame rate."""
-        x_0 = batch["video"]
+        """Returns ``x_0`` of ``(B, 3, F, S, S)`` and the masked video, embedding and frame rate.
+
+        CLIP sees the frames as they are read, see ``DecoderStage``.
+        """
+        image_embed = self.clip.encode_image(random_frames(batch["video"])).detach()
+        x_0 = shrink_frames(batch["video"], self.image_size)
         masked = self.draw_masks(len(x_0), x_0.shape[2]).to(x_0.device)
         drop = torch.rand(len(x_0), device=x_0.device) < self.cond_drop_prob
-        image_embed = self.clip.encode_image(random_frames(x_0)).detach()
         return x_0, {
             "image_embed": image_embed,
             "x_cond": mask_frames(x_0, masked, blend=self.model.blend),
@@ -118,9 +120,10 @@ class InterpolationStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
 
     def sample_like(self, batch: Batch) -> dict[str, Tensor]:
         """Returns the videos of a batch, what is kept of them, and what is made of that."""
-        video, skip = batch["video"], self.frame_skips[len(self.frame_skips) // 2]
+        skip = self.frame_skips[len(self.frame_skips) // 2]
+        image_embed = self.clip.encode_image(batch["video"][:, :, 0])
+        video = shrink_frames(batch["video"], self.image_size)
         masked = torch.ones(video.shape[0], video.shape[2], dtype=torch.bool, device=video.device)
         masked[:, ::skip] = False
-        image_embed = self.clip.encode_image(video[:, :, 0])
         filled = self.model.fill(video, masked, image_embed, batch["fps"])
         return {"generated": filled, "given": mask_frames(video, masked)[:, :3], "real": video}

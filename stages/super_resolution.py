@@ -33,6 +33,6 @@ class SuperResolutionStage(DiffusionStage):
         low = self.shrink(video)
         samples = self.model.sample(low, *([batch["fps"]] if "fps" in batch else []))  # type: ignore[operator]
         bicubic = self.model.upsample(low)
-        self.log("val/psnr", psnr(samples, video), batch_size=len(video))
-        self.log("val/psnr_bicubic", psnr(bicubic, video), batch_size=len(video))
+        self.log("val/psnr", psnr(samples, video).mean(), batch_size=len(video))
+        self.log("val/psnr_bicubic", psnr(bicubic, video).mean(), batch_size=len(video))
         return {"generated": samples, "bicubic": bicubic, "real": video}

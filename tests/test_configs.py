@@ -40,6 +40,17 @@ def test_layers_parse(run, scale):
     assert stage in config.model.class_path.lower()
 
 
+@pytest.mark.parametrize("scale", scales())
+def test_clip_is_shown_as_large_pictures_by_all_stages(scale):
+    sizes = {}
+    for run in RUNS:
+        if run.stage in ("prior", "decoder", "interpolation"):
+            data = parse(run, scale).config.fit.data.init_args
+            parts = [data.video.init_args, data.image.init_args] if "video" in data else [data]
+            sizes[run.name] = min(part.image_size for part in parts)
+    assert sizes.pop("prior") <= min(sizes.values())
+
+
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
 def test_networks_are_built(run):
     cli = parse(run, "micro")

@@ -4,11 +4,13 @@ import io
 
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from test_unet import DECODER, SR, VIDEO
 
 from lightning_mav.clip import Clip
 from lightning_mav.diffusion import GaussianDiffusion, Sampler
+from lightning_mav.errors import UsageError
 from lightning_mav.nn import Pseudo3DUNet
 from lightning_mav.stages import DecoderStage, InterpolationStage, SRHStage, SRLTStage
 from lightning_mav.stages.base import random_frames
@@ -105,7 +107,7 @@ def test_masks_are_what_sampling_uses(clip):
 @pytest.mark.parametrize("blend", [False, True])
 def test_interpolation_shows_no_masked_frame(clip, blend):
     net = DECODER | VIDEO | {"cond_channels": 4}
-    stage = InterpolationStage(*parts(**net), clip=clip, init_from=None, blend=blend)
+    stage = InterpolationStage(*parts(**net), clip=clip, image_size=16, init_from=None, blend=blend)
     stage.setup("test")
     video, fps = torch.rand(2, 3, 16, 16, 16), torch.full((2,), 8.0)
     x_cond = stage.prepare({"video": video, "fps": fps})[1]["x_cond"]
@@ -117,8 +119,25 @@ def test_interpolation_shows_no_masked_frame(clip, blend):
     assert x_cond[:, :3][masked].any() == blend
 
 
+def test_clip_sees_frames_as_they_are_read(clip):
+    # They must be as large as the prior's, or the decoder would know other embeddings than it is given.
+    seen = []
+    video, fps = torch.rand(2, 3, 4, 32, 32), torch.full((2,), 8.0)
+    net = DECODER | VIDEO | {"cond_channels": 4}
+    frames = InterpolationStage(*parts(**net), clip=clip, image_size=16, init_from=None)
+    for stage in (decoder(clip), frames):
+        stage.setup("test")
+        stage.clip.encode_image = lambda image: seen.append(image.shape) or torch.zeros(len(image), 6)
+        x_0, _ = stage.prepare({"video": video, "fps": fps})
+        torch.testing.assert_close(x_0, F.avg_pool3d(video, (1, 2, 2)))
+        assert stage.sample_like({"video": video, "fps": fps})["real"].shape == x_0.shape
+        with pytest.raises(UsageError, match="frames of 8 px are read for a network of 16 px"):
+            stage.prepare({"video": video[..., :8, :8], "fps": fps})
+    assert {shape[-2:] for shape in seen[:2]} == {(32, 32)}
+
+
 def test_super_resolution_sees_the_small_video_alone():
-    stage = SRLTStage(*parts(**SR | VIDEO), image_size=16, max_noise_level=0.0, noise_level=0.0)
+    stage = SRLTStage(*parts(**SR | VIDEO), max_noise_level=0.0, noise_level=0.0)
     video = torch.rand(1, 3, 2, 16, 16)
     _, cond = stage.prepare({"video": video, "fps": torch.tensor([8.0])})
     checker = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(8, 8)  # gone at a quarter of the size
@@ -127,7 +146,7 @@ def test_super_resolution_sees_the_small_video_alone():
 
 
 def test_noise_level_tells_how_noisy_the_condition_is():
-    stage = SRHStage(*parts(**SR | {"temporal": False}), scale=4, image_size=16, max_noise_level=0.5)
+    stage = SRHStage(*parts(**SR | {"temporal": False}), scale=4, max_noise_level=0.5)
     x_0, cond = stage.prepare({"image": torch.zeros(200, 3, 16, 16)})
     assert x_0.shape[2] == 1
     torch.testing.assert_close(cond["x_cond"].flatten(1).std(dim=1), cond["noise_level"], atol=0.05, rtol=0.1)
