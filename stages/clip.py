@@ -53,16 +53,20 @@ class ClipStage(Stage):
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Returns embeddings of images and texts, ``(B, D)``, and which pairs belong together, ``(B, B)``.
 
+        ``B`` is what all devices have together: the larger a batch, the more there is to be told apart.
         A small world repeats its captions, so a batch holds several images of one text. To call them wrong
         for each other would punish the model for being right.
         """
         text_tokens = self.model.tokenize(batch["text"]).to(self.device)
+        image_embed = self.model.encode_image(batch["image"]).float()
+        text_embed = self.model.encode_text(text_tokens)[0].float()
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            image_embed, text_embed, text_tokens = (
+                torch.as_tensor(self.all_gather(part, sync_grads=part.requires_grad)).flatten(0, 1)
+                for part in (image_embed, text_embed, text_tokens)
+            )
         same = (text_tokens[:, None] == text_tokens).all(dim=-1)
-        image_embed, text_embed = (
-            self.model.encode_image(batch["image"]),
-            self.model.encode_text(text_tokens)[0],
-        )
-        return image_embed.float(), text_embed.float(), same
+        return image_embed, text_embed, same
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the loss of a batch, and logs it."""
@@ -74,8 +78,9 @@ class ClipStage(Stage):
         # Only directions matter to the loss above; the stages that follow want embeddings of unit spread.
         return loss + self.spread_weight * (spread(image_embed).log() ** 2 + spread(text_embed).log() ** 2)
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Keeps the temperature in its range."""
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Keeps the temperature in its range, before it is averaged or saved."""
+        super().optimizer_step(*args, **kwargs)
         with torch.no_grad():
             self.model.model.logit_scale.clamp_(0, math.log(self.max_logit_scale))
 

@@ -1,10 +1,12 @@
 """P: the diffusion prior, from text to image embedding; trained on images with captions, never on video."""
 
+import copy
 from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from lightning_mav.diffusion import GaussianDiffusion, Sampler
 from lightning_mav.models import Prior, nearest
@@ -66,17 +68,17 @@ class PriorStage(DiffusionStage, FrozenClip):
         super().setup(stage)
         self.load_clip(self.clip_name, self.device)
 
-    def on_fit_start(self) -> None:
-        """Moves CLIP to where the stage is."""
-        self.load_clip(self.clip_name, self.device)
-
     def on_train_start(self) -> None:
         """Measures the embeddings, unless a checkpoint already holds what they were measured to be."""
         if self.trainer.global_step > 0:
             return
         loader = self.trainer.train_dataloader
         assert loader is not None
-        batches = islice(loader, self.num_whitening_batches)
+        # A stream of its own: training must not miss what is measured here.
+        stream = DataLoader(
+            copy.copy(loader.dataset), batch_size=loader.batch_size, collate_fn=loader.collate_fn
+        )
+        batches = islice(stream, self.num_whitening_batches)
         embeds = [self.embed_image(batch["image"].to(self.device)) for batch in batches]
         image_embed = torch.as_tensor(self.all_gather(torch.cat(embeds))).reshape(-1, self.clip.embed_dim)
         self.model.net.clip_mean.copy_(image_embed.mean(dim=0, keepdim=True))

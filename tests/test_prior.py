@@ -241,7 +241,7 @@ class Images(IterableDataset):
             yield {"image": torch.rand(6, 3, 8, 8, generator=generator), "text": ["a red ball", ""] * 3}
 
 
-def fit(stage, folder, max_steps, ckpt_path=None):
+def fit(stage, folder, max_steps, ckpt_path=None, dataset=None):
     trainer = Trainer(
         max_steps=max_steps,
         accelerator="cpu",
@@ -254,7 +254,7 @@ def fit(stage, folder, max_steps, ckpt_path=None):
         limit_val_batches=1,
         num_sanity_val_steps=0,
     )
-    loader = DataLoader(Images(), batch_size=None)
+    loader = DataLoader(dataset or Images(), batch_size=None)
     trainer.fit(stage, loader, loader, ckpt_path=ckpt_path)
     return trainer
 
@@ -278,6 +278,26 @@ def test_stage_trains_whitens_once_and_leaves_clip_out(stage, tmp_path):
     twin.num_whitening_batches = 0  # measuring again would fail
     fit(twin, tmp_path, max_steps=3, ckpt_path=tmp_path / "last.ckpt")
     torch.testing.assert_close(twin.model.net.clip_mean, stage.model.net.clip_mean)
+
+
+class Numbered(IterableDataset):
+    """Goes on where the last iterator has stopped, as the datamodules' streams do."""
+
+    number = -1
+
+    def __iter__(self):
+        while True:
+            self.number += 1
+            yield {"image": torch.rand(6, 3, 8, 8), "text": ["a red ball"] * 6, "number": self.number}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_measuring_takes_no_batch_from_training(stage, tmp_path):
+    seen, prepare = [], stage.prepare
+    stage.prepare = lambda batch: seen.append(batch["number"]) or prepare(batch)
+    stage.validation_step = lambda *_: None
+    fit(stage, tmp_path, max_steps=3, dataset=Numbered())
+    assert seen == [0, 1, 2]
 
 
 def test_stage_drops_texts(stage):
