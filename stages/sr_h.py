@@ -16,7 +16,6 @@ class SRHStage(Pseudo3DBackboneMixin, SuperResolutionStage):
         diffusion: Forward process and parametrisation.
         sampler: How samples are drawn.
         scale: Ratio of the two resolutions.
-        image_size: Height and width of the result, when sampling.
         max_noise_level: Upper end of the noise levels of the condition.
         noise_level: Noise level of the condition when sampling.
         init_from: Weights to start from; None for scratch.
@@ -38,7 +37,6 @@ class SRHStage(Pseudo3DBackboneMixin, SuperResolutionStage):
         sampler: Sampler,
         *,
         scale: int = 3,
-        image_size: int = 768,
         max_noise_level: float = 0.3,
         noise_level: float = 0.05,
         init_from: str | None = None,
@@ -55,7 +53,6 @@ class SRHStage(Pseudo3DBackboneMixin, SuperResolutionStage):
                 diffusion,
                 sampler,
                 scale=scale,
-                image_size=image_size,
                 max_noise_level=max_noise_level,
                 noise_level=noise_level,
             ),

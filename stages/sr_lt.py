@@ -16,7 +16,6 @@ class SRLTStage(Pseudo3DBackboneMixin, SuperResolutionStage):
         diffusion: Forward process and parametrisation.
         sampler: How samples are drawn.
         scale: Ratio of the two resolutions.
-        image_size: Height and width of the result.
         max_noise_level: Upper end of the noise levels of the condition.
         noise_level: Noise level of the condition when sampling.
         num_frames: Frames in a window when sampling.
@@ -40,7 +39,6 @@ class SRLTStage(Pseudo3DBackboneMixin, SuperResolutionStage):
         sampler: Sampler,
         *,
         scale: int = 4,
-        image_size: int = 256,
         max_noise_level: float = 0.3,
         noise_level: float = 0.05,
         num_frames: int = 16,
@@ -62,7 +60,6 @@ class SRLTStage(Pseudo3DBackboneMixin, SuperResolutionStage):
                 diffusion,
                 sampler,
                 scale=scale,
-                image_size=image_size,
                 max_noise_level=max_noise_level,
                 noise_level=noise_level,
                 num_frames=num_frames,

@@ -129,15 +129,13 @@ def test_impossible_frame_skip_is_refused(frame_skip):
 @pytest.mark.parametrize("overlap", [0, 4, 15])
 def test_windows_of_time_leave_no_seam(num_frames, overlap):
     """A network that returns its condition must give the plain upsampled video, whatever the windows."""
-    sr, _ = model(
-        SRLT, lambda x_t, x_cond, **_: x_cond, scale=2, image_size=8, noise_level=0.0, overlap=overlap
-    )
+    sr, _ = model(SRLT, lambda x_t, x_cond, **_: x_cond, scale=2, noise_level=0.0, overlap=overlap)
     video = torch.rand(2, 3, num_frames, 4, 4) * 2 - 1
     torch.testing.assert_close(sr.sample(video), sr.upsample(video))
 
 
 def test_windows_of_time_share_the_noise_of_shared_frames():
-    sr, net = model(SRLT, lambda x_t, x_cond, **_: x_cond, scale=2, image_size=8, overlap=4)
+    sr, net = model(SRLT, lambda x_t, x_cond, **_: x_cond, scale=2, overlap=4)
     sr.sample(torch.zeros(1, 3, 28, 4, 4), generator=torch.Generator().manual_seed(0))
     first, second = net.calls[0], net.calls[2]
     for key in ("x_t", "x_cond"):
@@ -146,13 +144,13 @@ def test_windows_of_time_share_the_noise_of_shared_frames():
 
 
 def test_memory_of_windows_does_not_grow_with_the_video():
-    sr, net = model(SRLT, lambda x_t, x_cond, **_: x_cond, scale=2, image_size=8)
+    sr, net = model(SRLT, lambda x_t, x_cond, **_: x_cond, scale=2)
     sr.sample(torch.zeros(1, 3, 100, 4, 4))
     assert {call["x_t"].shape[2] for call in net.calls} == {16}
 
 
 def test_sr_h_starts_every_frame_from_the_same_noise():
-    sr, net = model(SRH, lambda x_t, x_cond, **_: 0.1 * (x_t + x_cond), scale=2, image_size=8)
+    sr, net = model(SRH, lambda x_t, x_cond, **_: 0.1 * (x_t + x_cond), scale=2)
     video = torch.zeros(2, 3, 11, 4, 4)
     out = sr.sample(video, generator=torch.Generator().manual_seed(0), chunk_size=4)
     assert out.shape[2] == 11
@@ -164,7 +162,7 @@ def test_sr_h_starts_every_frame_from_the_same_noise():
 
 @pytest.mark.parametrize("chunk_size", [1, 3, 11, 50])
 def test_sr_h_does_not_depend_on_the_chunks(chunk_size):
-    sr, _ = model(SRH, lambda x_t, x_cond, **_: x_cond + 0.1 * x_t, scale=3, image_size=12)
+    sr, _ = model(SRH, lambda x_t, x_cond, **_: x_cond + 0.1 * x_t, scale=3)
     video = torch.rand(2, 3, 11, 4, 4)
     expected = sr.sample(video, generator=torch.Generator().manual_seed(0), chunk_size=8)
     out = sr.sample(video, generator=torch.Generator().manual_seed(0), chunk_size=chunk_size)
@@ -196,7 +194,7 @@ def test_decoder_draws_what_it_is_asked_for():
 
 
 def test_progress_counts_over_windows():
-    sr, _ = model(SRLT, lambda x_t, x_cond, **_: x_cond, scale=2, image_size=8)
+    sr, _ = model(SRLT, lambda x_t, x_cond, **_: x_cond, scale=2)
     seen = []
     sr.sample(torch.zeros(1, 3, 40, 4, 4), progress=lambda *args: seen.append(args))
     assert seen == [(i, 6) for i in range(1, 7)]

@@ -36,8 +36,8 @@ def save_tiny_cascade(folder):
         "prior": Prior(prior, x_0(), sampler()),
         "decoder": Decoder(unet(**embed), v(), sampler(guidance_scale=2.0), image_size=8),
         "interpolation": Interpolation(unet(cond_channels=4, **embed), v(), sampler()),
-        "sr_lt": SRLT(unet(fps_condition=True, **low), x_0(), Sampler(num_steps=1), scale=2, image_size=16),
-        "sr_h": SRH(unet(**low), x_0(), Sampler(num_steps=1), scale=3, image_size=48),
+        "sr_lt": SRLT(unet(fps_condition=True, **low), x_0(), Sampler(num_steps=1), scale=2),
+        "sr_h": SRH(unet(**low), x_0(), Sampler(num_steps=1), scale=3),
     }
     for name, stage in stages.items():
         for parameter in stage.parameters():

@@ -29,7 +29,6 @@ class SuperResolution(DiffusionModel):
         diffusion: Forward process.
         sampler: How to sample.
         scale: Ratio of the two resolutions.
-        image_size: Height and width of the result.
         max_noise_level: Upper end of the noise levels of the condition in training.
         noise_level: Noise level of the condition when sampling.
     """
@@ -43,7 +42,6 @@ class SuperResolution(DiffusionModel):
         sampler: Sampler,
         *,
         scale: int = 4,
-        image_size: int = 256,
         max_noise_level: float = 0.3,
         noise_level: float = 0.05,
     ) -> None:
@@ -53,7 +51,6 @@ class SuperResolution(DiffusionModel):
                 f"need 0 <= noise_level <= max_noise_level <= 1, got {noise_level=} and {max_noise_level=}"
             )
         self.scale = scale
-        self.image_size = image_size
         self.max_noise_level = max_noise_level
         self.noise_level = noise_level
 
@@ -105,7 +102,6 @@ class SRLT(SuperResolution):
         diffusion: Forward process.
         sampler: How to sample.
         scale: Ratio of the two resolutions.
-        image_size: Height and width of the result.
         max_noise_level: Upper end of the noise levels of the condition in training.
         noise_level: Noise level of the condition when sampling.
         num_frames: Frames in a window, as in training.
@@ -119,7 +115,6 @@ class SRLT(SuperResolution):
         sampler: Sampler,
         *,
         scale: int = 4,
-        image_size: int = 256,
         max_noise_level: float = 0.3,
         noise_level: float = 0.05,
         num_frames: int = 16,
@@ -130,7 +125,6 @@ class SRLT(SuperResolution):
             diffusion,
             sampler,
             scale=scale,
-            image_size=image_size,
             max_noise_level=max_noise_level,
             noise_level=noise_level,
         )
