@@ -19,10 +19,8 @@ COMMANDS = {
     "weights": "list, check and find weights and feature networks",
     "fit": "train as LightningCLI does, from any --config files",
     "validate": "compute the validation loss of a checkpoint",
-    "test": "run a stage's test loop",
-    "predict": "run a stage's predict loop",
 }
-LIGHTNING_COMMANDS = ("fit", "validate", "test", "predict")
+LIGHTNING_COMMANDS = ("fit", "validate")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -169,6 +169,7 @@ def _settings(
             "steps": asked["num_steps"] or own.num_steps,
             "guidance_scale": own.guidance_scale if guidance is None else guidance,
             "scheduler": own.scheduler,
+            "scheduler_args": own.scheduler_args,
             "seconds": round(output.seconds[stage], 3),
         }
     device = cascade.device
