@@ -1,6 +1,7 @@
 """Every run trains, resumes, and writes weights that can be loaded, from the shipped layers at tiny sizes."""
 
 import re
+import shutil
 import subprocess
 import sys
 
@@ -42,8 +43,8 @@ MODEL = {
     ],
     "decoder": DECODER,
     "interpolation": DECODER,
-    "sr_lt": [*UNET, *SAMPLE, "--model.image_size=32", "--model.scale=2"],
-    "sr_h": [*UNET, *SAMPLE, "--model.image_size=48"],
+    "sr_lt": [*UNET, *SAMPLE, "--model.scale=2"],
+    "sr_h": [*UNET, *SAMPLE],
 }
 DATA = {
     "clip": [("", IMAGES)],
@@ -193,6 +194,55 @@ def test_run_with_muon_is_resumed_with_muon_alone(fit, capsys):
     assert "resuming sr_h from step 2 to step 3" in capsys.readouterr().out
 
 
+def test_rates_of_a_resumed_run_are_those_asked_for(fit, tmp_path):
+    folder, _ = fit("sr_h", 2, "--model.lr=1e-3", "--model.warmup_steps=1", fresh=True)
+    shutil.copytree(folder / "checkpoints", tmp_path / "start")
+
+    def group_after(*overrides):
+        shutil.rmtree(folder / "checkpoints")
+        shutil.copytree(tmp_path / "start", folder / "checkpoints")
+        (folder.parent / "weights" / "sr_h.safetensors").unlink()
+        fit("sr_h", 3, "--model.warmup_steps=1", *overrides)
+        return read_newest(folder / "checkpoints")[1]["optimizer_states"][0]["param_groups"][0]
+
+    before = group_after("--model.lr=1e-3")
+    after = group_after("--model.lr=1e-4", "--model.weight_decay=0.3")
+    assert after["lr"] == pytest.approx(before["lr"] / 10)
+    assert (after["initial_lr"], after["weight_decay"]) == (1e-4, 0.3)
+
+
+def test_another_choice_of_layers_is_refused(fit):
+    fit("decoder", 2, fresh=True)
+    with pytest.raises(UsageError, match=r"another choice of what is trained \(--model.trainable\)"):
+        fit("decoder", 3, "--model.trainable=temporal")
+
+
+@pytest.mark.parametrize(
+    "strategy", ["fsdp", "deepspeed_stage_2", "lightning.pytorch.strategies.FSDPStrategy"]
+)
+def test_sharded_networks_are_refused(fit, strategy):
+    with pytest.raises(UsageError, match=r"shards the network, .*: use ddp"):
+        fit("sr_h", 2, f"--trainer.strategy={strategy}", fresh=True)
+
+
+@pytest.mark.parametrize("launched", [{"SLURM_NTASKS": "4"}, {"TORCHELASTIC_RUN_ID": "1"}])
+def test_processes_started_side_by_side_move_nothing(fit, monkeypatch, launched):
+    folder, _ = fit("sr_h", 2)
+    for name, value in launched.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match="move it away yourself"):
+        fit("sr_h", 2, fresh=True)
+    assert folder.is_dir()
+
+
+def test_checkpoints_elsewhere_are_gone_on_from(fit, tmp_path, capsys):
+    elsewhere = f"--checkpoint.dirpath={tmp_path / 'elsewhere'}"
+    fit("sr_h", 2, elsewhere, fresh=True)
+    capsys.readouterr()
+    fit("sr_h", 3, elsewhere)
+    assert "resuming sr_h from step 2 to step 3" in capsys.readouterr().out
+
+
 def test_optimizer_from_the_command_line_is_used(fit):
     folder, _ = fit("sr_h", 2, "--optimizer=SGD", "--optimizer.lr=0.1", fresh=True)
     groups = read_newest(folder / "checkpoints")[1]["optimizer_states"][0]["param_groups"]
@@ -213,6 +263,21 @@ def test_two_processes_train_and_resume(tmp_path, micro_world):
         command += ["--trainer.strategy=ddp", "--trainer.devices=2"]
         subprocess.run(command, cwd=tmp_path, check=True, timeout=200)
         assert read_training(tmp_path / "outputs/micro/weights/sr_h.safetensors")["step"] == steps
+
+
+@pytest.mark.slow
+def test_clip_of_two_devices_is_that_of_one_with_twice_the_batch(tmp_path, micro_world):
+    found = []
+    more = ["--model.lr=0.02", "--model.warmup_steps=1", "--ema.decay=0", "--trainer.precision=32-true"]
+    ddp = ["--trainer.strategy=ddp", "--trainer.devices=2"]
+    for name, options in (("one", ["--data.batch_size=4"]), ("two", ["--data.batch_size=2", *ddp])):
+        (tmp_path / name).mkdir()
+        command = [sys.executable, "-m", "lightning_mav", "train", "clip"]
+        command += [*arguments("clip", 2, micro_world), *more, *options]
+        subprocess.run(command, cwd=tmp_path / name, check=True, timeout=200)
+        found.append(load_weights(tmp_path / name / "outputs/micro/weights/clip.safetensors").state_dict())
+    for key, tensor in found[0].items():
+        torch.testing.assert_close(found[1][key], tensor, atol=2e-3, rtol=1e-2, msg=key)
 
 
 @pytest.mark.slow

@@ -76,3 +76,37 @@ class DataMonitor(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leaves validation out of the count."""
         self.started = self.ended = None
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Leaves the writing of checkpoints out of the count, which follows the end of a step."""
+        self.started = self.ended = None
+
+
+class OwnRates(Callback):
+    """Lets the settings of this run decide, where a checkpoint would bring back those it was made with.
+
+    Optimizers put their learning rates, decays and so on into checkpoints, beside their moments. Whoever
+    lowers the rate because a run diverged means the run that goes on.
+    """
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes the settings before a checkpoint is read."""
+        self.settings = [
+            [{key: value for key, value in group.items() if key != "params"} for group in own.param_groups]
+            for own in trainer.optimizers
+        ]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Puts those back that have changed; the rate is where the schedule has brought it."""
+        for optimizer, groups in zip(trainer.optimizers, self.settings, strict=True):
+            for group, settings in zip(optimizer.param_groups, groups, strict=True):
+                start = settings.get("initial_lr", settings["lr"])  # there is none without a schedule
+                before = group.get("initial_lr", group["lr"])
+                rate = group["lr"] if start == before else group["lr"] / before * start
+                group.update(settings, lr=rate)
+        for config in trainer.lr_scheduler_configs:
+            schedule = config.scheduler
+            if hasattr(schedule, "base_lrs"):
+                schedule.base_lrs = [group["initial_lr"] for group in schedule.optimizer.param_groups]

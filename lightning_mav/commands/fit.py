@@ -1,4 +1,4 @@
-"""``mav fit|validate|test|predict``: LightningCLI with this project's callbacks and error messages."""
+"""``mav fit|validate``: LightningCLI with this project's callbacks and error messages."""
 
 import argparse
 import logging
@@ -13,7 +13,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from ..errors import UsageError
 from ..precision import precision_name
 from ..shards.parallel import num_cores
-from .callbacks import DataMonitor, StepSeed
+from .callbacks import DataMonitor, OwnRates, StepSeed
 from .checkpoints import Checkpoint
 from .explain import explain
 
@@ -84,7 +84,11 @@ class MavCLI(LightningCLI):
             config.trainer.callbacks = [
                 c for c in config.trainer.callbacks if not c.class_path.endswith(bars)
             ]
-        self.trainer_defaults["callbacks"] = [StepSeed(int(config.seed_everything)), DataMonitor()]
+        self.trainer_defaults["callbacks"] = [
+            StepSeed(int(config.seed_everything)),
+            DataMonitor(),
+            OwnRates(),
+        ]
         on_gpu = torch.cuda.is_available() and config.trainer.accelerator in ("auto", "gpu", "cuda")
         if config.trainer.precision is None:
             config.trainer.precision = precision_name("cuda" if on_gpu else "cpu")

@@ -62,17 +62,26 @@ def train(
 
     Returns:
         The file of the weights.
+
+    Raises:
+        UsageError: If something in the configuration is wrong, or does not go with an unfinished run.
     """
     layers = config_layers(run, scale)
-    from .trainer import AlreadyFinished, TrainCLI, is_first_process
+    from .trainer import AlreadyFinished, TrainCLI, are_started_side_by_side, is_first_process
 
     outputs = outputs or Path("outputs", scale)
     folder = outputs / run.name
     weights = outputs / "weights" / f"{run.name}.safetensors"
+    if fresh and are_started_side_by_side():
+        raise UsageError(
+            f"--fresh moves {folder} aside, which processes started side by side may still be reading: "
+            "move it away yourself, and leave --fresh out"
+        )
     if fresh and is_first_process():
         _move_aside(folder, weights)
     arguments = ["fit", *(f"--config={layer}" for layer in layers)]
     arguments += [f"--trainer.default_root_dir={folder}", f"--trainer.logger.init_args.save_dir={folder}"]
+    arguments += [f"--checkpoint.dirpath={folder / 'checkpoints'}"]  # whatever logger there is
     try:
         TrainCLI([*arguments, *(overrides or [])], run=run, weights=weights)
     except AlreadyFinished as message:

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.cli import instantiate_class
+from lightning.pytorch.utilities import rank_zero_only
 from safetensors import SafetensorError
 
 from ..errors import UsageError
@@ -50,14 +52,17 @@ class TrainCLI(MavCLI):
         strategy = str(config.trainer.strategy)
         if strategy.endswith(("_spawn", "_fork", "_notebook")):
             raise UsageError(f"--trainer.strategy={strategy} keeps the weights to its processes: use ddp")
+        if any(name in strategy.lower() for name in ("fsdp", "deepspeed", "modelparallel")):
+            raise UsageError(
+                f"--trainer.strategy={strategy} shards the network, which its average (--ema) and Muon are "
+                "not made for: use ddp, with --model.unet.checkpoint=true if memory is short"
+            )
         target = config.trainer.max_steps
         if 0 < target <= (exported := _exported_step(self.weights)):
             raise AlreadyFinished(
                 f"{self.run.name} is finished at step {exported}: raise --trainer.max_steps or pass --fresh"
             )
-        if config.ckpt_path is None and (
-            found := read_newest(Path(config.trainer.default_root_dir, "checkpoints"))
-        ):
+        if config.ckpt_path is None and (found := read_newest(Path(config.checkpoint.dirpath))):
             path, self.checkpoint = found
             config.ckpt_path = str(path)
             self.step = self.checkpoint["global_step"]
@@ -92,10 +97,13 @@ class TrainCLI(MavCLI):
             changed = "optimizer"
         else:
             return
-        folder = self.config.fit.trainer.default_root_dir
-        raise UsageError(
-            f"{self.config.fit.ckpt_path} was made with another {changed}: keep to the settings in"
-            f" {folder}/config.yaml, or pass --fresh to start over"
+        raise self._made_otherwise(changed)
+
+    def _made_otherwise(self, changed: str) -> UsageError:
+        config = self.config.fit
+        return UsageError(
+            f"{config.ckpt_path} was made with another {changed}: keep to the settings in"
+            f" {config.trainer.default_root_dir}/config.yaml, or pass --fresh to start over"
         )
 
     def fit(self, model: Any, ckpt_path: str | None = None, **kwargs: Any) -> None:
@@ -107,7 +115,12 @@ class TrainCLI(MavCLI):
         else:
             # Not as an argument: a stage's setup asks whether there is a checkpoint to come.
             trainer.ckpt_path = ckpt_path
-            trainer.fit(model, **kwargs)
+            try:
+                trainer.fit(model, **kwargs)
+            except ValueError as error:
+                if "loaded state dict" not in str(error):
+                    raise
+                raise self._made_otherwise("choice of what is trained (--model.trainable)") from error
             self.step = trainer.global_step
         if trainer.is_global_zero and not self.config.fit.trainer.fast_dev_run:
             training = {"run": self.run.name, "step": self.step}
@@ -120,8 +133,15 @@ def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that speaks and moves files, of the several that a strategy may start."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+    """Whether this is the process that speaks, of the several that a strategy or a cluster may start."""
+    rank = getattr(rank_zero_only, "rank", 0)  # Lightning's, of what any launcher says
+    return rank == 0 and os.environ.get("NODE_RANK", "0") == "0"
+
+
+def are_started_side_by_side() -> bool:
+    """Whether torchrun or srun has started several processes, none of which can wait for the others yet."""
+    with_srun = SLURMEnvironment.detect() and os.environ["SLURM_NTASKS"] != "1"
+    return with_srun or TorchElasticEnvironment.detect()
 
 
 def _exported_step(path: Path) -> int:
