@@ -26,13 +26,13 @@ class Settings:
     num_final_renders: int = 96
     num_untrained: int = 12
     speed_fps: list[float] = field(default_factory=lambda: [10.0, 15.0, 24.0])
-    num_speed_per_class: int = 4
+    num_speed_per_class: int = 8
     num_speed_renders: int = 384
     num_clip_renders: int = 2
     num_windows: int = 24
     num_sr_videos: int = 12
     num_sr_images: int = 24
-    num_noise_videos: int = 2
+    num_noise_videos: int = 8
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
