@@ -25,7 +25,8 @@ rest or nothing clear is seen.
 FVD, IS and CLIPSIM are those of the 16 key frames, by networks that this project trained on the micro-world:
 they can be compared with each other, not with numbers in print. FVD compares with true clips of the prompts,
 and of more like them; `report.json` says how many. Beside the controls stands the FVD of as many of them as
-videos were drawn, which may be fewer than n; that of true videos is what chance gives."""
+videos were drawn, which may be fewer than n; that of true videos is what chance gives. PSNR is the mean of
+that of each video, or image."""
 
 
 def tables(report: dict[str, Any]) -> list[Table]:
