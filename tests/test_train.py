@@ -241,6 +241,8 @@ def test_checkpoints_elsewhere_are_gone_on_from(fit, tmp_path, capsys):
     capsys.readouterr()
     fit("sr_h", 3, elsewhere)
     assert "resuming sr_h from step 2 to step 3" in capsys.readouterr().out
+    fit("sr_h", 4, elsewhere, fresh=True)
+    assert "training sr_h to step 4" in capsys.readouterr().out
 
 
 def test_optimizer_from_the_command_line_is_used(fit):

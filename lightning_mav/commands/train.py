@@ -83,7 +83,7 @@ def train(
     arguments += [f"--trainer.default_root_dir={folder}", f"--trainer.logger.init_args.save_dir={folder}"]
     arguments += [f"--checkpoint.dirpath={folder / 'checkpoints'}"]  # whatever logger there is
     try:
-        TrainCLI([*arguments, *(overrides or [])], run=run, weights=weights)
+        TrainCLI([*arguments, *(overrides or [])], run=run, weights=weights, fresh=fresh)
     except AlreadyFinished as message:
         print(message)
     return weights

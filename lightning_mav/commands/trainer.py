@@ -28,13 +28,15 @@ class TrainCLI(MavCLI):
         args: Arguments of the ``fit`` subcommand.
         run: Stage and phase.
         weights: File that receives the weights.
+        fresh: Whether to leave checkpoints alone, wherever they are.
 
     Raises:
         AlreadyFinished: If the weights are there and were trained for as many steps as asked for.
     """
 
-    def __init__(self, args: list[str], *, run: Run, weights: Path) -> None:
+    def __init__(self, args: list[str], *, run: Run, weights: Path, fresh: bool = False) -> None:
         self.run = run
+        self.fresh = fresh
         self.weights = weights
         self.step = 0
         self.checkpoint: dict[str, Any] | None = None
@@ -62,7 +64,8 @@ class TrainCLI(MavCLI):
             raise AlreadyFinished(
                 f"{self.run.name} is finished at step {exported}: raise --trainer.max_steps or pass --fresh"
             )
-        if config.ckpt_path is None and (found := read_newest(Path(config.checkpoint.dirpath))):
+        where = config.checkpoint.dirpath
+        if config.ckpt_path is None and where and not self.fresh and (found := read_newest(Path(where))):
             path, self.checkpoint = found
             config.ckpt_path = str(path)
             self.step = self.checkpoint["global_step"]
