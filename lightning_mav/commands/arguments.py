@@ -1,7 +1,7 @@
 """Arguments of the commands that are not LightningCLI's."""
 
 import argparse
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ..errors import UsageError
 
@@ -12,3 +12,8 @@ class CommandParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raises what argparse would print."""
         raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Returns those of the arguments that were given, by name."""
+    return {name: value for name in names if (value := getattr(args, name, None)) is not None}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
-from .arguments import CommandParser
+from .arguments import CommandParser, given
 from .console import plain_warnings, print_tables, stage_progress
 from .generate import number_in
 from .output import output_folder, publishing
@@ -47,9 +47,8 @@ def main(argv: list[str]) -> None:
         from ..report import write_report
         from .runs import config_folder
 
-        overrides = {"seed": args.seed, "num_per_class": args.num_per_class, "steps": args.steps}
-        given = {name: value for name, value in overrides.items() if value is not None}
-        settings = load_settings(args.config or config_folder() / "eval" / f"{bench}.yaml", **given)
+        overrides = given(args, "seed", "num_per_class", "steps")
+        settings = load_settings(args.config or config_folder() / "eval" / f"{bench}.yaml", **overrides)
         cascade = _load(args.weights, args.stage)
         with stage_progress(f"evaluate {bench}, {args.stage}") as progress:
             evaluation = evaluate_micro(cascade, settings, args.stage, progress)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from .arguments import CommandParser
+from .arguments import CommandParser, given
 from .console import plain_warnings, print_tables, stage_progress
 from .generate import number_in
 from .output import output_folder, publishing
@@ -135,9 +135,9 @@ def _settings(bench: str, args: argparse.Namespace) -> "Settings":
     from ..protocols import load_settings
 
     names = ("data", "prompts", "num_samples", "seed", "steps", "features", "clip", "clip_file")
-    given = {name: value for name in names if (value := getattr(args, name, None)) is not None}
+    overrides = given(args, *names)
     if args.metrics:
-        given["metrics"] = args.metrics.split(",")
+        overrides["metrics"] = args.metrics.split(",")
     for text in args.set:
         if not all(text.partition("=")[::2]):
             raise UsageError(f"--set {text}: give KEY=VALUE, such as num_resamples=200")
@@ -146,8 +146,8 @@ def _settings(bench: str, args: argparse.Namespace) -> "Settings":
     except OmegaConfBaseException as error:
         raise UsageError(f"--set: {str(error).splitlines()[0]}; give KEY=VALUE") from error
     assert isinstance(changed, dict)
-    given |= {str(name): value for name, value in changed.items()}
-    return load_settings(args.config or config_folder() / "eval" / f"{bench}.yaml", **given)
+    overrides |= {str(name): value for name, value in changed.items()}
+    return load_settings(args.config or config_folder() / "eval" / f"{bench}.yaml", **overrides)
 
 
 def _origin(cascade: "Cascade", device: "torch.device", precision: str | None) -> dict[str, Any]:

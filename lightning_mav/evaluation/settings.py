@@ -4,9 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..protocols.settings import KEY_FRAMES
 from ..settings import read_settings
-
-KEY_FRAMES = 16  # in a window of interpolation
 
 
 @dataclass
