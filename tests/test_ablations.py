@@ -1,11 +1,10 @@
-"""Ablations: the rule behind verdicts, the shipped claims, and a run from a YAML file to the page."""
+"""Ablations: those that are shipped, and a run from a YAML file to the page."""
 
 import functools
 import json
 import sys
 
 import pytest
-import torch
 import yaml
 from test_configs import parse
 from tiny_cascade import save_tiny_cascade
@@ -18,8 +17,9 @@ from lightning_mav.commands.ablations import Bench, _parser, is_documented, main
 from lightning_mav.commands.runs import config_folder, scales
 from lightning_mav.errors import UsageError
 from lightning_mav.evaluation import Settings, load_settings
-from lightning_mav.evaluation.ablations import JUDGES, compare, mean_interval, student_95, verdict
+from lightning_mav.evaluation.ablations import JUDGES
 from lightning_mav.evaluation.drawing import Drawing
+from lightning_mav.evaluation.verdicts import compare
 
 TINY = {
     "num_per_class": 1,
@@ -41,52 +41,6 @@ NAMES = shipped()
 parsed = functools.cache(parse)  # seconds each, and variants share their runs
 
 
-def interval(low, high):
-    return {"low": low, "high": high}
-
-
-# The rule.
-
-
-@pytest.mark.parametrize(
-    ("better", "than", "expected"),
-    [
-        ((0.5, 0.7), (0.1, 0.4), "holds"),
-        ((0.1, 0.4), (0.5, 0.7), "does not hold"),
-        ((0.3, 0.6), (0.5, 0.7), "unclear"),
-        ((0.5, 0.6), (0.1, 0.9), "unclear"),
-        ((0.4, 0.6), (0.1, 0.4), "unclear"),
-    ],
-)
-def test_intervals_that_touch_decide_nothing(better, than, expected):
-    better, than = interval(*better), interval(*than)
-    assert compare("motion", better, than) == expected
-    mirrored = {"holds": "does not hold", "does not hold": "holds", "unclear": "unclear"}
-    assert compare("motion", than, better) == compare("flicker", better, than) == mirrored[expected]
-
-
-def test_a_claim_fares_as_its_worst_comparison():
-    assert verdict(["holds", "holds"]) == "holds"
-    assert verdict(["holds", "unclear"]) == "unclear"
-    assert verdict(["unclear", "does not hold", "holds"]) == "does not hold"
-
-
-@pytest.mark.parametrize(
-    ("degrees", "expected"), [(2, 4.303), (3, 3.182), (5, 2.571), (11, 2.201), (23, 2.069), (95, 1.985)]
-)
-def test_students_t_has_known_values(degrees, expected):
-    assert student_95(degrees) == pytest.approx(expected, rel=0.035 if degrees == 2 else 0.01)
-
-
-def test_intervals_of_means_cover_the_truth_19_times_in_20():
-    values = torch.randn(2000, 8, generator=torch.Generator().manual_seed(0))
-    intervals = [mean_interval(row.tolist()) for row in values]
-    assert 0.935 < sum(i["low"] < 0 < i["high"] for i in intervals) / len(intervals) < 0.965
-    assert intervals[0]["n"] == 8
-    with pytest.raises(ValueError, match="three values, got 2"):
-        mean_interval([1.0, 2.0])
-
-
 # What is shipped.
 
 
@@ -98,7 +52,7 @@ def test_overrides_and_settings_of_every_ablation_are_accepted(name, scale):
         load_settings(config_folder() / "eval" / "micro.yaml", **(ablation.settings | variant.settings))
         for training in variant.runs:
             assert training.steps[scale] > 0
-            parsed(training.run, scale, *training.overrides)
+            parsed(training.run, scale, *training.arguments(scale))
 
 
 def test_those_without_training_come_first():
@@ -108,11 +62,12 @@ def test_those_without_training_come_first():
 
 
 def num_frames(training, scale):
-    data = parsed(training.run, scale, *training.overrides).config.fit.data.init_args
+    fit = parsed(training.run, scale, *training.arguments(scale)).config.fit
+    data = fit.data.init_args
     if "video" not in data:
-        return training.steps[scale] * data.batch_size
+        return fit.trainer.max_steps * data.batch_size
     video = data.video.init_args
-    return training.steps[scale] * (video.batch_size * video.num_frames + data.image.init_args.batch_size)
+    return fit.trainer.max_steps * (video.batch_size * video.num_frames + data.image.init_args.batch_size)
 
 
 @pytest.mark.parametrize("scale", ["micro", "nano"])
@@ -164,8 +119,9 @@ def test_run_writes_page_and_plot_and_skips_what_is_finished(run, weights, tmp_p
     pytest.importorskip("matplotlib")
     found = run(NOISE)
     page = (tmp_path / "outputs/ablations/micro/claims.md").read_text()
-    word = compare("flicker", found["one"]["figures"]["flicker"], found["many"]["figures"]["flicker"])
-    assert f"**Verdict: {word}.**" in page
+    outcome = compare("flicker", found["one"]["figures"]["flicker"], found["many"]["figures"]["flicker"])
+    assert f"**Verdict: {outcome.word}.**" in page
+    assert f"by flicker: {outcome.word}, by {outcome.gain['value']:.4f} [" in page
     assert "| many | " in page
     assert (tmp_path / "outputs/ablations/micro/ablations/own.png").stat().st_size > 1000
     assert "finished" not in capsys.readouterr().out

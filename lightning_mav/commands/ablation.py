@@ -18,17 +18,23 @@ class Training:
         phase: Phase.
         steps: Optimizer steps, by scale.
         overrides: Arguments for LightningCLI.
+        by_scale: More of them, for a scale.
     """
 
     stage: str
     phase: str
     steps: dict[str, int]
     overrides: list[str] = field(default_factory=list)
+    by_scale: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def run(self) -> Run:
         """The run."""
         return find_run(self.stage, self.phase)
+
+    def arguments(self, scale: str) -> list[str]:
+        """Arguments for LightningCLI at a scale."""
+        return [f"--trainer.max_steps={self.steps[scale]}", *self.overrides, *self.by_scale.get(scale, [])]
 
 
 @dataclass

@@ -180,8 +180,7 @@ class Bench:
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in layers)).hexdigest()
         return {
             "run": training.run.name,
-            "steps": training.steps[self.scale],
-            "overrides": training.overrides,
+            "arguments": training.arguments(self.scale),
             "layers": digest,
             "world": WORLD_VERSION,
         }
@@ -224,7 +223,7 @@ class Bench:
             A key that stands for this run, too, and the file of its weights.
         """
         run = training.run
-        overrides = [f"--trainer.max_steps={training.steps[self.scale]}"]
+        overrides = []
         if run.stage in USE_CLIP:
             overrides.append(f"--model.clip={clip}")
         if run.is_second and start is not None:
@@ -232,7 +231,9 @@ class Bench:
         identity = [key, self._described(training), _checksum(clip)]
         key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
         outputs = self.folder / "runs" / f"{run.name}-{key}"
-        return key, train(run, self.scale, overrides=[*overrides, *training.overrides], outputs=outputs)
+        return key, train(
+            run, self.scale, overrides=[*overrides, *training.arguments(self.scale)], outputs=outputs
+        )
 
 
 def set_attribute(cascade: "Cascade", name: str, value: Any) -> None:
@@ -257,7 +258,8 @@ def _finished(path: Path, spec: dict[str, Any], metrics: list[str]) -> dict[str,
     except (OSError, ValueError):
         return None
     is_same = found.get("spec") == json.loads(json.dumps(spec))
-    return found if is_same and found["figures"].keys() >= set(metrics) else None
+    is_whole = is_same and all("items" in found["figures"].get(metric, {}) for metric in metrics)
+    return found if is_whole else None
 
 
 def _checksum(path: Path) -> str:

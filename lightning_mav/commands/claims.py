@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..evaluation.ablations import compare, verdict
+from ..evaluation.verdicts import Outcome, compare, verdict
 from .ablation import Ablation, Comparison, Variant, needs_training
 
 PAGE = "claims.md"
@@ -17,10 +17,13 @@ reads shapes, colours and motion off the pixels. `make ablations` runs them agai
 NAMES=noise` one of them. This page is written by that command.
 
 Figures have 95% intervals: Wilson's for shares of prompts, Student's for means over prompts or clips. A claim
-consists of comparisons, and one rule decides each. It *holds* if the intervals of both variants do not touch
-and the first is better; it *does not hold* if they do not touch and the first is worse; else it is *unclear*.
-The claim fares as the worst of its comparisons does. As the variants see the same prompts and clips, the rule
-is a cautious one: differences too small for it may still be real.
+consists of comparisons. One *holds* if the first variant is better and *does not hold* if it is worse, at a
+level of 95%; else it is *unclear*. The claim fares as the worst of its comparisons does.
+
+Variants that see the same prompts or clips are compared one by one: numbers by what they differ by, whose
+mean stands beside the verdict with its interval (Student's paired test), shares by the prompts that only one
+of the two has right (McNemar's test). So variants may be told apart whose own intervals overlap. Where they
+see different ones, their intervals must not touch.
 
 The intervals cover prompts and clips. Each variant is trained once, so that the chance in training is not in
 them. And what holds for small networks in a small world need not hold for large ones, nor the other way
@@ -50,8 +53,8 @@ def section(name: str, ablation: Ablation, results: Results, scale: str) -> str:
             row.append(_trained(variant, scale))
     table = [header, ["---"] * len(header), *rows]
     lines = [
-        f"- {pair.better} better than {pair.than} by {pair.metric}: {word}"
-        for pair, word in zip(ablation.compare, found, strict=True)
+        f"- {pair.better} better than {pair.than} by {pair.metric}: {_told(pair.metric, outcome)}"
+        for pair, outcome in zip(ablation.compare, found, strict=True)
     ]
     minutes = sum(result["minutes"] for result in results.values())
     date = max(result["date"] for result in results.values())
@@ -62,7 +65,7 @@ def section(name: str, ablation: Ablation, results: Results, scale: str) -> str:
     parts = [
         f"## {ablation.title}",
         f"Claim: {ablation.claim}",
-        f"**Verdict: {verdict(found)}.**",
+        f"**Verdict: {verdict([outcome.word for outcome in found])}.**",
         "\n".join(lines),
         *([ablation.note] if ablation.note else []),
         "\n".join(f"| {' | '.join(row)} |" for row in table),
@@ -112,9 +115,21 @@ def _figure(results: Results, variant: str, metric: str) -> dict[str, float]:
     return results[variant]["figures"][metric]
 
 
-def _compare(results: Results, pair: Comparison) -> str:
+def _compare(results: Results, pair: Comparison) -> Outcome:
     better, than = (_figure(results, variant, pair.metric) for variant in (pair.better, pair.than))
     return compare(pair.metric, better, than)
+
+
+def _told(metric: str, outcome: Outcome) -> str:
+    """Tells how a comparison ended, and on what grounds if it was made one by one."""
+    if outcome.gain:
+        return f"{outcome.word}, by {_interval(metric, outcome.gain)}"
+    if outcome.wins:
+        wins, losses = outcome.wins
+        return (
+            f"{outcome.word}, {wins} times right where the other is wrong, {losses} times the other way round"
+        )
+    return outcome.word
 
 
 def _title(metric: str) -> str:
@@ -124,14 +139,15 @@ def _title(metric: str) -> str:
 
 def _cells(ablation: Ablation, result: dict[str, Any]) -> list[str]:
     """Formats the figures of a variant, and how many prompts or clips are behind them."""
-    cells = []
-    for metric in ablation.metrics:
-        factor, digits, _ = FORMATS.get(metric, SHARE)
-        share = result["figures"][metric]
-        value, low, high = (f"{factor * share[key]:.{digits}f}" for key in ("value", "low", "high"))
-        cells.append(f"{value} [{low}, {high}]")
+    cells = [_interval(metric, result["figures"][metric]) for metric in ablation.metrics]
     counts = dict.fromkeys(str(result["figures"][metric]["n"]) for metric in ablation.metrics)
     return [*cells, ", ".join(counts)]
+
+
+def _interval(metric: str, figure: dict[str, float]) -> str:
+    factor, digits, _ = FORMATS.get(metric, SHARE)
+    value, low, high = (f"{factor * figure[key]:.{digits}f}" for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
 
 
 def _trained(variant: Variant, scale: str) -> str:

@@ -1,11 +1,11 @@
-"""What tells the variants of an ablation apart: figures with 95% intervals, and a rule that compares them.
+"""What variants of an ablation are judged by: figures with 95% intervals, and what is behind them.
 
 A judge draws what its variant makes and returns figures by metric. The prompts, the true clips and the noise
 are the same for all variants.
 """
 
+import hashlib
 import inspect
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,15 +18,13 @@ from ..micro.world import render_images, render_videos
 from ..precision import autocast_context
 from .baselines import FILLING, fill_windows, flicker, frames_between, shrink, true_windows
 from .drawing import Drawing, without_time
-from .intervals import Z_95
+from .intervals import mean_interval, wilson
 from .prompts import choose_prompts
-from .scores import figures, read
+from .scores import read, right
 
-Figures = dict[str, dict[str, float]]  # by metric: value, low, high, n
+Figure = dict[str, Any]  # value, low, high, n; values, of each item; items, which stands for what they are
+Figures = dict[str, Figure]  # by metric
 
-LOWER_IS_BETTER = {"flicker", "loss"}
-# What can be said of a claim, worst first.
-VERDICTS = ("does not hold", "unclear", "holds")
 SPLITS = {"seen": False, "held_out": True}
 LOSS_STEPS = 5  # diffusion steps, evenly spaced, that a clip's loss is the mean over
 
@@ -47,12 +45,13 @@ def judge_decoder(drawing: Drawing, *, split: str | None = None, untrained: bool
     appearances = prompts.appearances[chosen]
     texts = [text for text, is_chosen in zip(prompts.texts, chosen.tolist(), strict=True) if is_chosen]
     video = drawing.key_frames(drawing.embeds(texts), untrained=untrained)
-    loss = _losses(drawing, appearances[: drawing.settings.num_windows], untrained=untrained)
-    return {**figures(appearances, read(video)), "loss": mean_interval(loss)}
+    shares = {name: figure(found, appearances) for name, found in right(appearances, read(video)).items()}
+    clips = appearances[: drawing.settings.num_windows]
+    return shares | {"loss": figure(_losses(drawing, clips, untrained=untrained), clips)}
 
 
-def _losses(drawing: Drawing, appearances: Tensor, *, untrained: bool) -> list[float]:
-    """Returns the decoder's loss on a true clip of each of ``(N, 4)``, at the same noise for all variants.
+def _losses(drawing: Drawing, appearances: Tensor, *, untrained: bool) -> Tensor:
+    """Returns the decoder's loss ``(N,)`` on true clips of ``(N, 4)``, at the same noise for all variants.
 
     It tells networks apart long before their samples can be read.
     """
@@ -69,7 +68,7 @@ def _losses(drawing: Drawing, appearances: Tensor, *, untrained: bool) -> list[f
             image_embed = cascade.clip.encode_image(clip[:, :, num_frames // 2]).expand(LOSS_STEPS, -1)
             rates = torch.full((LOSS_STEPS,), fps, device=cascade.device)
             losses.append(decoder.loss(x_0, t=t, eps=eps, image_embed=image_embed, fps=rates).item())
-    return losses
+    return torch.tensor(losses)
 
 
 def judge_prior(drawing: Drawing) -> Figures:
@@ -81,8 +80,9 @@ def judge_prior(drawing: Drawing) -> Figures:
     with torch.inference_mode(), autocast_context(device):
         true_embed = clip.encode_image(images.to(device)).float().cpu()
     cosine = F.cosine_similarity(image_embed.float(), true_embed, dim=-1)
-    stills = figures(prompts.appearances, read(drawing.images(image_embed)))
-    return {"cosine": mean_interval(cosine.tolist()), **stills}
+    stills = right(prompts.appearances, read(drawing.images(image_embed)))
+    found = {"cosine": cosine, **stills}
+    return {name: figure(values, prompts.appearances) for name, values in found.items()}
 
 
 def judge_interpolation(drawing: Drawing, *, method: str = "generated") -> Figures:
@@ -97,7 +97,7 @@ def judge_interpolation(drawing: Drawing, *, method: str = "generated") -> Figur
     truth = true_windows(drawing, choose_prompts(drawing.settings.num_per_class))
     video = fill_windows(drawing, truth, method)
     found = psnr(frames_between(drawing, video), frames_between(drawing, truth))
-    return {"psnr": mean_interval(found.tolist())}
+    return {"psnr": figure(found, truth)}
 
 
 def judge_sr_lt(drawing: Drawing, *, method: str = "together") -> Figures:
@@ -141,8 +141,8 @@ def _judge_upsampling(
         video = drawing.enlarge(low, stage)
     elif method == "per_frame":
         video = drawing.enlarge_per_frame(low, stage)
-    flickers = [flicker(video[[i]], truth[[i]]) for i in range(num_clips)]
-    return {"flicker": mean_interval(flickers), "psnr": mean_interval(psnr(video, truth).tolist())}
+    flickers = torch.tensor([flicker(video[[i]], truth[[i]]) for i in range(num_clips)])
+    return {"flicker": figure(flickers, truth), "psnr": figure(psnr(video, truth), truth)}
 
 
 Judge = Callable[..., Figures]
@@ -161,48 +161,16 @@ def options(judge: str) -> list[str]:
     return list(inspect.signature(JUDGES[judge][0]).parameters)[1:]
 
 
-def mean_interval(values: list[float]) -> dict[str, float]:
-    """Returns the mean of independent values with Student's 95% interval: ``value, low, high, n``."""
-    n = len(values)
-    if n < 3:
-        raise ValueError(f"an interval needs three values, got {n}")
-    x = torch.tensor(values, dtype=torch.double)
-    mean, half = x.mean().item(), student_95(n - 1) * x.std().item() / math.sqrt(n)
-    return {"value": mean, "low": mean - half, "high": mean + half, "n": n}
+def figure(values: Tensor, items: Tensor) -> Figure:
+    """Returns the mean of values with its 95% interval, the values, and a checksum of their items.
 
-
-def student_95(degrees: int) -> float:
-    """Returns what 95% of Student's t distribution lie within.
-
-    By the expansion in the normal deviate (Abramowitz and Stegun, 26.7.5); it is 3% too small for 2 degrees
-    of freedom, less than 1% for more.
+    Args:
+        values: Whether each item is right, for Wilson's interval, or numbers, for Student's, ``(N,)``.
+        items: What was judged, ``(N, ...)``: two variants with the same can be compared item by item.
     """
-    z = Z_95
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    return z + sum(term / degrees**power for power, term in enumerate(terms, start=1))
-
-
-def compare(metric: str, better: dict[str, float], than: dict[str, float]) -> str:
-    """Says whether one variant is better than another: only if their 95% intervals do not touch.
-
-    Returns:
-        ``holds`` if the interval of ``better`` lies wholly on the better side of that of ``than``,
-        ``does not hold`` if it lies wholly on the worse side, else ``unclear``.
-    """
-    if metric in LOWER_IS_BETTER:
-        better, than = than, better
-    if better["low"] > than["high"]:
-        return "holds"
-    return "does not hold" if better["high"] < than["low"] else "unclear"
-
-
-def verdict(comparisons: list[str]) -> str:
-    """Returns the worst of the comparisons that a claim consists of."""
-    return min(comparisons, key=VERDICTS.index)
+    interval = wilson(values) if values.dtype == torch.bool else mean_interval(values.tolist())
+    digest = hashlib.sha256(items.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
+    return interval | {"values": values.tolist(), "items": digest}
 
 
 def _check(name: str, value: Any, known: tuple[str, ...]) -> None:

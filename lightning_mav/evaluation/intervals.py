@@ -35,3 +35,28 @@ def bootstrap(
     rows = torch.randint(len(sample), (num, len(sample)), generator=generator)
     low, high = statistic(sample[rows]).quantile(torch.tensor([0.025, 0.975], dtype=sample.dtype)).tolist()
     return low, high
+
+
+def mean_interval(values: list[float]) -> dict[str, float]:
+    """Returns the mean of independent values with Student's 95% interval: ``value, low, high, n``."""
+    n = len(values)
+    if n < 3:
+        raise ValueError(f"an interval needs three values, got {n}")
+    x = torch.tensor(values, dtype=torch.double)
+    mean, half = x.mean().item(), student_95(n - 1) * x.std().item() / math.sqrt(n)
+    return {"value": mean, "low": mean - half, "high": mean + half, "n": n}
+
+
+def student_95(degrees: int) -> float:
+    """Returns what 95% of Student's t distribution lie within.
+
+    By the expansion in the normal deviate (Abramowitz and Stegun, 26.7.5); it is 3% too small for 2 degrees
+    of freedom, less than 1% for more.
+    """
+    z = Z_95
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    return z + sum(term / degrees**power for power, term in enumerate(terms, start=1))

@@ -47,17 +47,22 @@ def read_truth(
 
 
 def figures(appearances: Tensor, reading: Reading) -> dict[str, dict[str, float]]:
-    """Returns the shares that are right of what ``(N, 4)`` ask for, with intervals.
+    """Returns the shares that are ``right`` of what ``(N, 4)`` ask for, with intervals."""
+    return {name: wilson(found) for name, found in right(appearances, reading).items()}
+
+
+def right(appearances: Tensor, reading: Reading) -> dict[str, Tensor]:
+    """Says what is right of what ``(N, 4)`` ask for, ``(N,)`` each.
 
     ``appearance`` is shape and colour together, ``motion`` the one that belongs to the shape asked for,
     ``everything`` all three.
     """
     shape, colour = reading.shape == appearances[:, 0], reading.colour == appearances[:, 1]
-    shares = {"appearance": wilson(shape & colour), "shape": wilson(shape), "colour": wilson(colour)}
+    found = {"appearance": shape & colour, "shape": shape, "colour": colour}
     if reading.motion is not None:
         motion = reading.motion == appearances[:, 0]
-        shares |= {"motion": wilson(motion), "everything": wilson(shape & colour & motion)}
-    return shares
+        found |= {"motion": motion, "everything": shape & colour & motion}
+    return found
 
 
 def score(prompts: Prompts, reading: Reading) -> dict[str, Any]:
