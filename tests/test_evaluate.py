@@ -14,7 +14,7 @@ from lightning_mav.commands.evaluate import main
 from lightning_mav.commands.runs import config_folder
 from lightning_mav.configured import from_config
 from lightning_mav.errors import UsageError
-from lightning_mav.evaluation import Settings, load_settings
+from lightning_mav.evaluation import Settings, baselines, choose_prompts, load_settings
 from lightning_mav.evaluation.drawing import Drawing, without_time
 from lightning_mav.evaluation.report import tables
 from lightning_mav.micro.world import SHAPES
@@ -55,6 +55,19 @@ def test_frame_rates_share_their_noise_unless_untrained(weights):
     untrained = [drawing.key_frames(embed, fps, untrained=True) for fps in (6.0, 12.0)]
     assert not untrained[0].allclose(untrained[1], atol=0.1)
     assert drawing.seconds.keys() == {"decoder", "decoder 12 fps", "untrained", "untrained 12 fps"}
+
+
+def test_cosines_are_not_rounded_where_networks_run_in_bf16(weights, monkeypatch):
+    drawing = Drawing(Cascade.from_pretrained(weights, until="decoder"), Settings())
+    prompts = choose_prompts(2)
+    true_embed = torch.randn(len(prompts.texts), 8)
+    monkeypatch.setattr(drawing.cascade.clip, "encode_image", lambda images: true_embed)
+    in_bf16 = torch.autocast("cpu", dtype=torch.bfloat16)
+    monkeypatch.setattr(baselines, "autocast_context", lambda device: in_bf16)
+    image_embed = true_embed + torch.randn_like(true_embed)
+    (row,) = baselines.compare_prior(drawing, prompts, image_embed)
+    expected = torch.nn.functional.cosine_similarity(image_embed, true_embed).mean().item()
+    assert row["value"] == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.fixture(scope="module")

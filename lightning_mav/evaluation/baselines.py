@@ -71,7 +71,8 @@ def compare_prior(drawing: Drawing, prompts: Prompts, image_embed: Tensor) -> li
     clip, device = drawing.cascade.clip, drawing.cascade.device
     images = render_images(prompts.appearances, clip.image_size, drawing.generator("prior"))
     with torch.inference_mode(), autocast_context(device):
-        cosines = _cosines(image_embed, clip.encode_image(images.to(device)))
+        true_embed = clip.encode_image(images.to(device))
+    cosines = _cosines(image_embed, true_embed)  # in full precision: three digits are shown
     other = (prompts.appearances[:, None] != prompts.appearances).any(dim=-1)
     matched, shuffled = cosines.diagonal().mean().item(), cosines[other].mean().item()
     return [comparison("cosine to the true embedding", matched, "shuffled captions", shuffled, len(images))]
