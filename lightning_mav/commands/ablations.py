@@ -128,8 +128,8 @@ class Bench:
             if found := _finished(known, spec, ablation.metrics):
                 print(f"{name}, {key}: finished, see {known.parent}")
                 return found
-        start = time.perf_counter()
         cascade = self._cascade(ablation, variant, path.parent)
+        start = time.perf_counter()  # not of training, which may have been finished or interrupted before
         from ..evaluation.ablations import JUDGES
         from ..evaluation.drawing import Drawing
         from ..evaluation.settings import Settings
