@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..metrics import psnr
-from ..micro.world import render_images, render_videos
+from ..micro.world import render_videos
 from ..precision import autocast_context
-from .baselines import FILLING, fill_windows, flicker, frames_between, shrink, true_windows
+from .baselines import FILLING, fill_windows, flicker, frames_between, shrink, true_embeds, true_windows
 from .drawing import Drawing, without_time
 from .intervals import mean_interval, wilson
 from .prompts import choose_prompts
@@ -73,13 +73,9 @@ def _losses(drawing: Drawing, appearances: Tensor, *, untrained: bool) -> Tensor
 
 def judge_prior(drawing: Drawing) -> Figures:
     """How near are drawn embeddings to those of an image of the thing, and are stills of them right?"""
-    clip, device = drawing.cascade.clip, drawing.cascade.device
     prompts = choose_prompts(drawing.settings.num_per_class)
     image_embed = drawing.embeds(prompts.texts)
-    images = render_images(prompts.appearances, clip.image_size, drawing.generator("prior"))
-    with torch.inference_mode(), autocast_context(device):
-        true_embed = clip.encode_image(images.to(device)).float().cpu()
-    cosine = F.cosine_similarity(image_embed.float(), true_embed, dim=-1)
+    cosine = F.cosine_similarity(image_embed.float(), true_embeds(drawing, prompts), dim=-1)
     stills = right(prompts.appearances, read(drawing.images(image_embed)))
     found = {"cosine": cosine, **stills}
     return {name: figure(values, prompts.appearances) for name, values in found.items()}

@@ -68,14 +68,18 @@ def compare_clip(drawing: Drawing) -> list[dict[str, Any]]:
 
 def compare_prior(drawing: Drawing, prompts: Prompts, image_embed: Tensor) -> list[dict[str, Any]]:
     """Are drawn embeddings nearer to that of an image of the thing than to those of other things?"""
+    cosines = _cosines(image_embed, true_embeds(drawing, prompts))
+    other = (prompts.appearances[:, None] != prompts.appearances).any(dim=-1)
+    matched, shuffled = cosines.diagonal().mean().item(), cosines[other].mean().item()
+    return [comparison("cosine to the true embedding", matched, "shuffled captions", shuffled, len(cosines))]
+
+
+def true_embeds(drawing: Drawing, prompts: Prompts) -> Tensor:
+    """Returns the embeddings ``(N, D)`` of an image of what each prompt asks for, float32 on the CPU."""
     clip, device = drawing.cascade.clip, drawing.cascade.device
     images = render_images(prompts.appearances, clip.image_size, drawing.generator("prior"))
     with torch.inference_mode(), autocast_context(device):
-        true_embed = clip.encode_image(images.to(device))
-    cosines = _cosines(image_embed, true_embed)  # in full precision: three digits are shown
-    other = (prompts.appearances[:, None] != prompts.appearances).any(dim=-1)
-    matched, shuffled = cosines.diagonal().mean().item(), cosines[other].mean().item()
-    return [comparison("cosine to the true embedding", matched, "shuffled captions", shuffled, len(images))]
+        return clip.encode_image(images.to(device)).float().cpu()
 
 
 def compare_image_decoder(prompts: Prompts, images: Tensor) -> list[dict[str, Any]]:
