@@ -3,10 +3,14 @@
 import functools
 import importlib
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
 ConfigDict = dict[str, Any]
+
+# Modules of this package that export its ``Configured`` classes.
+HOMES = ("clip", "diffusion", "features", "models", "nn")
 
 
 class Configured:
@@ -28,16 +32,36 @@ def from_config(config: ConfigDict) -> Any:
     """Rebuilds what ``Configured.config`` describes.
 
     Raises:
-        ValueError: If it names anything but a ``Configured`` class of this package: a weights file must
-            not be able to run other code.
+        ValueError: If it names anything but a public ``Configured`` class of this package: a weights file
+            must not be able to run other code.
     """
-    module_name, _, name = config["class_path"].rpartition(".")
-    if module_name.split(".")[0] != __package__:
-        raise ValueError(f"a config may only name classes of {__package__}, got {config['class_path']!r}")
-    cls = getattr(importlib.import_module(module_name), name, None)
-    if not (isinstance(cls, type) and issubclass(cls, Configured)):
-        raise ValueError(f"{config['class_path']!r} is not a class that can be rebuilt from a config")
+    cls = _find_class(config["class_path"])
     return cls(**{key: _restored(value) for key, value in config["init_args"].items()})
+
+
+def _find_class(class_path: str) -> type[Configured]:
+    """Finds a class by its name in what ``HOMES`` export, and imports no module that only the config names.
+
+    Where in this package the class was when it was recorded does not matter: it may have been moved since.
+    """
+    package, *path, name = class_path.split(".")
+    if package != __package__:
+        raise ValueError(f"a config may only name classes of {__package__}, got {class_path!r}")
+    for home in sorted(HOMES, key=lambda home: [home] != path[:1]):  # first where it says that the class is
+        cls = getattr(importlib.import_module(f"{package}.{home}"), name, None)
+        if isinstance(cls, type) and Configured in cls.__mro__[1:]:
+            return cls
+    raise ValueError(f"{class_path!r} is not a class that can be rebuilt from a config")
+
+
+def _public_path(cls: type) -> str:
+    """Names a class by the package that exports it, so that it can be moved within the package."""
+    package = cls.__module__
+    while package := package.rpartition(".")[0]:
+        module = sys.modules.get(package)
+        if cls.__name__ in getattr(module, "__all__", ()) and getattr(module, cls.__name__, None) is cls:
+            return f"{package}.{cls.__name__}"
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _recorded(init: Callable[..., None]) -> Callable[..., None]:
@@ -47,11 +71,7 @@ def _recorded(init: Callable[..., None]) -> Callable[..., None]:
             bound = inspect.signature(init).bind(self, *args, **kwargs)
             bound.apply_defaults()
             init_args = {key: _plain(value) for key, value in list(bound.arguments.items())[1:]}
-            cls = type(self)
-            self.__dict__["config"] = {
-                "class_path": f"{cls.__module__}.{cls.__qualname__}",
-                "init_args": init_args,
-            }
+            self.__dict__["config"] = {"class_path": _public_path(type(self)), "init_args": init_args}
         init(self, *args, **kwargs)
 
     return wrapper

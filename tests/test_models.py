@@ -1,12 +1,16 @@
 """How the stages sample: windows, chunks, shared noise. Small fake networks stand in for trained ones."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
+from lightning_mav import configured
 from lightning_mav.configured import Configured, from_config
 from lightning_mav.diffusion import GaussianDiffusion, Sampler
-from lightning_mav.models import SRH, SRLT, Decoder, Interpolation, mask_frames, resize_frames
+from lightning_mav.models import SRH, SRLT, Decoder, Interpolation, Prior, mask_frames, resize_frames
 from lightning_mav.nn import Pseudo3DUNet
 
 
@@ -243,3 +247,25 @@ def test_subclass_records_its_own_arguments():
 
     assert Child(3).config["init_args"] == {"c": 3}
     assert Base(1).config["init_args"] == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize("home", ["lightning_mav.nn", "lightning_mav.nn.unet", "lightning_mav.models.gone"])
+def test_class_is_found_by_its_name_wherever_it_was(home):
+    config = tiny_decoder().config
+    assert config["class_path"] == "lightning_mav.models.Decoder"
+    assert config["init_args"]["net"]["class_path"] == "lightning_mav.nn.Pseudo3DUNet"
+    config["init_args"]["net"]["class_path"] = f"{home}.Pseudo3DUNet"
+    assert type(from_config(config).net).__name__ == "Pseudo3DUNet"
+
+
+def test_every_class_of_this_package_is_public():
+    package = Path(configured.__file__).parent
+    names = {
+        name
+        for path in package.rglob("*.py")
+        for name in re.findall(r"^class (\w+)\(.*Configured.*\):", path.read_text(), re.MULTILINE)
+    }
+    assert {"Clip", "DiffusionModel", "Sampler", "Pseudo3DUNet", "MicroVideoNetwork"} <= names
+    for name in names | {cls.__name__ for cls in (Decoder, Interpolation, Prior, SRLT, SRH)}:
+        cls = configured._find_class(f"lightning_mav.elsewhere.{name}")
+        assert configured._public_path(cls).count(".") == 2

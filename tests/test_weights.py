@@ -1,10 +1,12 @@
 """Weights files: round trip, checksums, and errors that say what to do."""
 
 import json
+import shutil
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from test_models import tiny_decoder
 
 from lightning_mav import weights
@@ -33,15 +35,66 @@ def test_checksums_stand_beside_the_files(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"SHA256SUMS", "a.safetensors", "b.safetensors"}
 
 
-def test_any_flipped_bit_is_noticed(tmp_path):
-    path = save_weights(tiny_decoder(), tmp_path / "decoder.safetensors")
-    content = bytearray(path.read_bytes())
-    for place in torch.randint(len(content), (20,)).tolist():
-        content[place] ^= 1
-        path.write_bytes(content)
-        with pytest.raises(UsageError, match=r"decoder.safetensors is not usable .*STAGE=decoder"):
-            load_weights(path)
-        content[place] ^= 1
+def header_size(path):
+    return 8 + int.from_bytes(path.read_bytes()[:8], "little")
+
+
+@pytest.mark.parametrize("load", [load_weights, read_training])
+@pytest.mark.parametrize("with_checksums", [True, False])
+def test_any_flipped_bit_is_noticed(tmp_path, with_checksums, load):
+    path = save_weights(tiny_decoder(), tmp_path / "decoder.safetensors", training={"step": 2800})
+    if not with_checksums:
+        (tmp_path / "SHA256SUMS").unlink()
+    load(path)
+    content, header = bytearray(path.read_bytes()), header_size(path)
+    known = [
+        content.index(word) for word in (b"digest", b"config", b"training", b"__metadata__", b"F16", b"2800")
+    ]
+    anywhere = [*torch.randint(header, (60,)).tolist(), *torch.randint(header, len(content), (20,)).tolist()]
+    for place in [0, 7, header - 1, header, len(content) - 1, *known, *anywhere]:
+        for bit in range(8) if place in known else (0, 5):
+            content[place] ^= 1 << bit
+            path.write_bytes(content)
+            with pytest.raises(UsageError, match=r"decoder.safetensors is not usable .*STAGE=decoder"):
+                load(path)
+            content[place] ^= 1 << bit
+
+
+def test_same_module_gives_the_same_file(tmp_path):
+    decoder = tiny_decoder()
+    paths = [save_weights(decoder, tmp_path / f"{i}.safetensors", training={"step": 1}) for i in range(5)]
+    assert len({path.read_bytes() for path in paths}) == 1  # the order of a Rust HashMap is another each time
+    content = paths[0].read_bytes()[8 : header_size(paths[0])]
+    header = json.loads(content)
+    assert list(header) == sorted(header)
+    assert list(header["__metadata__"]) == ["config", "digest", "training"]
+    # Every reader of the format can read it.
+    tensors = load_file(paths[0])
+    assert tensors.keys() == decoder.state_dict().keys()
+
+
+def test_files_without_a_digest_are_read(tmp_path):
+    decoder = tiny_decoder()
+    path = tmp_path / "decoder.safetensors"
+    tensors = {name: tensor.contiguous() for name, tensor in decoder.state_dict().items()}
+    metadata = {"config": json.dumps(decoder.config), "training": json.dumps({"step": 3})}
+    save_file(tensors, path, metadata)
+    assert load_weights(path).config == decoder.config
+    assert read_training(path) == {"step": 3}
+    save_file(tensors, path, metadata | {"diges4": "0" * 64})
+    with pytest.raises(UsageError, match="unknown entry 'diges4'"):
+        load_weights(path)
+    save_file(tensors, path)
+    with pytest.raises(UsageError, match="its header has no config"):
+        load_weights(path)
+
+
+def test_shipped_weights_have_a_digest(tmp_path):
+    for path in (weights.SHIPPED / "micro").glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            assert len(file.metadata()["digest"]) == 64
+        copy = shutil.copy(path, tmp_path)  # no SHA256SUMS beside it
+        assert read_training(copy)
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"\x80\x04pickle"])

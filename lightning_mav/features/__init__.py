@@ -1,5 +1,6 @@
 """Networks whose features and logits videos are measured by: their files, input contracts and settings."""
 
+from .micro import MicroVideoNetwork
 from .network import FeatureNetwork, load_features
 from .registry import FEATURES, Input, Spec, features_folder, find_features
 
@@ -7,6 +8,7 @@ __all__ = [
     "FEATURES",
     "FeatureNetwork",
     "Input",
+    "MicroVideoNetwork",
     "Spec",
     "features_folder",
     "find_features",

@@ -1,7 +1,8 @@
-"""Weights files: safetensors that say what they hold, with a checksum beside them.
+"""Weights files: safetensors that say what they hold, and whether they still hold it.
 
-A file carries its module's config in the header, so that it is rebuilt without any YAML. Floats are stored
-in half precision.
+The header carries the module's ``config``, so that it is rebuilt without any YAML, a record of its
+``training`` and a ``digest`` of the file. The same module always gives the same file. Floats are stored in
+half precision. ``SHA256SUMS`` beside the files has their checksums.
 """
 
 import fcntl
@@ -24,6 +25,9 @@ from ..errors import UsageError
 CHECKSUMS = "SHA256SUMS"
 SHIPPED = Path(__file__).parent
 OUTPUTS = Path("outputs")
+
+# Stands where the digest will be while the digest is computed.
+_NO_DIGEST = "0" * 64
 
 Select = Callable[[ConfigDict, dict[str, Tensor]], tuple[ConfigDict, dict[str, Tensor]]]
 
@@ -50,9 +54,14 @@ def save_weights(module: nn.Module, path: Path | str, *, training: dict[str, Any
         name: (tensor.half() if tensor.is_floating_point() else tensor).detach().cpu().contiguous()
         for name, tensor in module.state_dict().items()
     }
-    metadata = {"config": json.dumps(module.config), "training": json.dumps(training or {})}
+    metadata = {
+        "config": json.dumps(module.config),
+        "digest": _NO_DIGEST,
+        "training": json.dumps(training or {}),
+    }
     temporary = path.with_suffix(".tmp")
     save_file(tensors, temporary, metadata=metadata)
+    _seal(temporary)
     temporary.chmod(0o644)  # safetensors makes it readable to its owner alone
     digest = sha256(temporary)
     with _locked(path.parent):
@@ -69,33 +78,49 @@ def load_weights(path: Path | str, select: Select | None = None) -> Any:
         select: Picks a part of the module: maps config and tensors to those of the part.
 
     Raises:
-        UsageError: If the file is missing, is no weights file, or differs from its checksum.
+        UsageError: If the file is missing, is no weights file, or differs from its checksum: that in
+            ``SHA256SUMS``, or else the digest in its header, which files of earlier versions lack.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UsageError(f"no weights at {path}: train them with `{_command(path)}`")
-    expected = read_checksums(path.parent).get(path.name)
-    if expected is not None and sha256(path) != expected:
-        raise UsageError(_corrupt(path, f"it differs from its checksum in {CHECKSUMS}"))
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    with _opened(path) as (file, metadata):
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         config = json.loads(metadata["config"])
         if select is not None:
             config, tensors = select(config, tensors)
         with _one_thread():
             module = from_config(config)
             module.load_state_dict(tensors)  # copies into single precision
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise UsageError(_corrupt(path, str(error).splitlines()[0])) from error
     return module.eval()
 
 
 def read_training(path: Path | str) -> dict[str, Any]:
-    """Returns what ``save_weights`` recorded of the training."""
-    with safe_open(path, framework="pt") as file:
-        return json.loads((file.metadata() or {}).get("training", "{}"))
+    """Returns what ``save_weights`` recorded of the training.
+
+    Raises:
+        UsageError: As ``load_weights``.
+    """
+    with _opened(Path(path)) as (_, metadata):
+        return json.loads(metadata.get("training", "{}"))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
+    """Opens a weights file that is whole: yields the safetensors file and the metadata of its header."""
+    if not path.is_file():
+        raise UsageError(f"no weights at {path}: train them with `{_command(path)}`")
+    try:
+        expected = read_checksums(path.parent).get(path.name)
+        if expected is not None and sha256(path) != expected:
+            raise ValueError(f"it differs from its checksum in {CHECKSUMS}")
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if "config" not in metadata:
+                raise ValueError("its header has no config")
+            if expected is None:
+                _check_digest(path, metadata)
+            yield file, metadata
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise UsageError(_corrupt(path, str(error).partition("\n")[0])) from error
 
 
 def find_weights(name: str, scale: str = "micro") -> Path:
@@ -121,6 +146,44 @@ def find_weights(name: str, scale: str = "micro") -> Path:
         if path.is_file():
             return path
     raise UsageError(f"no weights at {own}: train them with `{_command(own)}`")
+
+
+def _seal(path: Path) -> None:
+    """Sorts the header of a new file, whose order would be random, and puts the file's digest into it."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        text = json.dumps(header, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        content = text.encode().ljust(size)  # the format pads with spaces, too
+        assert len(content) == size, "the same JSON in another order must be as long"
+        file.seek(8)
+        file.write(content)
+        file.flush()
+        digest = _digest(path, _NO_DIGEST)
+        file.seek(8)
+        file.write(content.replace(_digest_entry(_NO_DIGEST), _digest_entry(digest)))
+
+
+def _digest(path: Path, recorded: str) -> str:
+    """Returns the SHA-256 of a file in which zeros stand for the digest that its header records."""
+    with path.open("rb") as file:
+        size = file.read(8)
+        header = file.read(int.from_bytes(size, "little"))
+        start = hashlib.sha256(size + header.replace(_digest_entry(recorded), _digest_entry(_NO_DIGEST)))
+        return hashlib.file_digest(file, lambda: start).hexdigest()
+
+
+def _digest_entry(digest: str) -> bytes:
+    return f'"digest":"{digest}"'.encode()
+
+
+def _check_digest(path: Path, metadata: dict[str, str]) -> None:
+    """Compares a file with the digest in its header, unless it was written before there was one."""
+    # A damaged "digest" must not make it a file of an earlier version.
+    if unknown := metadata.keys() - {"config", "digest", "training"}:
+        raise ValueError(f"its header has an unknown entry {min(unknown)!r}")
+    if "digest" in metadata and _digest(path, metadata["digest"]) != metadata["digest"]:
+        raise ValueError("it differs from the digest in its header")
 
 
 @contextmanager
