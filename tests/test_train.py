@@ -7,12 +7,13 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file, save
 
 from lightning_mav.commands.checkpoints import read_newest
 from lightning_mav.commands.runs import RUNS
 from lightning_mav.commands.train import train
 from lightning_mav.errors import UsageError
-from lightning_mav.weights import load_weights, read_training
+from lightning_mav.weights import load_weights, read_training, save_weights
 
 IMAGES = ["num_images=24", "num_val_images=8", "source_size=48", "batch_size=2", "num_val_batches=1"]
 VIDEOS = [
@@ -139,6 +140,38 @@ def test_finished_run_is_left_alone(fit, capsys):
     fit("sr_h", 2)
     assert "sr_h is finished at step 2: raise --trainer.max_steps or pass --fresh" in capsys.readouterr().out
     assert weights.stat().st_mtime_ns == before
+
+
+def test_weights_are_stored_as_asked_for(fit):
+    huge = ["--model.lr=1e6", "--model.warmup_steps=1", "--ema.decay=0", "--trainer.precision=32-true"]
+    with pytest.raises(UsageError, match=r"more than fp16 can hold .*--weights_dtype writes it"):
+        fit("sr_h", 1, *huge, fresh=True)
+    _, weights = fit("sr_h", 1, *huge, "--weights_dtype=bf16")
+    assert {tensor.dtype for tensor in load_file(weights).values()} == {torch.bfloat16}
+
+
+def test_weights_without_a_step_are_never_trained_over(fit, capsys):
+    _, weights = fit("sr_h", 2, fresh=True)
+    save_weights(load_weights(weights), weights, training={"seed": 3})
+    before = weights.read_bytes()
+    fit("sr_h", 3)  # though there is a checkpoint to go on from
+    assert "sr_h.safetensors records no step" in capsys.readouterr().out
+    assert weights.read_bytes() == before
+
+
+def test_file_that_is_no_weights_file_is_never_trained_over(fit):
+    folder, weights = fit("sr_h", 2, fresh=True)
+    content = weights.read_bytes()
+    public = save({"visual.proj": torch.zeros(2)})  # such as another's CLIP
+    for other in (content[:-1], public):
+        weights.write_bytes(other)
+        with pytest.raises(
+            UsageError, match=r"sr_h.safetensors is not usable .*: move it away, or pass --fre"
+        ):
+            fit("sr_h", 3)
+        assert weights.read_bytes() == other
+    shutil.rmtree(folder)
+    weights.unlink()
 
 
 def test_damaged_checkpoint_is_passed_over(fit, capsys):

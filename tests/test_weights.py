@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 
 import pytest
 import torch
@@ -71,6 +72,64 @@ def test_same_module_gives_the_same_file(tmp_path):
     # Every reader of the format can read it.
     tensors = load_file(paths[0])
     assert tensors.keys() == decoder.state_dict().keys()
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16", "fp32"])
+def test_floats_are_stored_as_asked_for_and_loaded_in_single_precision(tmp_path, dtype):
+    decoder = tiny_decoder()
+    for parameter in decoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    path = save_weights(decoder, tmp_path / "decoder.safetensors", dtype=dtype)
+    kind = weights.DTYPES[dtype]
+    assert {tensor.dtype for tensor in load_file(path).values()} == {kind}
+    for name, tensor in load_weights(path).state_dict().items():
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor, decoder.state_dict()[name].to(kind).float())
+
+
+def test_unknown_dtype_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="dtype must be one of fp16, bf16, fp32, got 'float16'"):
+        save_weights(tiny_decoder(), tmp_path / "decoder.safetensors", dtype="float16")
+
+
+def test_what_a_type_cannot_hold_is_not_stored(tmp_path):
+    path = save_weights(tiny_decoder(), tmp_path / "decoder.safetensors")
+    before, decoder = path.read_bytes(), tiny_decoder()
+    decoder.net.conv_in.spatial.weight.data[0, 0, 0, 0] = -1e5  # beyond 65504
+    with pytest.raises(
+        ValueError, match=r"net.conv_in.spatial.weight has numbers up to 1e\+05, more than fp16"
+    ):
+        save_weights(decoder, path)
+    assert path.read_bytes() == before
+    assert {file.name for file in tmp_path.iterdir()} == {"decoder.safetensors", "SHA256SUMS"}
+    for dtype in ("bf16", "fp32"):
+        save_weights(decoder, path, dtype=dtype)
+        assert load_weights(path).net.conv_in.spatial.weight.min().item() == pytest.approx(-1e5, rel=1e-2)
+
+
+@pytest.mark.parametrize(("value", "change"), [(1e-9, "100.0%"), (1e-30, "100.0%"), (1e-7, "19.2%")])
+def test_what_a_type_rounds_away_is_said(tmp_path, value, change):
+    decoder = tiny_decoder()
+    decoder.net.conv_in.spatial.bias.data.fill_(value)
+    with pytest.warns(
+        UserWarning, match=f"1 tensors .* too small for fp16: .*conv_in.spatial.bias by {change}"
+    ):
+        save_weights(decoder, tmp_path / "decoder.safetensors")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save_weights(decoder, tmp_path / "decoder.safetensors", dtype="bf16")
+        save_weights(tiny_decoder(), tmp_path / "decoder.safetensors")
+
+
+def test_tensors_that_share_memory_are_each_stored(tmp_path):
+    decoder = tiny_decoder()
+    attention = decoder.net.mid_block
+    attention.resnets[1].conv1.spatial.weight = attention.resnets[0].conv1.spatial.weight
+    path = save_weights(decoder, tmp_path / "decoder.safetensors", dtype="fp32")
+    assert torch.equal(
+        load_weights(path).net.mid_block.resnets[1].conv1.spatial.weight,
+        attention.resnets[0].conv1.spatial.weight,
+    )
 
 
 def test_files_without_a_digest_are_read(tmp_path):

@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import warnings
+from typing import Literal
 
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
@@ -54,11 +55,17 @@ class MavCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds the two callbacks that every run has, and whether its network is compiled."""
+        """Adds the callbacks that every run has, whether its network is compiled and how it is stored."""
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.add_lightning_class_args(EMAWeightAveraging, "ema")
         parser.add_argument(
             "--compile", type=bool, default=False, help="Compile the network (torch.compile)."
+        )
+        parser.add_argument(
+            "--weights_dtype",
+            type=Literal["fp16", "bf16", "fp32"],
+            default="fp32",
+            help="How the weights file stores numbers.",
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:

@@ -8,7 +8,6 @@ import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.cli import instantiate_class
 from lightning.pytorch.utilities import rank_zero_only
-from safetensors import SafetensorError
 
 from ..errors import UsageError
 from ..weights import read_training, save_weights
@@ -31,7 +30,8 @@ class TrainCLI(MavCLI):
         fresh: Whether to leave checkpoints alone, wherever they are.
 
     Raises:
-        AlreadyFinished: If the weights are there and were trained for as many steps as asked for.
+        AlreadyFinished: If the weights are there and were trained for as many steps as asked for, or do not
+            say for how many.
     """
 
     def __init__(self, args: list[str], *, run: Run, weights: Path, fresh: bool = False) -> None:
@@ -60,7 +60,13 @@ class TrainCLI(MavCLI):
                 "not made for: use ddp, with --model.unet.checkpoint=true if memory is short"
             )
         target = config.trainer.max_steps
-        if 0 < target <= (exported := _exported_step(self.weights)):
+        exported = _exported_step(self.weights)
+        if exported is None:
+            raise AlreadyFinished(
+                f"{self.run.name} is finished: {self.weights} records no step, so it was not trained here; "
+                "pass --fresh to move it aside and train"
+            )
+        if 0 < target <= exported:
             raise AlreadyFinished(
                 f"{self.run.name} is finished at step {exported}: raise --trainer.max_steps or pass --fresh"
             )
@@ -127,7 +133,14 @@ class TrainCLI(MavCLI):
             self.step = trainer.global_step
         if trainer.is_global_zero and not self.config.fit.trainer.fast_dev_run:
             training = {"run": self.run.name, "step": self.step}
-            save_weights(model.model, self.weights, training=training)
+            dtype = self.config.fit.weights_dtype
+            try:
+                save_weights(model.model, self.weights, training=training, dtype=dtype)
+            except ValueError as error:
+                raise UsageError(
+                    f"cannot write {self.weights}: {error}: the same command with --weights_dtype writes it "
+                    "from the last checkpoint"
+                ) from error
             print(f"wrote {self.weights}", flush=True)
 
 
@@ -147,9 +160,18 @@ def are_started_side_by_side() -> bool:
     return with_srun or TorchElasticEnvironment.detect()
 
 
-def _exported_step(path: Path) -> int:
-    """Steps that a weights file was trained for; 0 if it is missing or damaged."""
-    try:
-        return int(read_training(path).get("step", 0))
-    except (OSError, SafetensorError, ValueError):
+def _exported_step(path: Path) -> int | None:
+    """Returns for how many steps a weights file was trained: 0 if it is missing, None if it records none.
+
+    Raises:
+        UsageError: If there is a file that is not usable, which might be another's and is not written over.
+    """
+    if not path.exists():
         return 0
+    try:
+        step = read_training(path).get("step")
+    except UsageError as error:
+        raise UsageError(
+            f"{path} is not usable ({error.__cause__}): move it away, or pass --fresh, which moves it aside"
+        ) from error
+    return step if isinstance(step, int) else None

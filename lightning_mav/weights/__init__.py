@@ -1,14 +1,16 @@
 """Weights files: safetensors that say what they hold, and whether they still hold it.
 
 The header carries the module's ``config``, so that it is rebuilt without any YAML, a record of its
-``training`` and a ``digest`` of the file. The same module always gives the same file. Floats are stored in
-half precision. ``SHA256SUMS`` beside the files has their checksums.
+``training`` and a ``digest`` of the file. The same module always gives the same file. ``SHA256SUMS`` beside
+the files has their checksums.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +28,8 @@ CHECKSUMS = "SHA256SUMS"
 SHIPPED = Path(__file__).parent
 OUTPUTS = Path("outputs")
 
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+
 # Stands where the digest will be while the digest is computed.
 _NO_DIGEST = "0" * 64
 
@@ -38,36 +42,86 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def save_weights(module: nn.Module, path: Path | str, *, training: dict[str, Any] | None = None) -> Path:
+def save_weights(
+    module: nn.Module, path: Path | str, *, training: dict[str, Any] | None = None, dtype: str = "fp16"
+) -> Path:
     """Writes a ``Configured`` module to ``path`` and its checksum into ``SHA256SUMS`` beside it.
+
+    Warns if rounding changes a tensor by more than a hundredth of its norm: its numbers are then too small
+    for the type.
 
     Args:
         module: Module to save.
         path: File to write; its folder is made.
         training: What to record of the training, as plain values.
+        dtype: How floats are stored: ``fp16``, ``bf16`` or ``fp32``. They are always loaded as fp32.
+
+    Raises:
+        TypeError: If the module does not record its config.
+        ValueError: If ``dtype`` is none of these, or cannot hold a number of the module.
+        OSError: If the file cannot be written.
     """
     if not isinstance(module, Configured):
         raise TypeError(f"{type(module).__name__} does not record its config")
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {
-        name: (tensor.half() if tensor.is_floating_point() else tensor).detach().cpu().contiguous()
-        for name, tensor in module.state_dict().items()
-    }
+    given = module.state_dict()
+    tensors = {name: _stored(name, tensor, dtype) for name, tensor in given.items()}
+    _warn_of_rounding(tensors, given, dtype)
     metadata = {
         "config": json.dumps(module.config),
         "digest": _NO_DIGEST,
         "training": json.dumps(training or {}),
     }
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    save_file(tensors, temporary, metadata=metadata)
-    _seal(temporary)
-    temporary.chmod(0o644)  # safetensors makes it readable to its owner alone
-    digest = sha256(temporary)
-    with _locked(path.parent):
-        os.replace(temporary, path)
-        _write_checksum(path, digest)
+    try:
+        save_file(tensors, temporary, metadata=metadata)
+        _seal(temporary)
+        temporary.chmod(0o644)  # safetensors makes it readable to its owner alone
+        digest = sha256(temporary)
+        with _locked(path.parent):
+            os.replace(temporary, path)
+            _write_checksum(path, digest)
+    except SafetensorError as error:  # what it makes of an OSError
+        raise OSError(errno.EIO, str(error), str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
     return path
+
+
+def _stored(name: str, tensor: Tensor, dtype: str) -> Tensor:
+    """Copies a tensor as it is stored: by itself, contiguous, on the CPU, floats in ``dtype``."""
+    given = tensor.detach().cpu()
+    if not given.is_floating_point():
+        return given.clone(memory_format=torch.contiguous_format)
+    stored = given.to(DTYPES[dtype], copy=True).contiguous()
+    if (stored.isinf() & ~given.isinf()).any():
+        raise ValueError(
+            f"{name} has numbers up to {given.abs().max():.3g}, more than {dtype} can hold "
+            f"({torch.finfo(DTYPES[dtype]).max:.3g}): store it as bf16 or fp32"
+        )
+    return stored
+
+
+def _warn_of_rounding(tensors: dict[str, Tensor], given: dict[str, Tensor], dtype: str) -> None:
+    def norm(tensor: Tensor) -> float:
+        return torch.linalg.vector_norm(tensor, dtype=torch.float64).item()
+
+    changes = {
+        name: norm(tensor.float() - given[name].detach().cpu().float()) / max(norm(given[name]), 1e-300)
+        for name, tensor in tensors.items()
+        if tensor.is_floating_point()
+    }
+    changed = [name for name, change in changes.items() if change > 0.01]
+    if changed:
+        worst = max(changed, key=changes.__getitem__)
+        warnings.warn(
+            f"{len(changed)} tensors hold numbers too small for {dtype}: it changes {worst} by "
+            f"{changes[worst]:.1%}; fp32 or bf16 would keep them",
+            stacklevel=3,
+        )
 
 
 def load_weights(path: Path | str, select: Select | None = None) -> Any:
