@@ -18,7 +18,7 @@ from lightning_mav.errors import UsageError
 from lightning_mav.shards.fetched import Shard
 
 MAX_BYTES = 2_500_000_000
-VERSION = 2  # raise when the same shards would be decoded to other pixels
+VERSION = 3  # raise when the same shards would be decoded to other pixels
 
 Stored = dict[str, Any]
 

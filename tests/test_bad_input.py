@@ -202,7 +202,7 @@ def over_duration():
     return encode(num_frames=20, pts=[*range(19), 4_000_000])
 
 
-NO_IMAGE, NO_VIDEO = "no image of its kind", "no video of its kind"
+NO_IMAGE, NO_VIDEO = "no PNG, JPEG or WebP image", "no video of its kind"
 BAD_IMAGES = {
     "random jpg": ({"jpg": np.random.default_rng(0).bytes(5000)}, NO_IMAGE),
     "half a jpg": ({"jpg": (lambda: (d := jpg())[: len(d) // 2])}, "damaged or truncated image"),

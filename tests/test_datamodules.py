@@ -230,8 +230,8 @@ def test_store_has_a_limit(micro_world, tmp_path, monkeypatch):
 
 
 BROKEN = [
-    ({"png": png(60)[:40], "txt": "cut"}, "no image of its kind"),
-    ({"png": b"", "txt": "empty"}, "no image of its kind"),
+    ({"png": png(60)[:40], "txt": "cut"}, "no PNG, JPEG or WebP image"),
+    ({"png": b"", "txt": "empty"}, "no PNG, JPEG or WebP image"),
     ({"txt": "no image"}, "member missing"),
     ({"png": png(70)}, "no caption"),
     ({"png": png(70, size=4), "txt": "too small"}, "too small"),
@@ -268,7 +268,7 @@ def test_passes_are_accounted_for(tmp_path, caplog):
         assert datamodule.ledger.reasons(number)["no caption"] == 1
     lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("pass")]
     assert [line[:54] for line in lines] == [
-        f"pass {number} over 8 samples: 2 read, 6 skipped (2 no image o" for number in (1, 2)
+        f"pass {number} over 8 samples: 2 read, 6 skipped (2 no PNG, JP" for number in (1, 2)
     ]
 
 

@@ -541,9 +541,9 @@ def large_image(size):
 
 
 BAD_IMAGES = {
-    "empty": (lambda: b"", "jpg", "no image of its kind"),
-    "zeros": (lambda: bytes(5000), "jpg", "no image of its kind"),
-    "other kind": (gif, "png", "no image of its kind"),
+    "empty": (lambda: b"", "jpg", "no PNG, JPEG or WebP image"),
+    "zeros": (lambda: bytes(5000), "jpg", "no PNG, JPEG or WebP image"),
+    "other kind": (gif, "png", "GIF file, no PNG, JPEG or WebP"),
     "half a jpg": (lambda: (d := picture("JPEG"))[: len(d) // 2], "jpg", "damaged or truncated image"),
     "half a png": (lambda: (d := picture("PNG"))[: len(d) // 2], "png", "damaged or truncated image"),
     "half a webp": (lambda: (d := picture("WEBP"))[: len(d) // 2], "webp", "damaged or truncated image"),

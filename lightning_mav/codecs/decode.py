@@ -4,21 +4,19 @@ Bad input raises ``ValueError``. What its message says before the first colon is
 """
 
 from collections.abc import Callable, Iterator
-from io import BytesIO
 
 import av
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from .clock import Clock
+from .images import IMAGE_FORMATS, read_image
 from .packets import VIDEO_FORMATS, Packets, open_video
-from .resize import FrameResizer, check_size, to_square, to_tensor
+from .resize import FrameResizer, to_square, to_tensor
 
 __all__ = ["IMAGE_FORMATS", "VIDEO_FORMATS", "decode_image", "decode_video"]
 
-IMAGE_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
 # Pixels to decode for one clip, or to return: bounds time and memory by what is read in the headers.
 MAX_DECODED = 2**33
 MAX_RETURNED = 2**30
@@ -26,27 +24,17 @@ MAX_WORK = 10.0  # seconds of work on one video, for what the headers do not tel
 
 
 def decode_image(data: bytes, suffix: str, image_size: int | None) -> Tensor:
-    """Returns an image as ``(3, size, size)`` bytes; of an animation, the first frame.
+    """Returns an image as a viewer shows it, ``(3, size, size)`` bytes; see ``read_image``.
 
     Args:
-        data: The image file.
-        suffix: Kind of file, a key of ``IMAGE_FORMATS``.
+        data: The image file; its first bytes tell its kind.
+        suffix: What its name ends in.
         image_size: Height and width wanted, see ``to_square``; the image keeps its own if None.
 
     Raises:
-        ValueError: If it is no whole image of that kind, or too large or too small.
+        ValueError: If it is no whole PNG, JPEG or WebP, or too large or too small.
     """
-    try:
-        with Image.open(BytesIO(data), formats=[IMAGE_FORMATS[suffix]]) as image:
-            check_size(image.width, image.height)
-            pixels = np.asarray(image.convert("RGB"))
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"empty or too large: {error}") from error
-    except Image.UnidentifiedImageError as error:
-        raise ValueError("no image of its kind") from error
-    except (OSError, SyntaxError, EOFError, IndexError, OverflowError) as error:  # as Pillow's readers do
-        raise ValueError(f"damaged or truncated image: {error}") from error
-    return to_tensor([to_square(pixels, image_size)])[0]
+    return to_tensor([to_square(read_image(data, suffix), image_size)])[0]
 
 
 def decode_video(

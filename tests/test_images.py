@@ -1,0 +1,310 @@
+"""Images become what a viewer shows: orientation, transparency, profiles, depths, by any name."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from lightning_mav.codecs.decode import decode_image
+from lightning_mav.codecs.images import MAX_PROFILE_BYTES
+from lightning_mav.codecs.kinds import kind_of, suffix_of
+from lightning_mav.errors import reason_of
+
+KINDS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
+GREY, COLOUR, PALETTE, GREY_ALPHA, COLOUR_ALPHA = 0, 2, 3, 4, 6
+
+
+def shown(data, suffix="png"):
+    """The pixels of a file, ``(H, W, 3)``."""
+    return decode_image(data, suffix, None).movedim(0, -1).numpy()
+
+
+def save(image, kind, **kwargs):
+    data = io.BytesIO()
+    image.save(data, kind, **kwargs)
+    return data.getvalue()
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(rows, depth, colour, *chunks, width=None):
+    """A PNG of rows of bytes as they are stored."""
+    size = width or len(rows[0]) * 8 // (depth * {GREY: 1, COLOUR: 3, PALETTE: 1}.get(colour, colour - 2))
+    head = struct.pack(">IIBBBBB", size, len(rows), depth, colour, 0, 0, 0)
+    pixels = zlib.compress(b"".join(b"\0" + bytes(row) for row in rows))
+    parts = (chunk(b"IHDR", head), *chunks, chunk(b"IDAT", pixels), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def words(*values):
+    """Samples of 16 bits."""
+    return struct.pack(f">{len(values)}H", *values)
+
+
+# Where row 0 and column 0 of the file are shown, by the EXIF standard.
+SIDES = {
+    1: ("top", "left"), 2: ("top", "right"), 3: ("bottom", "right"), 4: ("bottom", "left"),
+    5: ("left", "top"), 6: ("right", "top"), 7: ("right", "bottom"), 8: ("left", "bottom"),
+}  # fmt: skip
+
+
+def as_shown(stored, orientation):
+    row, column = SIDES[orientation]
+    pixels = stored if row in ("top", "bottom") else stored.swapaxes(0, 1)
+    pixels = pixels[::-1] if "bottom" in (row, column) else pixels
+    return pixels[:, ::-1] if "right" in (row, column) else pixels
+
+
+@pytest.mark.parametrize("orientation", SIDES)
+@pytest.mark.parametrize("suffix", KINDS)
+def test_pictures_are_turned_as_exif_says(suffix, orientation):
+    stored = np.zeros((24, 48, 3), np.uint8)
+    stored[:12, :16], stored[12:, 32:] = (255, 0, 0), (0, 0, 255)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = save(Image.fromarray(stored), KINDS[suffix], quality=100, exif=exif.tobytes())
+    difference = shown(data, suffix).astype(int) - as_shown(stored, orientation)
+    assert np.abs(difference).mean() < 3
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_other_orientations_are_none(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    assert (shown(save(Image.fromarray(stored), "PNG", exif=exif.tobytes())) == stored).all()
+
+
+def test_exif_behind_the_pixels_and_broken_exif():
+    stored, exif = np.arange(24, dtype=np.uint8).reshape(2, 4, 3), Image.Exif()
+    exif[0x0112] = 3
+    data = save(Image.fromarray(stored), "PNG")
+    behind = data[:-12] + chunk(b"eXIf", exif.tobytes()[6:]) + data[-12:]
+    assert (shown(behind) == stored[::-1, ::-1]).all()
+    for damaged in (b"", b"MM\0*\xff\xff\xff\xff", b"II*\0\x08\0\0\0\xff\xff", b"words"):
+        assert (shown(data[:-12] + chunk(b"eXIf", damaged) + data[-12:]) == stored).all()
+
+
+def on_white(colours, alpha):
+    """What alpha means: a share of the colour, and the rest white."""
+    return 255 + (np.asarray(colours, float) - 255) * np.asarray(alpha, float)[..., None] / 255
+
+
+def test_alpha_is_put_on_white():
+    rng = np.random.default_rng(0)
+    rgba = rng.integers(256, size=(8, 9, 4), dtype=np.uint8)
+    rgba[:2, :, 3], rgba[2:4, :, 3] = 0, 255
+    true = on_white(rgba[..., :3], rgba[..., 3])
+    for kind in ("PNG", "WEBP"):
+        data = save(Image.fromarray(rgba), kind, lossless=True, exact=True)
+        assert np.abs(shown(data) - true).max() <= 1
+    la = rgba[..., 2:]
+    assert (
+        np.abs(shown(save(Image.fromarray(la), "PNG")) - on_white(la[..., :1].repeat(3, 2), la[..., 1])).max()
+        <= 1
+    )
+    deep = png([rgba[y].repeat(2, axis=1).tobytes() for y in range(8)], 16, COLOUR_ALPHA)
+    assert np.abs(shown(deep) - true).max() <= 1
+    deep = png([la[y].repeat(2, axis=1).tobytes() for y in range(8)], 16, GREY_ALPHA)
+    assert np.abs(shown(deep) - on_white(la[..., :1].repeat(3, 2), la[..., 1])).max() <= 1
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("keyed", [False, True])
+def test_grey_of_any_depth_with_a_colour_that_is_transparent(depth, keyed):
+    values = [0, 1, 2**depth - 1, 1] if depth < 16 else [0, 257 * 80, 65535, 257 * 80 + 1]
+    bits = "".join(f"{value:0{depth}b}" for value in values)
+    row = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
+    key = [chunk(b"tRNS", words(values[1]))] if keyed else []
+    got = shown(png([row], depth, GREY, *key, width=4))[0]
+    true = [255 if keyed and value == values[1] else round(value * 255 / (2**depth - 1)) for value in values]
+    assert (got == np.array(true)[:, None]).all()
+
+
+def test_16_bits_are_rounded_and_not_cut_off():
+    values = np.arange(0, 65536, 7)
+    got = shown(png([words(*values)], 16, GREY))[0, :, 0]
+    assert (got == (values / 257).round()).all()
+    colours = shown(png([words(*(257 * v for v in (10, 20, 30, 250, 0, 255)))], 16, COLOUR))
+    assert colours.tolist() == [[[10, 20, 30], [250, 0, 255]]]
+
+
+def test_a_colour_that_is_transparent():
+    row, key = [10, 20, 30, 10, 20, 31, 10, 20, 30], words(10, 20, 30)
+    got = shown(png([row], 8, COLOUR, chunk(b"tRNS", key)))
+    assert got.tolist() == [[[255] * 3, [10, 20, 31], [255] * 3]]
+    row, key = [words(*(256 * value + 7 for value in part)) for part in (row, row[:3])]
+    deep = png([row], 16, COLOUR, chunk(b"tRNS", key))
+    assert (shown(deep) == got).all()
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+@pytest.mark.parametrize("alphas", [b"", b"\0", b"\xff\0", b"\x80\x40"])
+def test_palettes(depth, alphas):
+    palette = np.array([[200, 60, 30], [0, 160, 240]])
+    indices = [0, 1, 1, 0]
+    row = int("".join(f"{index:0{depth}b}" for index in indices).ljust(8 * max(1, depth // 2), "0"), 2)
+    chunks = [chunk(b"PLTE", palette.astype(np.uint8).tobytes())]
+    chunks += [chunk(b"tRNS", alphas)] if alphas else []
+    got = shown(png([row.to_bytes(max(1, depth // 2), "big")], depth, PALETTE, *chunks, width=4))
+    alpha = np.array([*alphas, 255, 255])[indices]
+    assert np.abs(got[0] - on_white(palette[indices], alpha)).max() <= 1
+
+
+def test_inks():
+    cmyk = (40, 160, 90, 60)
+    true = [(255 - ink) * (255 - cmyk[3]) / 255 for ink in cmyk[:3]]
+    plain = save(Image.new("CMYK", (16, 16), cmyk), "JPEG", quality=100)
+    assert np.abs(shown(plain, "jpg") - true).max() < 3
+    # The same as brightness and colour: Adobe writes inks inverted, and Pillow inverts what it saves.
+    red, green, blue = cmyk[:3]
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    stored = luma, 128 + (blue - luma) / 1.772, 128 + (red - luma) / 1.402
+    image = Image.new("CMYK", (16, 16), (*(255 - round(value) for value in stored), cmyk[3]))
+    data = save(image, "JPEG", quality=100)
+    place = data.index(b"Adobe") + 11
+    assert np.abs(shown(data[:place] + b"\2" + data[place + 1 :], "jpg") - true).max() < 4
+
+
+def profile(space, **tags):
+    """An ICC profile of the given tags."""
+    parts, table, at = b"", struct.pack(">I", len(tags)), 132 + 12 * len(tags)
+    for name, value in tags.items():
+        table += struct.pack(">4sII", name.encode(), at + len(parts), len(value))
+        parts += value + bytes(-len(value) % 4)
+    head = (
+        struct.pack(">II", at + len(parts), 0) + bytes([2, 64, 0, 0]) + b"mntr" + space + b"XYZ " + bytes(12)
+    )
+    head += b"acsp" + bytes(24) + struct.pack(">4xiii", 0xF6D6, 0x10000, 0xD32D)
+    return head.ljust(128, b"\0") + table + parts
+
+
+def xyz(*values):
+    return b"XYZ \0\0\0\0" + struct.pack(">iii", *(round(value * 65536) for value in values))
+
+
+def curve(gamma):
+    return b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256))
+
+
+def swapped():
+    """A profile of sRGB with red and green exchanged."""
+    data = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return data.replace(b"rXYZ", b"----").replace(b"gXYZ", b"rXYZ").replace(b"----", b"gXYZ")
+
+
+@pytest.mark.parametrize("suffix", KINDS)
+def test_profiles_are_applied(suffix):
+    image = Image.new("RGB", (16, 16), (200, 100, 50))
+    data = save(image, KINDS[suffix], icc_profile=swapped(), quality=100, lossless=True)
+    assert np.abs(shown(data, suffix).astype(int) - (100, 200, 50)).max() <= 3
+    transparent = Image.new("RGBA", (2, 2), (200, 100, 50, 51))
+    data = save(transparent, "PNG", icc_profile=swapped())
+    assert np.abs(shown(data) - on_white((100, 200, 50), 51)).max() <= 2
+
+
+def encoded(light):
+    """How sRGB writes linear light."""
+    return 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
+def test_profiles_of_grey():
+    values = np.arange(0, 256, 5, dtype=np.uint8)
+    linear = profile(b"GRAY", wtpt=xyz(0.9642, 1, 0.8249), kTRC=curve(1))
+    got = shown(save(Image.fromarray(values[None]), "PNG", icc_profile=linear))[0]
+    assert np.abs(got - encoded(values / 255)[:, None]).max() <= 1.5
+    # Grey pixels of a JPEG may carry the profile of coloured ones.
+    primaries = {"rXYZ": xyz(0.4361, 0.2225, 0.0139), "gXYZ": xyz(0.3851, 0.7169, 0.0971)}
+    primaries |= {"bXYZ": xyz(0.1431, 0.0606, 0.7141), "wtpt": xyz(0.9642, 1, 0.8249)}
+    linear = profile(b"RGB ", **primaries, **{f"{name}TRC": curve(1) for name in "rgb"})
+    got = shown(save(Image.new("L", (8, 8), 100), "JPEG", icc_profile=linear), "jpg")
+    assert np.abs(got - encoded(100 / 255)).max() <= 2
+
+
+@pytest.mark.parametrize(
+    "icc",
+    [
+        ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(),
+        b"no profile",
+        swapped()[:300],
+        profile(b"CMYK", wtpt=xyz(0.9642, 1, 0.8249)),
+        profile(b"GRAY", wtpt=xyz(0.9642, 1, 0.8249), kTRC=curve(1)),
+        swapped() + bytes(MAX_PROFILE_BYTES),
+    ],
+    ids=["sRGB", "words", "cut off", "of inks", "of grey", "large"],
+)
+def test_profiles_that_change_nothing(icc):
+    stored = np.random.default_rng(0).integers(256, size=(8, 9, 3), dtype=np.uint8)
+    assert (
+        shown(save(Image.fromarray(stored), "WEBP", icc_profile=icc, lossless=True), "webp") == stored
+    ).all()
+
+
+def test_gamma_of_a_png():
+    values = np.arange(0, 256, 5, dtype=np.uint8)
+
+    def at(gamma, *more):
+        gama = chunk(b"gAMA", struct.pack(">I", round(gamma * 100_000)))
+        return shown(png([values.tobytes()], 8, GREY, *more, gama))[0, :, 0]
+
+    assert np.abs(at(1.0) - 255 * (values / 255) ** (1 / 2.2)).max() <= 0.5
+    assert (at(0.45455) == values).all()
+    assert (at(1.0, chunk(b"sRGB", b"\0")) == values).all()
+    assert (at(0) == values).all()
+
+
+def test_first_frame_of_an_animation_and_not_the_picture_for_those_that_show_none():
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "lime", "blue")]
+    for default, colour in ((False, (255, 0, 0)), (True, (0, 255, 0))):
+        data = save(frames[0], "PNG", save_all=True, append_images=frames[1:], default_image=default)
+        assert (shown(data) == colour).all()
+
+
+def test_names_do_not_count():
+    stored = np.random.default_rng(0).integers(256, size=(8, 9, 3), dtype=np.uint8)
+    for kind in KINDS.values():
+        data = save(Image.fromarray(stored), kind, lossless=True)
+        pixels = [shown(data, suffix) for suffix in KINDS]
+        assert all((one == pixels[0]).all() for one in pixels)
+
+
+OTHERS = {
+    "GIF": lambda: save(Image.new("P", (4, 4)), "GIF"),
+    "BMP": lambda: save(Image.new("RGB", (4, 4)), "BMP"),
+    "TIFF": lambda: save(Image.new("RGB", (4, 4)), "TIFF"),
+    "AVIF": lambda: save(Image.new("RGB", (16, 16)), "AVIF"),
+    "JPEG 2000": lambda: save(Image.new("RGB", (16, 16)), "JPEG2000"),
+    "HEIC": lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99),
+    "MP4": lambda: b"\0\0\0\x18ftypisom\0\0\0\0isomavc1" + bytes(99),
+    "SVG": lambda: b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>',
+    "HTML": lambda: b"\n<!DOCTYPE html><html>404</html>",
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_kinds_are_named(kind):
+    data = OTHERS[kind]()
+    assert kind_of(data[:512]) == kind
+    with pytest.raises(ValueError, match=kind) as caught:
+        decode_image(data, "jpg", None)
+    assert reason_of(caught.value) == f"{kind} file, no PNG, JPEG or WebP"
+
+
+def test_suffixes_are_kept_unless_they_are_of_another_kind():
+    data = {suffix: save(Image.new("RGB", (4, 4)), kind) for suffix, kind in KINDS.items()}
+    assert {suffix_of(one, suffix) for suffix, one in data.items()} == set(KINDS)
+    assert suffix_of(data["jpg"], "jpeg") == "jpeg"
+    assert suffix_of(data["png"], "jpg") == suffix_of(data["png"], "") == "png"
+    assert suffix_of(data["webp"], "mp4") == "webp"
+    assert (
+        suffix_of(b"\x1a\x45\xdf\xa3\x9fB\x86\x81\1B\xf7\x81\1B\xf2\x81\4B\xf3\x81\x08B\x82\x84webm", "mp4")
+        == "webm"
+    )
+    assert suffix_of(OTHERS["MP4"](), "mov") == "mov"
+    assert suffix_of(OTHERS["MP4"](), "jpg") == "mp4"
+    assert suffix_of(OTHERS["GIF"](), "jpg") == suffix_of(b"", "jpg") == ""
