@@ -1,7 +1,9 @@
 """Which captioned images are worth training on, by what their metadata says (Make-A-Video, section 4.1)."""
 
-import json
+import math
 from typing import Any
+
+from lightning_mav.textfile import parse_json
 
 
 class Filtered(ValueError):  # noqa: N818 - it is no error
@@ -45,7 +47,7 @@ class MetadataFilter:
             ValueError: If it is no metadata.
         """
         try:
-            meta = json.loads(data)
+            meta = parse_json(data)
         except ValueError as error:
             raise ValueError("bad json") from error
         if not isinstance(meta, dict):
@@ -67,6 +69,9 @@ class MetadataFilter:
 
 def _number(meta: dict[str, Any], key: str) -> float:
     try:
-        return float(meta[key])
-    except (KeyError, TypeError, ValueError):
-        raise Filtered(f"no {key} in the metadata") from None
+        number = float(meta[key])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):  # no comparison would hold for NaN, which is how pandas writes "unknown"
+        raise Filtered(f"no {key} in the metadata")
+    return number

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lightning_mav.codecs.decode import IMAGE_FORMATS, decode_image
 from lightning_mav.shards.reader import Sample
+from lightning_mav.textfile import decode_caption
 
 from .base import Batch, ShardsDataModule
 from .filters import MetadataFilter
@@ -57,12 +58,7 @@ class ImageTextShards(ShardsDataModule):
         suffix = find_suffix(sample, IMAGE_FORMATS)
         decoded: dict[str, Any] = {"frames": decode_image(sample[suffix], suffix, self.image_size)[None]}
         if self.with_text:
-            try:
-                decoded["text"] = sample.get("txt", b"").decode().strip()
-            except UnicodeDecodeError as error:
-                raise ValueError("caption is not Unicode") from error
-            if not decoded["text"]:
-                raise ValueError("no caption")
+            decoded["text"] = decode_caption(sample.get("txt", b""))
         return decoded
 
     def example(self, sample: Sample, rng: np.random.Generator, batch: int) -> dict[str, Any]:

@@ -1,12 +1,15 @@
 """The command line. Commands are imported when they are called, so that ``mav --help`` answers at once."""
 
+import errno
 import importlib
+import io
 import os
 import sys
 from importlib import metadata
 
 from .errors import UsageError
 from .memory import keep_freed_memory
+from .textfile import printable
 
 COMMANDS = {
     "generate": "turn prompts into videos",
@@ -20,6 +23,7 @@ COMMANDS = {
     "fit": "train as LightningCLI does, from any --config files",
     "validate": "compute the validation loss of a checkpoint",
 }
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)  # writing fails without a path
 LIGHTNING_COMMANDS = ("fit", "validate")
 
 
@@ -29,17 +33,45 @@ def main(argv: list[str] | None = None) -> None:
     Args:
         argv: The command and its arguments; by default those the program was started with.
     """
+    _print_anything()
     try:
         run(sys.argv[1:] if argv is None else argv)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a full disk can still be told of
     except UsageError as error:
-        print(f"mav: error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        raise _exit(str(error)) from None
     except KeyboardInterrupt:
         print("mav: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
     except BrokenPipeError:  # the reader of our output has closed it, as `mav --help | head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+    except OSError as error:
+        if (reason := _outside(error)) is None:
+            raise
+        raise _exit(reason) from None
+
+
+def _print_anything() -> None:
+    """Lets the terminal show as escapes what it has no characters for, whatever the locale."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _exit(message: str) -> SystemExit:
+    """Prints one line and returns the exception that ends the program."""
+    print(f"mav: error: {printable(message)}", file=sys.stderr)
+    return SystemExit(2)
+
+
+def _outside(error: OSError) -> str | None:
+    """Says in a line what the system refused; None if the fault may be the program's own."""
+    if error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}; choose another path, or correct that one"
+    if error.errno in FULL:
+        return f"{error.strerror}; make room, or choose another folder"
+    return None
 
 
 def run(argv: list[str]) -> None:

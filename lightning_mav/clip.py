@@ -133,7 +133,7 @@ class Clip(nn.Module, Configured):
             tokens = self.tokenizer.encode(text)
             if len(tokens) > size - 2:
                 tokens = tokens[: size - 2]
-                first, last = text.split()[:6], self.tokenizer.decode(tokens).split()[-6:]
+                first, last = text[:200].split()[:6], self.tokenizer.decode(tokens).split()[-6:]
                 warnings.warn(
                     f'prompt "{" ".join(first)} ..." is longer than {size} tokens: '
                     f'cut after "... {" ".join(last)}"',

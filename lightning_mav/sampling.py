@@ -33,7 +33,7 @@ class Sampling:
 
     def stage_seed(self, stage: str) -> int:
         """Returns the seed of one stage's generator."""
-        digest = hashlib.sha256(f"{self.seed}\n{stage}\n{self.key}".encode()).digest()
+        digest = hashlib.sha256(f"{self.seed}\n{stage}\n{self.key}".encode("utf-8", "surrogatepass")).digest()
         return int.from_bytes(digest[:8], "big") >> 1
 
     def arguments(self, stage: str) -> dict[str, Any]:

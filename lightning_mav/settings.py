@@ -1,13 +1,15 @@
 """Settings of a command: a dataclass, a YAML file that explains its values, and what is given beside it."""
 
+from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from .errors import UsageError
+from .textfile import read_text, shortened
 
 T = TypeVar("T")
 
@@ -25,17 +27,18 @@ def read_settings(kind: type[T], path: Path, **overrides: Any) -> T:
     """
     where = str(path)
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(kind), OmegaConf.load(path))
+        content = OmegaConf.load(StringIO(read_text(path, "name a YAML file")))
+        if not isinstance(content, DictConfig):
+            raise ValueError("it must be lines of KEY: VALUE")
+        merged = OmegaConf.merge(OmegaConf.structured(kind), content)
         if overrides:
             where += f" with other {', '.join(overrides)}"
         settings = OmegaConf.to_object(OmegaConf.merge(merged, overrides))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot read the settings ({error.strerror})") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise UsageError(f"{path}: is no YAML ({' '.join(str(error).split())})") from error
-    except (OmegaConfBaseException, ValueError) as error:
+    except (OmegaConfBaseException, OSError, ValueError) as error:
         key = getattr(error, "full_key", None)
-        message = f"{where}: {f'{key}: ' if key else ''}{str(error).splitlines()[0]}"
+        message = f"{where}: {f'{key}: ' if key else ''}{shortened(str(error).splitlines()[0], 400)}"
         if key and "." not in key and key not in kind.__annotations__:
             message += f"; keys are {', '.join(kind.__annotations__)}"
         raise UsageError(message) from error

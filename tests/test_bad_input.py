@@ -212,7 +212,7 @@ BAD_IMAGES = {
     "missing txt": ({"txt": None}, "no caption"),
     "zero txt": ({"txt": b""}, "no caption"),
     "blank txt": ({"txt": b" \n"}, "no caption"),
-    "non-UTF-8 txt": ({"txt": b"\xff\xfe"}, "caption is not Unicode"),
+    "non-UTF-8 txt": ({"txt": b"\xff\xfe"}, "caption is not UTF-8"),
     "bad json": ({"json": b"{"}, "bad json"),
     "json that is no object": ({"json": b"[1]"}, "bad json"),
     "image over the pixel cap": ({"jpg": lambda: large_image(12_000)}, "empty or too large"),

@@ -320,7 +320,7 @@ def test_lists_name_what_to_pack(photos, tmp_path, capsys):
     assert stats(listed) == (3, {"no such file": 1})
     (photos / "list").write_text("a.png\nb.doc\n")
     fails("list, line 2: 'b.doc' ends in none of", "pack", photos / "list", tmp_path / "out", capsys=capsys)
-    fails("is no list of files", "pack", photos / "d.txt", tmp_path / "out", capsys=capsys)
+    fails("is not UTF-8", "pack", photos / "d.txt", tmp_path / "out", capsys=capsys)
 
 
 def test_sources_are_sorted_whatever_the_disk_says(footage):

@@ -235,7 +235,7 @@ BROKEN = [
     ({"txt": "no image"}, "member missing"),
     ({"png": png(70)}, "no caption"),
     ({"png": png(70, size=4), "txt": "too small"}, "too small"),
-    ({"png": png(70), "txt": b"\xff"}, "caption is not Unicode"),
+    ({"png": png(70), "txt": b"\xff"}, "caption is not UTF-8"),
 ]
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from tiny_cascade import save_tiny_cascade
 from lightning_mav import cli, video
 from lightning_mav.cascade import Cascade
 from lightning_mav.commands.generate import main
-from lightning_mav.commands.output import unique_names
+from lightning_mav.commands.output import base_name, own_name
 from lightning_mav.errors import UsageError
 from lightning_mav.video import read_video
 
@@ -193,13 +194,12 @@ def test_an_overlong_prompt_is_cut_with_a_warning(tmp_path, weights, capsys):
     assert len(os.listdir(tmp_path)) == 4
 
 
-def test_names_are_short_plain_and_unique():
-    assert unique_names(["Ein Bär!", "ein bar", "ein bar 2", "ein-bar"], 2) == [
-        "ein-bar-2",
-        "ein-bar-2-2",
-        "ein-bar-2-2-2",
-        "ein-bar-2-3",
-    ]
-    (name,) = unique_names(["../" + "x" * 300], 0)
-    assert name == "x" * 60 + "-0"
-    assert unique_names(["猫"], 0)[0].startswith("prompt-")
+def test_names_are_short_plain_and_unique(tmp_path):
+    names = {}
+    for prompt in ("Ein Bär!", "ein bar", "ein bar 2", "ein-bar"):
+        own_name(tmp_path, base_name(prompt, 2), {"prompt": prompt}, names)
+    assert list(names) == ["ein-bar-2", "ein-bar-2-2", "ein-bar-2-2-2", "ein-bar-2-3"]
+    assert base_name("../" + "x" * 300, 0) == "x" * 60 + "-0"
+    assert base_name("猫", 0).startswith("prompt-")
+    for prompt in (".", "..", "/", "~", "*", "\u202e", "\u0301", "🎈", "-", "\\", "%00"):
+        assert re.fullmatch(r"(prompt-)?[0-9a-f]*-5", base_name(prompt, 5)), prompt

@@ -1,6 +1,5 @@
 """What a file is before it goes into a shard, and whether all of it decodes."""
 
-import json
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -9,6 +8,7 @@ import av
 import torch
 from torch import Tensor
 
+from ..textfile import decode_caption, parse_json
 from .decode import IMAGE_FORMATS, VIDEO_FORMATS, decode_image, decode_video
 from .packets import Packets, open_video
 
@@ -104,12 +104,9 @@ def check_sample(sample: dict[str, bytes]) -> None:
         else:
             for _ in read_frames(sample[suffix], suffix):
                 pass
+    if "txt" in sample:
+        decode_caption(sample["txt"])
     try:
-        if "txt" in sample and not sample["txt"].decode().strip():
-            raise ValueError("no caption")
-    except UnicodeDecodeError:
-        raise ValueError("caption is not UTF-8") from None
-    try:
-        json.loads(sample.get("json", b"{}"))
+        parse_json(sample.get("json", b"{}"))
     except ValueError:
         raise ValueError("bad json") from None

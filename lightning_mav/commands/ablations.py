@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
+from ..textfile import parse_json, write_text
 from .arguments import CommandParser
 from .console import plain_warnings, stage_progress
 from .output import output_folder, publishing
@@ -54,7 +55,7 @@ def main(argv: list[str]) -> None:
             text = claims.section(name, ablation, results, args.scale)
             with publishing(folder, out, claims.PAGE):
                 claims.plot(ablation, results, folder / "ablations" / f"{name}.png")
-                (folder / claims.PAGE).write_text(claims.insert(out / claims.PAGE, name, text))
+                write_text(folder / claims.PAGE, claims.insert(out / claims.PAGE, name, text))
             print(f"\n{text}\n\n{out / claims.PAGE}\n{out / 'ablations' / name}.png")
 
 
@@ -149,7 +150,7 @@ class Bench:
         found = {"figures": figures, "spec": spec, "minutes": minutes, "date": date}
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
-        part.write_text(json.dumps(found, indent=2) + "\n")
+        write_text(part, json.dumps(found, indent=2) + "\n")
         os.replace(part, path)
         return found
 
@@ -254,7 +255,7 @@ def set_attribute(cascade: "Cascade", name: str, value: Any) -> None:
 def _finished(path: Path, spec: dict[str, Any], metrics: list[str]) -> dict[str, Any] | None:
     """Reads what was found for exactly this variant, if all that is asked for is known."""
     try:
-        found = json.loads(path.read_text())
+        found = parse_json(path.read_bytes())
     except (OSError, ValueError):
         return None
     is_same = found.get("spec") == json.loads(json.dumps(spec))

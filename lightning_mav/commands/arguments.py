@@ -1,9 +1,14 @@
 """Arguments of the commands that are not LightningCLI's."""
 
 import argparse
+import math
+import os
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ..errors import UsageError
+from ..numbers import MAX_COUNT, MAX_SEED, in_range
+from ..textfile import decode_text, has_surrogates, is_blank, shortened
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -12,6 +17,46 @@ class CommandParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raises what argparse would print."""
         raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def number_in(kind: Callable[[str], Any], low: float, high: float = MAX_COUNT) -> Callable[[str], Any]:
+    """Returns an argparse type: a finite ``kind`` from ``low`` to ``high``."""
+    rule = f"from {low} to {high}" if high <= 1000 else f"of {low} or more, at most {high}"
+
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not in_range(value, low, high):
+            noun = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"must be {noun} {rule}, got {shortened(text) or 'nothing'}")
+        return value
+
+    return parse
+
+
+seed = number_in(int, 0, MAX_SEED)
+
+
+def prompt_of(argument: str, number: int) -> str:
+    """Returns the prompt that an argument holds.
+
+    Args:
+        argument: It, as the interpreter decoded it.
+        number: Its place among the prompts, from 1.
+
+    Raises:
+        UsageError: If there is nothing to see in it, or it is not UTF-8.
+    """
+    if has_surrogates(argument):  # bytes that the locale could not decode
+        try:
+            argument = decode_text(os.fsencode(argument))
+        except ValueError as error:
+            raise UsageError(f"prompt {number} is {error}; set the terminal to UTF-8") from None
+    if is_blank(argument):
+        raise UsageError(f'prompt {number} is empty; say what to show, such as "a small red ball"')
+    return argument
 
 
 def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluation.verdicts import Outcome, compare, verdict
+from ..textfile import read_text
 from .ablation import Ablation, Comparison, Variant, needs_training
 
 PAGE = "claims.md"
@@ -78,7 +79,7 @@ def section(name: str, ablation: Ablation, results: Results, scale: str) -> str:
 
 def insert(path: Path, name: str, text: str) -> str:
     """Returns the page with a section put in or replaced; the others stay, in alphabetical order."""
-    sections = dict(SECTION.findall(path.read_text())) if path.is_file() else {}
+    sections = dict(SECTION.findall(read_text(path, "choose another --out"))) if path.is_file() else {}
     sections[name] = text
     blocks = [f"<!-- {key}:begin -->\n{sections[key]}\n<!-- {key}:end -->" for key in sorted(sections)]
     return "\n\n".join([INTRODUCTION.rstrip(), *blocks]) + "\n"

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from ..textfile import write_text
 from .arguments import CommandParser
 from .console import print_tables
 from .output import output_folder, publishing
@@ -37,7 +38,7 @@ def main(argv: list[str]) -> None:
         homes = [Path(os.path.abspath(path if path.is_dir() else path.parent)) for path in paths]
         one, other = (Path(os.path.relpath(home, out.parent)).as_posix() for home in homes)
         page = to_html(a, b, (one, other), (str(args.a), str(args.b)))
-        (folder / out.name).write_text(page, encoding="utf-8")
+        write_text(folder / out.name, page)
     print(args.out)
 
 

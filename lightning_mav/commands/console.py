@@ -1,12 +1,13 @@
 """What commands show on stderr while they work."""
 
 import sys
-import textwrap
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from ..textfile import printable, shortened
 
 if TYPE_CHECKING:
     from ..report import Table
@@ -18,7 +19,9 @@ def plain_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("default", UserWarning)
-        warnings.showwarning = lambda message, *_, **__: print(f"mav: warning: {message}", file=sys.stderr)
+        warnings.showwarning = lambda message, *_, **__: print(
+            f"mav: warning: {printable(str(message))}", file=sys.stderr
+        )
         yield
 
 
@@ -28,7 +31,7 @@ def stage_progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
 
     Without a terminal it prints one line when a stage is done.
     """
-    title = textwrap.shorten(title, 100)
+    title = shortened(title, 100)
     if not sys.stderr.isatty():
         start = time.perf_counter()
 
@@ -53,7 +56,7 @@ def stage_progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
         bars.TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    console.print(title, style="bold", markup=False, highlight=False)
+    console.print(title, style="bold", markup=False, emoji=False, highlight=False)
     with bars.Progress(*columns, console=console) as live:
         tasks: dict[str, bars.TaskID] = {}
 
@@ -80,5 +83,5 @@ def print_tables(tables: Sequence["Table"]) -> None:
         for name in table.header:
             drawn.add_column(Text(name))
         for row in table.rows:
-            drawn.add_row(*map(Text, row))
+            drawn.add_row(*(Text(printable(cell)) for cell in row))
         console.print(drawn)

@@ -4,8 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from .arguments import CommandParser
-from .generate import number_in
+from .arguments import CommandParser, number_in, seed
 
 SHARDS = "folder, pattern or brace notation"
 EXAMPLE = """examples:
@@ -83,7 +82,7 @@ def make_parser() -> CommandParser:
     add("--num-frames", type=number_in(int, 2), default=16, metavar="N", help="of a clip (default: 16)")
     add("--num-videos", type=count, default=200, metavar="N", help="to draw clips of (default: %(default)s)")
     add("--num-draws", type=count, default=50, metavar="N", help="clips of each (default: %(default)s)")
-    add("--seed", type=number_in(int, 0), default=0, metavar="N", help="of the clips (default: 0)")
+    add("--seed", type=seed, default=0, metavar="N", help="of the clips (default: 0)")
     return parser
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
-from .arguments import CommandParser, given
+from .arguments import CommandParser, given, number_in, seed
 from .console import plain_warnings, print_tables, stage_progress
-from .generate import number_in
 from .output import output_folder, publishing
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ def _parser() -> CommandParser:
     add("--out", type=Path, metavar="DIR", help="folder (default: outputs/evaluate/BENCH)")
     num = "prompts of each shape, seen and held out (default: the bench's)"
     add("--num-per-class", type=number_in(int, 1), metavar="N", help=num)
-    add("--seed", type=number_in(int, 0), metavar="N", help="0 or more (default: the bench's)")
+    add("--seed", type=seed, metavar="N", help="0 or more (default: the bench's)")
     steps = "denoising steps of every stage (default: each stage's own)"
     add("--steps", type=number_in(int, 1, 1000), metavar="N", help=steps)
     add("--config", type=Path, metavar="YAML", help="settings instead of the bench's own")

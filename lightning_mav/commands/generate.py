@@ -2,19 +2,19 @@
 
 import argparse
 import json
-import math
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from .arguments import CommandParser
+from ..numbers import MAX_GUIDANCE
+from ..textfile import shortened, write_text
+from .arguments import CommandParser, number_in, prompt_of, seed
 from .console import plain_warnings, stage_progress
 from .imports import absent
-from .output import output_folder, publishing, unique_names
+from .output import SUFFIXES, base_name, output_folder, own_name, publishing
 
 if TYPE_CHECKING:
     from ..cascade import Cascade, CascadeOutput
@@ -22,22 +22,21 @@ if TYPE_CHECKING:
 EXAMPLE = """example:
   mav generate "a large red ball on a white background" --out outputs/demo --seed 1
 
-For each prompt the folder receives SLUG-SEED.mp4, .gif, .png (contact sheet) and .json (all settings). The 16
-key frames play at --fps; with the frames between them the video plays at FPS * FRAME_SKIP and lasts 15 / FPS
-seconds."""
+For each prompt the folder receives SLUG-SEED.mp4, .gif, .png (contact sheet) and .json (all settings). The
+same video made again replaces the earlier one; a different one of the same name is called SLUG-SEED-2, and so
+on. The 16 key frames play at --fps; with the frames between them the video plays at FPS * FRAME_SKIP, and
+lasts 15 / FPS seconds."""
 
 
 def main(argv: list[str]) -> None:
     """Generates a video for each prompt."""
     args = _parser().parse_args(argv)
-    for i, prompt in enumerate(args.prompts):
-        if not prompt.strip():
-            raise UsageError(f'prompt {i + 1} is empty; say what to show, such as "a small red ball"')
+    prompts = [prompt_of(argument, number) for number, argument in enumerate(args.prompts, 1)]
     start = time.perf_counter()
     with output_folder(args.out) as folder, plain_warnings():
         cascade = _load(args)
-        names = unique_names(args.prompts, args.seed)
-        for prompt, name in zip(args.prompts, names, strict=True):
+        names: dict[str, None] = {}
+        for prompt in prompts:
             with stage_progress(prompt) as progress:
                 output = cascade(
                     prompt,
@@ -49,28 +48,11 @@ def main(argv: list[str]) -> None:
                     until=args.until,
                     progress=progress,
                 )
-            _publish(folder, args.out, name, output, prompt, _settings(args, prompt, cascade, output))
+            _publish(folder, args.out, output, _settings(args, prompt, cascade, output), names)
     for name in names:
-        for suffix in ("mp4", "gif", "png", "json"):
+        for suffix in SUFFIXES:
             print(args.out / f"{name}.{suffix}")
     print(f"{len(names)} video{'s' * (len(names) > 1)} in {time.perf_counter() - start:.1f} s")
-
-
-def number_in(kind: Callable[[str], Any], low: float, high: float = math.inf) -> Callable[[str], Any]:
-    """Returns an argparse type: a finite ``kind`` from ``low`` to ``high``."""
-    rule = f"from {low} to {high}" if math.isfinite(high) else f"of {low} or more"
-
-    def parse(text: str) -> Any:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = math.nan
-        if not (low <= value <= high and math.isfinite(value)):
-            noun = "a whole number" if kind is int else "a number"
-            raise argparse.ArgumentTypeError(f"must be {noun} {rule}, got {text}")
-        return value
-
-    return parse
 
 
 def _parser() -> CommandParser:
@@ -90,7 +72,7 @@ def _parser() -> CommandParser:
         metavar="DIR",
         help="folder (default: %(default)s)",
     )
-    add("--seed", type=number_in(int, 0), default=0, metavar="N", help="0 or more (default: %(default)s)")
+    add("--seed", type=seed, default=0, metavar="N", help="0 or more (default: %(default)s)")
     add(
         "--fps",
         type=number_in(float, 1, 30),
@@ -107,7 +89,7 @@ def _parser() -> CommandParser:
     )
     add(
         "--guidance-scale",
-        type=number_in(float, 0),
+        type=number_in(float, 0, MAX_GUIDANCE),
         metavar="X",
         help="how closely the decoder follows the prompt, 0 or more; 1 is no guidance (default: its own)",
     )
@@ -193,13 +175,13 @@ def _settings(
 
 
 def _publish(
-    unfinished: Path, out: Path, name: str, output: "CascadeOutput", prompt: str, settings: dict[str, Any]
+    unfinished: Path, out: Path, output: "CascadeOutput", settings: dict[str, Any], names: dict[str, None]
 ) -> None:
-    """Writes all files of one video in ``unfinished``, then moves them to ``out``."""
+    """Writes all files of one video in ``unfinished``, then moves them to ``out``; adds their name."""
     from ..video import contact_sheet, stack_sheets, write_gif, write_mp4
 
-    video = output.video[0]
-    title = f"{prompt}   (seed {settings['seed']})"
+    video, prompt, seed = output.video[0], settings["prompt"], settings["seed"]
+    title = f"{shortened(prompt, 500)}   (seed {seed})"
     sheets = [contact_sheet(video, fps=output.fps, title=title)]
     for stage, result in output.stages.items():
         if stage not in ("prior", settings["until"]):
@@ -208,8 +190,10 @@ def _publish(
             if stage == "interpolation":  # evenly spaced ones would be the decoder's
                 frames, label = frames[:, :16], f"{label}, the first 16"
             sheets.append(contact_sheet(frames, fps=fps, title=label, columns=16))
-    with publishing(unfinished, out, name):
+    base = base_name(prompt, seed)
+    with publishing(unfinished, out, base):
+        name = own_name(out, base, settings, names)
         write_mp4(unfinished / f"{name}.mp4", video, output.fps)
         write_gif(unfinished / f"{name}.gif", video, output.fps)
         stack_sheets(sheets).save(unfinished / f"{name}.png")
-        (unfinished / f"{name}.json").write_text(json.dumps(settings, indent=2) + "\n")
+        write_text(unfinished / f"{name}.json", json.dumps(settings, indent=2) + "\n")

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from .arguments import CommandParser, given
+from .arguments import CommandParser, given, number_in, seed
 from .console import plain_warnings, print_tables, stage_progress
-from .generate import number_in
 from .output import output_folder, publishing
 from .runs import config_folder
 
@@ -110,7 +109,7 @@ def _parser(bench: str) -> CommandParser:
     if bench == "prompts":
         add("--prompts", metavar="FILE", help="a prompt in each line")
     add("--num-samples", type=number_in(int, 1), metavar="N", help="default: all of the protocol")
-    add("--seed", type=number_in(int, 0), metavar="N", help="0 or more (default: the bench's)")
+    add("--seed", type=seed, metavar="N", help="0 or more (default: the bench's)")
     steps = "denoising steps of every stage (default: each stage's own)"
     add("--steps", type=number_in(int, 1, 1000), metavar="N", help=steps)
     add("--metrics", metavar="NAMES", help="some of fvd,is,fid,clipsim (default: the bench's)")

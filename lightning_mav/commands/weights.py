@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UsageError
-from .arguments import CommandParser
+from .arguments import CommandParser, number_in, seed
 from .console import stage_progress
 
 EXAMPLE = """examples:
@@ -123,8 +123,6 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _parser() -> CommandParser:
-    from .generate import number_in
-
     parser = CommandParser(
         prog="mav weights",
         description="List, check and find weights; train the project's own feature network.",
@@ -150,7 +148,7 @@ def _parser() -> CommandParser:
     )
     out = Path("outputs/micro/weights/video_features.safetensors")
     train.add_argument("name", metavar="NAME", choices=["micro_video"], help="micro_video")
-    train.add_argument("--seed", type=number_in(int, 0), default=0, metavar="N", help="(default: 0)")
+    train.add_argument("--seed", type=seed, default=0, metavar="N", help="(default: 0)")
     train.add_argument("--steps", type=number_in(int, 1), metavar="N", help="of training (default: all)")
     train.add_argument("--out", type=Path, default=out, metavar="FILE", help="(default: %(default)s)")
     train.set_defaults(run=_train)

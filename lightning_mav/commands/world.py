@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from ..errors import UsageError
-from .arguments import CommandParser
+from .arguments import CommandParser, seed
 
 
 def main(argv: list[str]) -> None:
     """Writes captioned images and unlabelled videos below ``--out``."""
     parser = CommandParser(prog="mav world", description="Write the micro-world's shards: images and videos.")
     parser.add_argument("--out", type=Path, default=Path("data/micro"), help="folder (default: data/micro)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything that is drawn (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of everything that is drawn (default: 0)")
     args = parser.parse_args(argv)
 
     from ..micro.shards import write_world

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..numbers import MAX_COUNT, MAX_SEED, check_number, in_range
 from ..protocols.settings import KEY_FRAMES
 from ..settings import read_settings
 
@@ -34,12 +35,13 @@ class Settings:
     num_noise_videos: int = 8
 
     def __post_init__(self) -> None:
+        ranges = {"seed": (0, MAX_SEED), "fps": (1, 30), "steps": (1, 1000)}
+        ranges["frame_skip"] = (2, KEY_FRAMES - 1)
         for name, value in vars(self).items():
-            if isinstance(value, int | float) and name != "seed" and not value >= 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        if not 2 <= self.frame_skip < KEY_FRAMES:
-            raise ValueError(f"frame_skip must be from 2 to {KEY_FRAMES - 1}, got {self.frame_skip}")
-        if not self.speed_fps or min(self.speed_fps) < 1 or self.fps in self.speed_fps:
+            if isinstance(value, int | float):
+                check_number(name, value, *ranges.get(name, (1, MAX_COUNT)))
+        rates = self.speed_fps
+        if not rates or not all(in_range(fps, 1, 1000) for fps in rates) or self.fps in rates:
             raise ValueError(f"speed_fps must be rates of 1 or more, other than fps, got {self.speed_fps}")
 
     @property

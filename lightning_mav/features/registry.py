@@ -50,7 +50,7 @@ class Spec:
 
 
 def _load(path: Path) -> dict[str, Spec]:
-    entries: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text())
+    entries: dict[str, dict[str, Any]] = yaml.safe_load(path.read_bytes())
     return {
         name: Spec(name=name, **{**entry, "frames": tuple(entry["frames"]), "input": Input(**entry["input"])})
         for name, entry in entries.items()

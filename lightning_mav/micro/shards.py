@@ -23,6 +23,7 @@ from torch import Tensor
 
 from lightning_mav.errors import UsageError
 from lightning_mav.shards.parallel import map_in_order, num_cores
+from lightning_mav.textfile import parse_json, write_text
 
 from . import world
 from .encode import encode_mp4, encode_png, to_bytes
@@ -197,7 +198,7 @@ def _scene(scenes: world.Scenes, index: int, num_frames: int = 1) -> world.Scene
 
 def _holds(folder: Path, settings: Members) -> bool:
     try:
-        return bool(json.loads((folder / "stats.json").read_text()) == settings)
+        return bool(parse_json((folder / "stats.json").read_bytes()) == settings)
     except (OSError, ValueError):
         return False
 
@@ -213,7 +214,7 @@ def _write(
     try:
         new.mkdir(parents=True)
         _write_shards(new, encode, settings["num_samples"], per_shard, f"{folder}", progress)
-        (new / "stats.json").write_text(json.dumps(settings, indent=2) + "\n")
+        write_text(new / "stats.json", json.dumps(settings, indent=2) + "\n")
         if _holds(folder, settings):  # another process was faster
             return
         if folder.exists():

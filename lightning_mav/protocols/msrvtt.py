@@ -4,11 +4,11 @@ Files as in the official archives: ``test_videodatainfo.json`` with ``videos`` (
 ``sentences`` (``sen_id``, ``video_id``, ``caption``), and the videos as ``TestVideo/VIDEO_ID.mp4``.
 """
 
-import json
 from pathlib import Path
 from typing import ClassVar
 
 from ..errors import UsageError
+from ..textfile import has_surrogates, is_blank, parse_json
 from .items import Item, Protocol, make_items
 from .real import check_files, thinned
 from .settings import Settings
@@ -42,19 +42,22 @@ class MsrVtt(Protocol):
         self.folder = Path(settings.data or "data/msrvtt")
         path = self.folder / INFO
         try:
-            info = json.loads(path.read_text())
+            info = parse_json(path.read_bytes())
             self.videos = [str(video["video_id"]) for video in info["videos"] if video["split"] == "test"]
             sentences = sorted(info["sentences"], key=lambda sentence: sentence["sen_id"])
             known = set(self.videos)
             self.captions = [
                 (" ".join(sentence["caption"].split()), str(sentence["video_id"]))
                 for sentence in sentences
-                if sentence["video_id"] in known and sentence["caption"].strip()
+                if sentence["video_id"] in known and not is_blank(sentence["caption"])
             ]
         except OSError as error:
             raise UsageError(f"{path}: cannot be read ({error.strerror}); {FETCH}") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(f"{path}: is not MSR-VTT's list of videos and sentences; {FETCH}") from error
+        for caption, video in self.captions:
+            if has_surrogates(caption):
+                raise UsageError(f"{path}: a caption of {video} holds half a character; {FETCH}")
         if not self.captions:
             raise UsageError(f"{path}: has no captions of videos whose split is 'test'; {FETCH}")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..codecs.decode import VIDEO_FORMATS
 from ..errors import UsageError
+from ..textfile import is_blank, read_lines
 from .items import Item, Protocol, make_items
 from .real import thinned
 from .settings import Settings
@@ -22,14 +23,9 @@ class Prompts(Protocol):
         if settings.prompts is None:
             raise UsageError("no prompts: name a text file, one prompt in a line, with --prompts FILE")
         path = Path(settings.prompts)
-        try:
-            lines = [" ".join(line.split()) for line in path.read_text().splitlines()]
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "no text"
-            raise UsageError(
-                f"--prompts {path}: cannot be read ({reason}); name a text file, one prompt in a line"
-            ) from error
-        self.texts = [line for line in lines if line and not line.startswith("#")]
+        remedy = "name a text file, one prompt in a line"
+        lines = [" ".join(line.split()) for line in read_lines(path, remedy)]
+        self.texts = [line for line in lines if not is_blank(line) and not line.startswith("#")]
         if not self.texts:
             raise UsageError(f"--prompts {path}: has no prompts; write one in a line")
 

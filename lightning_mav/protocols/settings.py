@@ -4,16 +4,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..numbers import MAX_COUNT, MAX_GUIDANCE, MAX_SEED, check_number
 from ..settings import read_settings
 
 METRICS = ("fvd", "kvd", "is", "fid", "clipsim")
 COMPARING = ("fvd", "kvd", "fid")  # with real videos
 KEY_FRAMES = 16  # that the cascade's decoder makes
 STAGES = ("decoder", "interpolation", "sr_lt", "sr_h")
-POSITIVE = (
-    "num_samples", "frame_skip", "stride", "num_frames", "steps", "shard_size", "num_real", "num_frames_fid",
-    "batch_size", "num_workers", "num_resamples",
-)  # fmt: skip
+RANGES = {
+    "seed": (0, MAX_SEED),
+    "fps": (1, 30),
+    "frame_skip": (1, KEY_FRAMES - 1),
+    "steps": (1, 1000),
+    "guidance_scale": (0, MAX_GUIDANCE),
+    "num_workers": (1, 1000),
+    "num_videos": (0, MAX_COUNT),
+    **dict.fromkeys(
+        ("num_samples", "stride", "num_frames", "shard_size", "num_real", "num_frames_fid", "batch_size"),
+        (1, MAX_COUNT),
+    ),
+    "num_resamples": (1, MAX_COUNT),
+}
 
 
 @dataclass
@@ -47,17 +58,9 @@ class Settings:
     num_videos: int = 64
 
     def __post_init__(self) -> None:
-        for name in POSITIVE:
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        for name in ("seed", "num_videos"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        if self.frame_skip >= KEY_FRAMES:
-            raise ValueError(f"frame_skip must be from 1 to {KEY_FRAMES - 1}, got {self.frame_skip}")
-        if not 1 <= self.fps <= 30:
-            raise ValueError(f"fps must be from 1 to 30, got {self.fps:g}")
+        for name, (low, high) in RANGES.items():
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), low, high)
         if self.until not in STAGES:
             raise ValueError(f"until must be one of {', '.join(STAGES)}, got {self.until!r}")
         unknown = [name for name in self.metrics if name not in METRICS]

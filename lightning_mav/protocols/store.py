@@ -5,7 +5,6 @@ killed at any instant, and the next one, on any number of devices, makes those t
 """
 
 import fcntl
-import json
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from torch import Tensor
 from ..errors import UsageError
 from ..shards.index import Member, ShardError, index_path, read_index, read_member, scan_shard
 from ..shards.writer import Packed, digest_of, finished_shard, write_json, write_shard
+from ..textfile import parse_json
 from .items import KEY_DIGITS, Item
 from .lossless import SUFFIX, decode_lossless, encode_lossless
 
@@ -39,7 +39,7 @@ class SampleStore:
         self.digest = digest_of([mark])
         self.own: list[str] = []  # keys that this process has still to put into a shard
         self._members: dict[int, tuple[Path, dict[str, Member]]] | None = None
-        self._locked: IO[str] | None = None
+        self._locked: IO[bytes] | None = None
 
     def claim(self) -> None:
         """Makes the folder this run's, or takes it up again.
@@ -52,7 +52,7 @@ class SampleStore:
             self.singly.mkdir(parents=True, exist_ok=True)
             if not path.exists() and not any(self.folder.glob("*.tar")):
                 write_json(path, self.mark)
-            found = json.loads(path.read_text())
+            found = parse_json(path.read_bytes())
         except OSError as error:
             raise UsageError(
                 f"{path}: cannot be used ({error.strerror or error}); choose another --out"
@@ -73,7 +73,7 @@ class SampleStore:
         Raises:
             UsageError: If there is another.
         """
-        self._locked = (self.folder / ".lock").open("w")
+        self._locked = (self.folder / ".lock").open("wb")
         try:
             fcntl.flock(self._locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -204,14 +204,14 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _packed(key: str, video: bytes, meta: bytes) -> Packed:
-    facts = {name: value for name, value in json.loads(meta).items() if name != "key"}
+    facts = {name: value for name, value in parse_json(meta).items() if name != "key"}
     return Packed(name=key, members={SUFFIX: video}, meta=facts, key=key)
 
 
 def _digest(path: Path) -> str | None:
     """Returns what a shard says that it was made of; None if it does not say."""
     try:
-        return json.loads(path.with_suffix(".stats.json").read_text())["digest"]
+        return parse_json(path.with_suffix(".stats.json").read_bytes())["digest"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

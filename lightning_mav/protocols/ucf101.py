@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..errors import UsageError
+from ..textfile import read_lines
 from .items import Item, Protocol, make_items
 from .real import check_files, thinned
 from .settings import Settings
@@ -97,9 +98,5 @@ def read_templates(path: Path, classes: Sequence[str]) -> Mapping[str, str]:
 
 
 def _lines(path: Path, remedy: str = FETCH) -> list[str]:
-    try:
-        lines = [line.strip() for line in path.read_text().splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "no text"
-        raise UsageError(f"{path}: cannot be read ({reason}); {remedy}") from error
+    lines = [line.strip() for line in read_lines(path, remedy)]
     return [line for line in lines if line and not line.startswith("#")]

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import UsageError
+from ..textfile import parse_json
 
 VERSION = 1  # raise when report.json is laid out otherwise
 
@@ -144,7 +145,7 @@ def load_report(path: Path) -> Report:
     """
     file = path / "report.json" if path.is_dir() else path
     try:
-        values = json.loads(file.read_text())
+        values = parse_json(file.read_bytes())
         if values.get("version") != VERSION:
             raise UsageError(f"{file}: written by another version of mav evaluate; evaluate again")
         for name, kind in (("figures", Figure), ("samples", Sample), ("tables", Table)):

@@ -4,6 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from ..textfile import write_text
 from .markdown import to_markdown
 from .page import to_html
 from .results import Report
@@ -29,6 +30,6 @@ def write_report(report: Report, folder: Path) -> None:
     # All are written before the first takes its place, so that a full disk leaves an older report whole.
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder) as unfinished:
         for name, text in texts.items():
-            Path(unfinished, name).write_text(text, encoding="utf-8")
+            write_text(Path(unfinished, name), text)
         for name in texts:
             os.replace(Path(unfinished, name), folder / name)

@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..codecs.decode import IMAGE_FORMATS, VIDEO_FORMATS, decode_image, decode_video
 from ..errors import reason_of
+from ..textfile import MARK
 from .reader import Sample, Shards
 
 STRIP = 8  # frames of a video
@@ -50,7 +51,7 @@ def cells_of(sample: Sample, name: str) -> list[Cell]:
     for suffix in IMAGE_FORMATS:
         if suffix in sample:
             pixels = decode_image(sample[suffix], suffix, None)
-            caption = sample.get("txt", b"").decode("utf-8", "replace").strip()
+            caption = sample.get("txt", b"").decode("utf-8", "replace").lstrip(MARK).strip()
             return [(_thumbnail(pixels), caption or name)]
     for suffix in VIDEO_FORMATS:
         if suffix in sample:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
+from ..textfile import parse_json, write_text
 from .members import Member, Members
 from .tar import CHUNK, Entry, ShardError, damaged, read_entries, read_exactly
 
@@ -150,7 +151,7 @@ def write_index(index: ShardIndex, path: Path) -> None:
     }
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        part.write_text(json.dumps(content, separators=(",", ":")) + "\n")
+        write_text(part, json.dumps(content, separators=(",", ":")) + "\n")
         os.replace(part, path)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}; make room there") from error
@@ -187,9 +188,9 @@ def read_index(path: Path, shard: Path, num_bytes: int | None = None) -> ShardIn
     try:
         if path.stat().st_size > MAX_INDEX_BYTES:
             raise ValueError(f"more than {MAX_INDEX_BYTES} bytes")
-        content = json.loads(path.read_text())
+        content = parse_json(path.read_bytes())
         num_bytes = shard.stat().st_size if num_bytes is None else num_bytes
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise damaged(path, None, f"it cannot be read ({_reason(error)})", INDEX_AGAIN) from None
     if not isinstance(content, dict) or content.get("version") != VERSION:
         raise damaged(path, None, f"it is no index of version {VERSION}", INDEX_AGAIN)

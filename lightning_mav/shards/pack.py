@@ -12,6 +12,7 @@ from typing import Any
 from ..codecs.probe import probe_image, probe_video
 from ..codecs.recode import recode
 from ..errors import UsageError, reason_of
+from ..textfile import decode_caption
 from .index import MAX_MEMBER_BYTES
 from .parallel import map_in_order
 from .sources import Source
@@ -141,13 +142,7 @@ def prepare(source: Source, *, settings: Settings) -> Packed:
 
 def _caption(source: Source) -> str:
     path = source.path.with_suffix(".txt")
-    try:
-        caption = path.read_text(encoding="utf-8") if path.is_file() else source.caption or ""
-    except UnicodeDecodeError as error:
-        raise ValueError("caption is not UTF-8") from error
-    if not caption.strip():
-        raise ValueError("no caption")
-    return caption.strip()
+    return decode_caption(path.read_bytes() if path.is_file() else (source.caption or "").encode())
 
 
 def _count(summary: Summary, stats: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..codecs.decode import IMAGE_FORMATS, VIDEO_FORMATS
 from ..errors import UsageError
+from ..textfile import read_lines
 
 KINDS = {"video": VIDEO_FORMATS, "image": IMAGE_FORMATS}
 CAPTIONS = "captions.tsv"
@@ -82,12 +83,7 @@ def _walk(folder: Path) -> list[str]:
 
 
 def _read_list(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}; name a folder or a list of files") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{path} is no list of files: name a folder, or a text file of paths") from None
+    lines = read_lines(path, "name a folder, or a text file of paths")
     known = VIDEO_FORMATS | IMAGE_FORMATS
     names = dict[str, None]()
     for number, line in enumerate(lines, 1):
@@ -106,11 +102,7 @@ def _captions(root: Path, names: Iterable[str]) -> dict[Path, str]:
         path = folder / CAPTIONS
         if not path.is_file():
             continue
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read {path}: {error}; it is UTF-8, FILE<TAB>CAPTION") from None
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(read_lines(path, "it is a text file, FILE<TAB>CAPTION"), 1):
             name, tab, caption = line.partition("\t")
             if line.strip() and not tab:
                 raise UsageError(f"{path}, line {number}: there is no tab; write FILE<TAB>CAPTION")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..textfile import parse_json, write_text
 from .index import index_path, read_index, scan_shard, write_index
 
 VERSION = 1
@@ -56,7 +57,7 @@ def claim_folder(folder: Path, mark: dict[str, Any]) -> None:
         if not others:
             write_json(path, mark)
         # Read after looking around: of parts that start together, another may have been first.
-        found = json.loads(path.read_text())
+        found = parse_json(path.read_bytes())
     except FileNotFoundError:
         problem = f"{folder} holds files that 'mav data pack' did not write, such as {min(others)}"
         raise UsageError(f"{problem}: choose another folder") from None
@@ -75,7 +76,7 @@ def claim_folder(folder: Path, mark: dict[str, Any]) -> None:
 def finished_shard(path: Path, digest: str) -> dict[str, Any] | None:
     """Returns the counts of a shard if it is there, whole, and made of these sources in this way."""
     try:
-        stats = json.loads(path.with_suffix(".stats.json").read_text())
+        stats = parse_json(path.with_suffix(".stats.json").read_bytes())
         index = read_index(index_path(path), path)
     except (OSError, ValueError, UsageError):
         return None
@@ -141,7 +142,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes a file that is never seen half."""
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        unfinished.write_text(json.dumps(content, indent=2) + "\n")
+        write_text(unfinished, json.dumps(content, indent=2) + "\n")
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

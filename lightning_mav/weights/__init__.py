@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ..configured import ConfigDict, Configured, from_config
 from ..errors import UsageError
+from ..textfile import read_lines, write_text
 
 CHECKSUMS = "SHA256SUMS"
 SHIPPED = Path(__file__).parent
@@ -81,7 +82,7 @@ def save_weights(
         _seal(temporary)
         temporary.chmod(0o644)  # safetensors makes it readable to its owner alone
         digest = sha256(temporary)
-        with _locked(path.parent):
+        with locked(path.parent):
             os.replace(temporary, path)
             _write_checksum(path, digest)
     except SafetensorError as error:  # what it makes of an OSError
@@ -270,13 +271,13 @@ def _corrupt(path: Path, reason: str) -> str:
 def read_checksums(folder: Path) -> dict[str, str]:
     """Returns the checksums in a folder's ``SHA256SUMS`` by name of the file; none without it."""
     path = folder / CHECKSUMS
-    lines = path.read_text().splitlines() if path.is_file() else []
+    lines = read_lines(path, "fetch it again, or remove it") if path.is_file() else []
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Lets one process at a time change the checksums of a folder: stages may be trained side by side."""
+def locked(folder: Path) -> Iterator[None]:
+    """Lets one process at a time change a folder: stages may be trained side by side, for one."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -289,5 +290,5 @@ def _write_checksum(path: Path, digest: str) -> None:
     checksums = read_checksums(path.parent) | {path.name: digest}
     text = "".join(f"{digest}  {name}\n" for name, digest in sorted(checksums.items()))
     temporary = path.parent / f".{CHECKSUMS}.tmp"
-    temporary.write_text(text)
+    write_text(temporary, text)
     os.replace(temporary, path.parent / CHECKSUMS)

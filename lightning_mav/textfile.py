@@ -1,0 +1,129 @@
+r"""Text files as this program reads and writes them: UTF-8 whatever the locale, lines as editors end them.
+
+A byte order mark, which editors on Windows put first, is no part of a text. A line ends at ``\n``, ``\r\n``
+or ``\r``. ``str.splitlines`` is not used for files: it also ends lines at U+0085, U+2028 and other
+characters that may stand within a caption.
+"""
+
+import codecs
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from .errors import UsageError
+
+MAX_TEXT_BYTES = 2**31  # a device such as /dev/zero has no end
+MARK = "\ufeff"
+LINE_END = re.compile("\r\n|\n|\r")
+UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # UTF-32 begins as UTF-16 does
+
+
+def decode_text(data: bytes) -> str:
+    """Returns the text of a file's bytes, without byte order marks at its start.
+
+    Raises:
+        ValueError: If it is not UTF-8. The message says so before its first colon, then which byte is wrong.
+    """
+    if data.startswith(UTF16):
+        raise ValueError("not UTF-8: its first bytes are those of UTF-16")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        wrong = f"byte {error.start} is 0x{data[error.start]:02x}"
+        raise ValueError(f"not UTF-8: {wrong}, as in Latin-1 or another encoding") from None
+    if "\0" in text:
+        place = data.index(b"\0")
+        raise ValueError(f"not UTF-8: byte {place} is zero, as in UTF-16 or a file that is no text")
+    return text.lstrip(MARK)
+
+
+def decode_caption(data: bytes) -> str:
+    """Returns the caption that a text file holds.
+
+    Raises:
+        ValueError: If it is not UTF-8, or there is nothing to see in it.
+    """
+    try:
+        caption = decode_text(data).strip()
+    except ValueError as error:
+        raise ValueError(f"caption is {error}") from None
+    if is_blank(caption):
+        raise ValueError("no caption")
+    return caption
+
+
+def split_lines(text: str) -> list[str]:
+    """Returns the lines of a text, without their ends and without marks, which joined files have inside."""
+    lines = LINE_END.split(text)
+    if not lines[-1]:
+        lines.pop()  # what follows the last line end
+    return [line.lstrip(MARK) for line in lines]
+
+
+def read_text(path: Path, remedy: str) -> str:
+    """Reads a text file.
+
+    Args:
+        path: The file.
+        remedy: What to do if it cannot be read, for the error.
+
+    Raises:
+        UsageError: If it cannot be read, or is not UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_TEXT_BYTES + 1)
+        if len(data) > MAX_TEXT_BYTES:
+            raise ValueError(f"too large for a text file: it has more than {MAX_TEXT_BYTES} bytes")
+        return decode_text(data)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror or error}); {remedy}") from error
+    except ValueError as error:
+        raise UsageError(f"{path}: is {error}; save it as UTF-8, or {remedy}") from error
+
+
+def read_lines(path: Path, remedy: str) -> list[str]:
+    """Reads the lines of a text file, without their ends; raises as ``read_text`` does."""
+    return split_lines(read_text(path, remedy))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8; bytes of file names that are not UTF-8 are written as escapes."""
+    path.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def parse_json(data: bytes) -> Any:
+    """Returns what JSON says.
+
+    Raises:
+        ValueError: If it is no JSON, not UTF-8, or nested too deeply to be read.
+    """
+    try:
+        return json.loads(decode_text(data))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text can be seen: spaces, control characters, marks of direction and the like."""
+    return not any(char.isprintable() and not char.isspace() for char in text)
+
+
+def has_surrogates(text: str) -> bool:
+    """Whether a text holds halves of characters: what is left of bytes that are not UTF-8, or of bad JSON."""
+    return any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def printable(text: str) -> str:
+    """Returns a text that a terminal shows in one line: control characters and the like become escapes."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def shortened(value: Any, length: int = 40) -> str:
+    """Returns a value as a short text of one line; of a long one, its beginning and its length."""
+    try:
+        text = str(value)
+    except ValueError:  # Python does not write whole numbers of more than 4300 digits
+        return "a number of thousands of digits"
+    return printable(text if len(text) <= length else f"{text[:length]}... ({len(text)} characters)")
