@@ -1,7 +1,7 @@
 """SR_h: 256 px become 768 px, frame by frame, trained on random crops of images (section 3.2)."""
 
 from lightning_mav.diffusion import GaussianDiffusion, Sampler
-from lightning_mav.models import SRH
+from lightning_mav.models import SRH, Corruption
 from lightning_mav.nn import Pseudo3DUNet
 
 from .backbone import Pseudo3DBackboneMixin, Trainable
@@ -16,8 +16,10 @@ class SRHStage(Pseudo3DBackboneMixin, SuperResolutionStage):
         diffusion: Forward process and parametrisation.
         sampler: How samples are drawn.
         scale: Ratio of the two resolutions.
-        max_noise_level: Upper end of the noise levels of the condition.
-        noise_level: Noise level of the condition when sampling.
+        max_noise_level: Upper end of the levels of the corruption in training.
+        noise_level: Level of the corruption when sampling.
+        corruption: What is done to the condition, ``noise``, ``blur`` or ``bsr``, see ``SuperResolution``.
+        clamp_input: Whether the upsampled video is clamped to [-1, 1].
         init_from: Weights to start from; None for scratch.
         num_samples: Samples drawn for TensorBoard after each validation.
         lr: Peak learning rate.
@@ -39,6 +41,8 @@ class SRHStage(Pseudo3DBackboneMixin, SuperResolutionStage):
         scale: int = 3,
         max_noise_level: float = 0.3,
         noise_level: float = 0.05,
+        corruption: Corruption = "noise",
+        clamp_input: bool = True,
         init_from: str | None = None,
         num_samples: int = 4,
         lr: float = 1e-4,
@@ -55,6 +59,8 @@ class SRHStage(Pseudo3DBackboneMixin, SuperResolutionStage):
                 scale=scale,
                 max_noise_level=max_noise_level,
                 noise_level=noise_level,
+                corruption=corruption,
+                clamp_input=clamp_input,
             ),
             num_samples=num_samples,
             lr=lr,

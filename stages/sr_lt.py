@@ -1,7 +1,7 @@
 """SR_l^t: 64 px become 256 px, over space and time together (section 3.2)."""
 
 from lightning_mav.diffusion import GaussianDiffusion, Sampler
-from lightning_mav.models import SRLT
+from lightning_mav.models import SRLT, Corruption
 from lightning_mav.nn import Pseudo3DUNet
 
 from .backbone import Pseudo3DBackboneMixin, Trainable
@@ -16,8 +16,10 @@ class SRLTStage(Pseudo3DBackboneMixin, SuperResolutionStage):
         diffusion: Forward process and parametrisation.
         sampler: How samples are drawn.
         scale: Ratio of the two resolutions.
-        max_noise_level: Upper end of the noise levels of the condition.
-        noise_level: Noise level of the condition when sampling.
+        max_noise_level: Upper end of the levels of the corruption in training.
+        noise_level: Level of the corruption when sampling.
+        corruption: What is done to the condition, ``noise``, ``blur`` or ``bsr``, see ``SuperResolution``.
+        clamp_input: Whether the upsampled video is clamped to [-1, 1].
         num_frames: Frames in a window when sampling.
         overlap: Frames that neighbouring windows share.
         init_from: Weights to start from; None for scratch.
@@ -41,6 +43,8 @@ class SRLTStage(Pseudo3DBackboneMixin, SuperResolutionStage):
         scale: int = 4,
         max_noise_level: float = 0.3,
         noise_level: float = 0.05,
+        corruption: Corruption = "noise",
+        clamp_input: bool = True,
         num_frames: int = 16,
         overlap: int = 4,
         init_from: str | None = None,
@@ -62,6 +66,8 @@ class SRLTStage(Pseudo3DBackboneMixin, SuperResolutionStage):
                 scale=scale,
                 max_noise_level=max_noise_level,
                 noise_level=noise_level,
+                corruption=corruption,
+                clamp_input=clamp_input,
                 num_frames=num_frames,
                 overlap=overlap,
             ),

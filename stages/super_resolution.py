@@ -12,15 +12,15 @@ from .base import Batch, DiffusionStage, as_video
 
 
 class SuperResolutionStage(DiffusionStage):
-    """Learns to denoise large frames, given the same frames small, upsampled and noised."""
+    """Learns to denoise large frames, given the same frames small, corrupted and upsampled."""
 
     model: SuperResolution
 
     def prepare(self, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
-        """Returns ``x_0`` of ``(B, 3, F, H, W)`` and the noised condition, its level and the frame rate."""
+        """Returns ``x_0`` of ``(B, 3, F, H, W)`` and the condition, its level and the frame rate."""
         x_0 = as_video(batch)
         level = self.model.max_noise_level * torch.rand(len(x_0), device=x_0.device)
-        x_cond = self.model.corrupt(self.model.upsample(self.shrink(x_0)), level, torch.randn_like(x_0))
+        x_cond = self.model.condition(self.shrink(x_0), level, torch.randn_like(x_0))
         return x_0, {"x_cond": x_cond, "noise_level": level, "fps": batch.get("fps")}
 
     def shrink(self, video: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from lightning_mav import configured
 from lightning_mav.configured import Configured, from_config
 from lightning_mav.diffusion import GaussianDiffusion, Sampler
 from lightning_mav.models import SRH, SRLT, Decoder, Interpolation, Prior, mask_frames, resize_frames
+from lightning_mav.models.degradation import blur, degrade
 from lightning_mav.nn import Pseudo3DUNet
 
 
@@ -171,6 +172,71 @@ def test_sr_h_does_not_depend_on_the_chunks(chunk_size):
     expected = sr.sample(video, generator=torch.Generator().manual_seed(0), chunk_size=8)
     out = sr.sample(video, generator=torch.Generator().manual_seed(0), chunk_size=chunk_size)
     torch.testing.assert_close(out, expected)
+
+
+@pytest.mark.parametrize("clamp_input", [True, False])
+def test_input_is_clamped_if_asked_for(clamp_input):
+    sr, net = model(SRH, lambda x_t, x_cond, **_: x_cond, scale=2, noise_level=0.0, clamp_input=clamp_input)
+    video = torch.ones(1, 3, 1, 8, 8)
+    video[..., 4:] = -1  # bicubic filters overshoot at the edge
+    sr.sample(video)
+    assert (net.calls[0]["x_cond"].abs().max() > 1.01) is not clamp_input
+
+
+def test_blur_is_a_gaussian_of_three_pixels_at_the_level_of_each_video():
+    point = torch.zeros(3, 3, 2, 7, 7)
+    point[..., 3, 3] = 1
+    out = blur(point, torch.tensor([0.0, 0.6, 1.0]))
+    assert torch.equal(out[0], point[0])
+    for row, sigma in ((1, 0.6), (2, 1.0)):
+        line = torch.exp(-torch.tensor([-1.0, 0.0, 1.0]).square() / (2 * sigma**2))
+        expected = torch.outer(line, line) / line.sum() ** 2
+        torch.testing.assert_close(out[row, :, :, 2:5, 2:5], expected.expand(3, 2, -1, -1))
+        assert out[row].sum().item() == pytest.approx(6)
+    flat = torch.full((1, 3, 1, 5, 5), 0.7)
+    torch.testing.assert_close(blur(flat, torch.tensor([0.6])), flat)
+
+
+def test_blurred_condition_is_blurred_small_and_its_level_is_told():
+    sr, net = model(
+        SRH, lambda x_t, x_cond, **_: x_cond, scale=2, corruption="blur", max_noise_level=0.6, noise_level=0.6
+    )
+    video = torch.rand(1, 3, 2, 8, 8)
+    sr.sample(video)
+    expected = sr.upsample(blur(video, torch.tensor([0.6])))
+    torch.testing.assert_close(net.calls[0]["x_cond"], expected)
+    assert net.calls[0]["noise_level"].tolist() == pytest.approx([0.6])
+
+
+def test_degradation_grows_with_its_level_and_is_the_same_for_all_frames():
+    torch.manual_seed(0)
+    image = resize_frames(torch.rand(1, 3, 1, 4, 4) * 2 - 1, 48)
+    video = image.clamp(-1, 1).expand(8, -1, 3, -1, -1)
+    errors = []
+    for level in (0.0, 0.3, 1.0):
+        out = degrade(video, torch.full((8,), level))
+        assert out.shape == video.shape
+        assert out.abs().max() <= 1
+        errors.append((out - video).square().mean(dim=(1, 2, 3, 4)))
+    assert errors[0].max() < 2e-3  # a JPEG of the best quality
+    assert errors[0].mean() < errors[1].mean() < errors[2].mean()
+    assert errors[2].std() > 0.1 * errors[2].mean()  # each video at a strength and in an order of its own
+    quiet = degrade(video[:1], torch.tensor([0.0]))
+    torch.testing.assert_close(quiet, quiet[:, :, :1].expand_as(quiet))
+
+
+def test_degraded_is_what_training_shows_and_not_what_is_sampled():
+    sr, net = model(SRH, lambda x_t, x_cond, **_: x_cond, scale=2, corruption="bsr", max_noise_level=1.0)
+    video, level = torch.rand(2, 3, 1, 16, 16), torch.tensor([1.0, 1.0])
+    assert not torch.allclose(sr.condition(video, level, torch.zeros(())), sr.upsample(video), atol=0.01)
+    sr.sample(video)
+    torch.testing.assert_close(net.calls[0]["x_cond"], sr.upsample(video))
+    assert net.calls[0]["noise_level"].tolist() == pytest.approx([0.05, 0.05])
+
+
+def test_unknown_corruption_is_refused():
+    with pytest.raises(ValueError, match="corruption must be one of noise, blur, bsr, got 'fog'"):
+        model(SRH, lambda x_t, **_: x_t, corruption="fog")
 
 
 def test_corrupted_condition_keeps_its_variance():

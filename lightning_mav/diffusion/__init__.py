@@ -1,7 +1,20 @@
 """Diffusion: schedules, parametrisations, sampling. Knows no network."""
 
 from .gaussian import GaussianDiffusion
-from .sampler import Progress, Sampler
+from .noise import SeededNoise, StepNoise, draw_noise, fork_seed
+from .sampler import SCHEDULERS, Progress, Sampler
 from .schedule import make_betas
+from .threshold import apply_threshold
 
-__all__ = ["GaussianDiffusion", "Progress", "Sampler", "make_betas"]
+__all__ = [
+    "SCHEDULERS",
+    "GaussianDiffusion",
+    "Progress",
+    "Sampler",
+    "SeededNoise",
+    "StepNoise",
+    "apply_threshold",
+    "draw_noise",
+    "fork_seed",
+    "make_betas",
+]

@@ -1,14 +1,16 @@
 """The forward process and the three things a network may predict."""
 
-from typing import Literal
+import math
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from ..configured import Configured
-from .schedule import Schedule, make_betas
+from .schedule import Schedule, make_betas, with_zero_terminal_snr
 
 Prediction = Literal["eps", "v", "x_0"]
+FrameNoise = Literal["independent", "mixed", "progressive"]
 
 
 class GaussianDiffusion(nn.Module, Configured):
@@ -23,9 +25,17 @@ class GaussianDiffusion(nn.Module, Configured):
             on the two ends, where there is little to learn.
         logit_mean: Mean of that normal distribution; above 0 it spends more on high noise, which is where
             the frames of a video, many views of one thing, settle how it moves.
+        zero_terminal_snr: Whether the schedule is shifted so that the last step holds no signal, as sampling
+            assumes (Lin et al., 2023, section 3.1). Then ``eps`` says nothing about ``x_0`` there.
+        min_snr_gamma: Upper end of the signal-to-noise ratio that weighs the errors of ``x_0`` in the loss
+            (Hang et al., 2023, section 3.4); 5 there. None weighs errors of the prediction evenly.
+        frame_noise: Noise of the frames of a video: drawn for each by itself, or correlated (Ge et al., 2023,
+            PYoCo, section 4.1): ``mixed`` has a part that all frames share, ``progressive`` a part that each
+            frame takes from the one before.
+        frame_noise_alpha: The ratio of the standard deviations of the shared part and of the frame's own.
 
     Raises:
-        ValueError: If an argument is not one of its choices.
+        ValueError: If an argument is not one of its choices, or out of range.
     """
 
     alphas_cumprod: Tensor
@@ -38,18 +48,37 @@ class GaussianDiffusion(nn.Module, Configured):
         prediction: Prediction = "eps",
         timesteps: Literal["uniform", "logit_normal"] = "uniform",
         logit_mean: float = 0.0,
+        zero_terminal_snr: bool = False,
+        min_snr_gamma: float | None = None,
+        frame_noise: FrameNoise = "independent",
+        frame_noise_alpha: float = 1.0,
     ) -> None:
         super().__init__()
         if prediction not in ("eps", "v", "x_0"):
             raise ValueError(f"prediction must be 'eps', 'v' or 'x_0', got {prediction!r}")
         if timesteps not in ("uniform", "logit_normal"):
             raise ValueError(f"timesteps must be 'uniform' or 'logit_normal', got {timesteps!r}")
+        if frame_noise not in get_args(FrameNoise):
+            raise ValueError(f"frame_noise must be one of {get_args(FrameNoise)}, got {frame_noise!r}")
+        if frame_noise_alpha < 0:
+            raise ValueError(f"frame_noise_alpha must be at least 0, got {frame_noise_alpha}")
+        if min_snr_gamma is not None and not min_snr_gamma > 0:
+            raise ValueError(f"min_snr_gamma must be positive, got {min_snr_gamma}")
+        if zero_terminal_snr and prediction == "eps":
+            raise ValueError("zero_terminal_snr needs prediction 'v' or 'x_0', got 'eps'")
         self.num_timesteps = num_timesteps
         self.prediction = prediction
         self.timesteps = timesteps
         self.logit_mean = logit_mean
-        self.betas = make_betas(schedule, num_timesteps).tolist()
-        alphas_cumprod = (1 - torch.tensor(self.betas, dtype=torch.double)).cumprod(dim=0)
+        self.zero_terminal_snr = zero_terminal_snr
+        self.min_snr_gamma = min_snr_gamma
+        self.frame_noise = frame_noise
+        self.frame_noise_alpha = frame_noise_alpha
+        betas = make_betas(schedule, num_timesteps)
+        alphas_cumprod = (1 - betas).cumprod(dim=0)
+        if zero_terminal_snr:
+            alphas_cumprod, betas = with_zero_terminal_snr(alphas_cumprod)
+        self.betas = betas.tolist()  # for schedulers
         self.register_buffer("alphas_cumprod", alphas_cumprod.float(), persistent=False)
 
     def sample_timesteps(self, n: int, device: torch.device | None = None) -> Tensor:
@@ -78,6 +107,31 @@ class GaussianDiffusion(nn.Module, Configured):
             return x_0
         a, s = self.coefficients(t, x_0)
         return a * eps - s * x_0
+
+    def loss_weight(self, t: Tensor) -> Tensor | float:
+        """Returns the weight of the squared error of the prediction at the steps ``t``, ``(B,)``."""
+        if self.min_snr_gamma is None:
+            return 1.0
+        alpha_bar = self.alphas_cumprod[t]
+        snr = alpha_bar / (1 - alpha_bar)
+        weight = snr.clamp(max=self.min_snr_gamma)  # of the error of x_0; others are multiples of that
+        return weight if self.prediction == "x_0" else weight / (snr + 1 if self.prediction == "v" else snr)
+
+    def correlate(self, noise: Tensor) -> Tensor:
+        """Makes of independent noise of frames, ``(B, C, F, H, W)``, what ``frame_noise`` asks for.
+
+        Every value stays standard normal. What is no video, and a single frame, stays as it is.
+        """
+        if self.frame_noise == "independent" or noise.dim() != 5 or noise.shape[2] == 1:
+            return noise
+        place = torch.arange(noise.shape[2], dtype=torch.double)
+        ratio = self.frame_noise_alpha**2
+        if self.frame_noise == "mixed":
+            covariance = (ratio + torch.eye(len(place), dtype=torch.double)) / (1 + ratio)
+        else:
+            covariance = math.sqrt(ratio / (1 + ratio)) ** (place[:, None] - place).abs()
+        factor = torch.linalg.cholesky(covariance).to(noise)
+        return torch.einsum("fg,bcghw->bcfhw", factor, noise)
 
     def to_x_0(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """Turns the network's prediction at ``x_t`` into ``x_0``."""

@@ -1,32 +1,70 @@
-"""Sampling: from noise to ``x_0`` with any of diffusers' schedulers."""
+"""Sampling: from noise to ``x_0`` with diffusers' schedulers."""
 
 import importlib
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from ..configured import Configured
 from .gaussian import GaussianDiffusion
+from .noise import StepNoise, StepNoiseMode, draw_noise
+from .threshold import Threshold, apply_threshold
 
 Progress = Callable[[int, int], None]
 
+# Those that draw a known Gaussian from every parametrisation and schedule, see tests/test_schedulers.py.
+SCHEDULERS = tuple(
+    f"diffusers.{name}Scheduler"
+    for name in (
+        "DDIM", "DDPM", "DEISMultistep", "DPMSolverMultistep", "DPMSolverSinglestep",
+        "EulerAncestralDiscrete", "EulerDiscrete", "SASolver", "UniPCMultistep",
+    )
+)  # fmt: skip
+TAKES_EPS = ("diffusers.EulerAncestralDiscreteScheduler",)  # knows no x_0
+
+# Arguments of schedulers that would say again, or otherwise, what is said elsewhere; and where that is.
+SAID_BY = {
+    **dict.fromkeys(
+        ("num_train_timesteps", "trained_betas", "beta_schedule", "beta_start", "beta_end"),
+        "schedule and num_timesteps of GaussianDiffusion",
+    ),
+    "rescale_betas_zero_snr": "zero_terminal_snr of GaussianDiffusion",
+    "prediction_type": "prediction of GaussianDiffusion",
+    **dict.fromkeys(("clip_sample", "clip_sample_range"), "threshold and threshold_range of Sampler"),
+    **dict.fromkeys(
+        ("thresholding", "dynamic_thresholding_ratio", "sample_max_value"),
+        "threshold, threshold_percentile and threshold_max of Sampler",
+    ),
+    **dict.fromkeys(("use_flow_sigmas", "flow_shift"), "nothing: flow matching is another process"),
+}  # fmt: skip
+
 
 class Sampler(Configured):
-    """Draws samples with a scheduler of diffusers (DDPM, DDIM, DPM-Solver++, ...).
+    """Draws samples with a scheduler of diffusers.
 
-    The scheduler is always given ``x_0``, so that every parametrisation works with every scheduler.
+    ``SCHEDULERS`` lists those that work. The network's prediction becomes ``x_0``, which is thresholded and
+    then given to the scheduler; so every parametrisation works with every scheduler of the list.
 
     Args:
         scheduler: Import path of the scheduler class.
         num_steps: Denoising steps, unless the caller asks for another number.
         guidance_scale: Classifier-free guidance, unless the caller asks for another; 1 is none.
-        scheduler_args: Further arguments of the scheduler.
+        scheduler_args: Further arguments of the scheduler, or of its ``step``, such as ``eta`` of DDIM.
+        threshold: How ``x_0`` is kept in its range, see ``apply_threshold``.
+        threshold_range: The range's upper end; None takes the stage's own: 1 for pixels, 5 for the prior's
+            whitened embeddings.
+        threshold_percentile: Of ``dynamic``.
+        threshold_max: Of ``dynamic``.
+        guidance_rescale: Share of a guided prediction that is scaled back to the standard deviation of the
+            conditional one, 0 to 1 (Lin et al., 2023, section 3.4).
+        guidance_interval: Noise levels ``sqrt((1 - alpha_bar) / alpha_bar)``, lower and upper end, between
+            which there is guidance; None guides at every step (Kynkaanniemi et al., 2024).
 
     Raises:
-        ValueError: If there is no such scheduler, or ``num_steps`` is not positive.
+        ValueError: If an argument is out of range, the scheduler is not in the list or refuses its arguments.
     """
 
     def __init__(
@@ -36,33 +74,86 @@ class Sampler(Configured):
         num_steps: int = 20,
         guidance_scale: float = 1.0,
         scheduler_args: dict[str, Any] | None = None,
+        threshold: Threshold = "static",
+        threshold_range: float | None = None,
+        threshold_percentile: float = 0.995,
+        threshold_max: float | None = None,
+        guidance_rescale: float = 0.0,
+        guidance_interval: Sequence[float] | None = None,
     ) -> None:
         # Not any import path: a weights file names the scheduler, and must not run other code.
-        if not scheduler.startswith("diffusers.") or not scheduler.endswith("Scheduler"):
-            raise ValueError(
-                f"scheduler must be one of diffusers', e.g. diffusers.DDIMScheduler, got {scheduler!r}"
-            )
+        if scheduler not in SCHEDULERS:
+            raise ValueError(f"scheduler must be one of {', '.join(SCHEDULERS)}, got {scheduler!r}")
         if num_steps < 1:
             raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+        if threshold not in get_args(Threshold):
+            raise ValueError(f"threshold must be one of {', '.join(get_args(Threshold))}, got {threshold!r}")
+        if not 0 < threshold_percentile <= 1:
+            raise ValueError(
+                f"threshold_percentile must be above 0 and at most 1, got {threshold_percentile}"
+            )
+        for name, value in (("threshold_range", threshold_range), ("threshold_max", threshold_max)):
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be positive, got {value}")
+        if not 0 <= guidance_rescale <= 1:
+            raise ValueError(f"guidance_rescale must lie in 0..1, got {guidance_rescale}")
+        if guidance_interval is not None and (
+            len(guidance_interval) != 2 or not 0 <= guidance_interval[0] < guidance_interval[1]
+        ):
+            raise ValueError(f"guidance_interval must be two rising noise levels, got {guidance_interval}")
         self.scheduler = scheduler
         self.num_steps = num_steps
         self.guidance_scale = guidance_scale
         self.scheduler_args = scheduler_args or {}
+        self.threshold: Threshold = threshold
+        self.threshold_range = threshold_range
+        self.threshold_percentile = threshold_percentile
+        self.threshold_max = threshold_max
+        self.guidance_rescale = guidance_rescale
+        self.guidance_interval = guidance_interval
+        if scheduler_args:
+            self._check_arguments(scheduler_args)
+
+    def _check_arguments(self, args: dict[str, Any]) -> None:
+        for name in args:
+            if name in SAID_BY:
+                raise ValueError(f"scheduler_args may not hold {name}: it is set by {SAID_BY[name]}")
+        if str(args.get("variance_type", "")).startswith("learned"):
+            raise ValueError(f"variance_type must not be learned, got {args['variance_type']!r}")
+        try:
+            self.build_scheduler(GaussianDiffusion())
+        except (TypeError, ValueError, NotImplementedError, ImportError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{self.scheduler} refuses scheduler_args, got {args}: {reason}") from error
 
     def build_scheduler(self, diffusion: GaussianDiffusion) -> Any:
-        """Returns the scheduler on the betas of ``diffusion``.
-
-        Raises:
-            ValueError: If diffusers has no such scheduler.
-        """
-        module, _, name = self.scheduler.rpartition(".")
-        cls = getattr(importlib.import_module(module), name, None)
-        if cls is None:
-            raise ValueError(f"diffusers has no scheduler {name!r}")
-        defaults = {"prediction_type": "sample", "clip_sample": False, "timestep_spacing": "trailing"}
+        """Returns the scheduler on the betas of ``diffusion``."""
+        cls = self._scheduler_class()
+        defaults = {"clip_sample": False, "timestep_spacing": "trailing"}
+        defaults["prediction_type"] = "epsilon" if self.scheduler in TAKES_EPS else "sample"
         known = inspect.signature(cls.__init__).parameters
-        kwargs = {key: value for key, value in defaults.items() if key in known} | self.scheduler_args
+        of_step = inspect.signature(cls.step).parameters
+        kwargs = {key: value for key, value in defaults.items() if key in known}
+        kwargs |= {k: v for k, v in self.scheduler_args.items() if k in known or k not in of_step}
         return cls(num_train_timesteps=diffusion.num_timesteps, trained_betas=diffusion.betas, **kwargs)
+
+    def _scheduler_class(self) -> Any:
+        module, _, name = self.scheduler.rpartition(".")
+        return getattr(importlib.import_module(module), name)
+
+    def clip(self, x_0: Tensor, limit: float) -> Tensor:
+        """Thresholds estimates ``(B, ...)``; ``limit`` is the stage's own range."""
+        limit = limit if self.threshold_range is None else self.threshold_range
+        percentile, maximum = self.threshold_percentile, self.threshold_max
+        return apply_threshold(x_0, self.threshold, limit, percentile=percentile, maximum=maximum)
+
+    def guides(self, diffusion: GaussianDiffusion, t: Tensor) -> bool:
+        """Whether there is guidance at the steps ``t``, ``(B,)``, all of them the same."""
+        if self.guidance_interval is None:
+            return True
+        low, high = self.guidance_interval
+        alpha_bar = float(diffusion.alphas_cumprod[t[0]])
+        return low**2 * alpha_bar <= 1 - alpha_bar <= high**2 * alpha_bar
 
     def sample(
         self,
@@ -72,6 +163,7 @@ class Sampler(Configured):
         *,
         num_steps: int | None = None,
         generator: torch.Generator | None = None,
+        step_noise: StepNoise | None = None,
         progress: Progress | None = None,
     ) -> Tensor:
         """Denoises ``noise``, of any shape ``(B, ...)``, to a sample of the same shape.
@@ -82,6 +174,7 @@ class Sampler(Configured):
             diffusion: The forward process that the network was trained on.
             num_steps: Denoising steps.
             generator: Source of the noise that stochastic schedulers add.
+            step_noise: Or that noise itself, where samples share it.
             progress: Called with the steps done and their total after each.
         """
         scheduler = self.build_scheduler(diffusion)
@@ -89,15 +182,26 @@ class Sampler(Configured):
         if hasattr(scheduler, "set_begin_index"):
             # Else it looks its place up by timestep, of which uneven spacing can have two alike.
             scheduler.set_begin_index(0)
-        step_kwargs: dict[str, Any] = {"return_dict": False}
-        if "generator" in inspect.signature(scheduler.step).parameters:
-            step_kwargs["generator"] = generator
+        of_step = inspect.signature(scheduler.step).parameters
+        step_args = {key: value for key, value in self.scheduler_args.items() if key in of_step}
+
+        def drawn(draw: int, shape: tuple[int, ...]) -> Tensor:
+            fresh = draw_noise(shape, noise, generator) if step_noise is None else step_noise(draw, shape)
+            return diffusion.correlate(fresh)
+
         x_t = noise * scheduler.init_noise_sigma
-        timesteps = scheduler.timesteps
+        timesteps, mode = scheduler.timesteps, StepNoiseMode(drawn)
         for done, t in enumerate(timesteps, start=1):
             steps = torch.full((len(x_t),), int(t), device=x_t.device)
-            x_0 = predict_x_0(scheduler.scale_model_input(x_t, t), steps)
-            x_t = scheduler.step(x_0, t, x_t, **step_kwargs)[0]
+            x_in = scheduler.scale_model_input(x_t, t)
+            estimate = predict_x_0(x_in, steps)
+            if x_t.shape != estimate.shape:  # one noise for all frames; some schedulers write into x_t
+                x_t = x_t.expand_as(estimate).contiguous()
+            if self.scheduler in TAKES_EPS:
+                a, s = diffusion.coefficients(steps, x_in)
+                estimate = (x_in - a * estimate) / s
+            with mode:
+                x_t = scheduler.step(estimate, t, x_t, return_dict=False, **step_args)[0]
             if progress is not None:
                 progress(done, len(timesteps))
         return x_t

@@ -2,6 +2,7 @@
 
 from .base import DiffusionModel
 from .decoder import Decoder
+from .degradation import Corruption
 from .interpolation import Interpolation, blend_frames, mask_frames
 from .prior import Prior, nearest
 from .super_resolution import SRH, SRLT, SuperResolution, resize_frames
@@ -9,6 +10,7 @@ from .super_resolution import SRH, SRLT, SuperResolution, resize_frames
 __all__ = [
     "SRH",
     "SRLT",
+    "Corruption",
     "Decoder",
     "DiffusionModel",
     "Interpolation",

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..configured import Configured
-from ..diffusion import GaussianDiffusion, Progress, Sampler
+from ..diffusion import GaussianDiffusion, Progress, Sampler, StepNoise
 
 
 class DiffusionModel(nn.Module, Configured):
@@ -17,14 +17,24 @@ class DiffusionModel(nn.Module, Configured):
         net: Denoiser, called as ``net(x_t, t, **cond)``, or as ``net(x_t, t, conditions=...)`` with what its
             ``conditions(**cond)`` computed once for all steps.
         diffusion: Forward process.
-        sampler: Scheduler, number of steps and guidance to sample with.
+        sampler: Scheduler, number of steps, guidance and thresholding to sample with.
+
+    Raises:
+        ValueError: If the sampler does not start where a schedule with zero terminal SNR ends.
     """
 
-    # Range that x_0 is clamped to while sampling: pixels here, whitened embeddings in the prior.
-    clamp = 1.0
+    # Upper end of x_0's range, which sampling keeps it in: pixels here, whitened embeddings in the prior.
+    limit = 1.0
+    # Whether frames are samples by themselves, so that none depends on what is sampled beside it.
+    frame_by_frame = False
 
     def __init__(self, net: nn.Module, diffusion: GaussianDiffusion, sampler: Sampler) -> None:
         super().__init__()
+        if diffusion.zero_terminal_snr and sampler.scheduler_args.get("timestep_spacing") == "leading":
+            raise ValueError(
+                "with zero_terminal_snr sampling starts at the last step (Lin et al., 2023, section 3.3): "
+                "timestep_spacing must be 'trailing', got 'leading'"
+            )
         self.net = net
         self.diffusion = diffusion
         self.sampler = sampler
@@ -36,7 +46,7 @@ class DiffusionModel(nn.Module, Configured):
     def errors(
         self, x_0: Tensor, *, t: Tensor | None = None, eps: Tensor | None = None, **cond: Any
     ) -> Tensor:
-        """Returns the mean squared error of the prediction for each sample, ``(B,)``.
+        """Returns the mean squared error of the prediction for each sample, ``(B,)``, weighted by its step.
 
         Args:
             x_0: Data, ``(B, ...)``.
@@ -45,12 +55,13 @@ class DiffusionModel(nn.Module, Configured):
             cond: Conditions of the network.
         """
         t = self.diffusion.sample_timesteps(len(x_0), x_0.device) if t is None else t
-        eps = torch.randn_like(x_0) if eps is None else eps
+        eps = self.diffusion.correlate(torch.randn_like(x_0)) if eps is None else eps
         prediction = self.net(self.diffusion.q_sample(x_0, t, eps), t, **cond)
-        return squared_errors(prediction.float(), self.diffusion.target(x_0, t, eps))
+        errors = squared_errors(prediction.float(), self.diffusion.target(x_0, t, eps))
+        return errors * self.diffusion.loss_weight(t)
 
     def predict_x_0(self, x_t: Tensor, t: Tensor, conditions: Any, guidance_scale: float = 1.0) -> Tensor:
-        """Returns the guided estimate of ``x_0``, clamped, of the shape of ``x_t``.
+        """Returns the guided estimate of ``x_0``, thresholded, of the shape of ``x_t``.
 
         Args:
             x_t: Noised data, ``(B, ...)``.
@@ -64,7 +75,21 @@ class DiffusionModel(nn.Module, Configured):
             both = self.net(torch.cat([x_t, x_t]), torch.cat([t, t]), conditions=conditions).float()
             conditional, unconditional = both.chunk(2)
             prediction = torch.lerp(unconditional, conditional, guidance_scale)
-        return self.diffusion.to_x_0(prediction, x_t, t).clamp(-self.clamp, self.clamp)
+            if self.sampler.guidance_rescale:
+                scale = self._std(conditional) / self._std(prediction)
+                prediction = prediction * torch.lerp(
+                    torch.ones_like(scale), scale, self.sampler.guidance_rescale
+                )
+        x_0 = self.diffusion.to_x_0(prediction, x_t, t)
+        if self.frame_by_frame:
+            frames = self.sampler.clip(x_0.transpose(1, 2).flatten(0, 1), self.limit)
+            return frames.unflatten(0, (len(x_0), -1)).transpose(1, 2)
+        return self.sampler.clip(x_0, self.limit)
+
+    def _std(self, x: Tensor) -> Tensor:
+        """Returns the standard deviation of each sample of ``(B, ...)``, as ``(B, 1, ...)``."""
+        dims = [d for d in range(1, x.dim()) if not (self.frame_by_frame and d == 2)]
+        return x.std(dim=dims, keepdim=True)
 
     @torch.no_grad()
     def denoise(
@@ -74,19 +99,30 @@ class DiffusionModel(nn.Module, Configured):
         num_steps: int | None = None,
         guidance_scale: float | None = None,
         generator: torch.Generator | None = None,
+        step_noise: StepNoise | None = None,
         progress: Progress | None = None,
         **cond: Tensor | None,
     ) -> Tensor:
-        """Runs the sampler from ``noise``, ``(B, ...)``, under the conditions ``cond``, all ``(B, ...)``."""
+        """Runs the sampler from ``noise``, ``(B, ...)``, under the conditions ``cond``, all ``(B, ...)``.
+
+        ``noise`` is independent; so is that of the steps, which comes from ``step_noise`` or the generator.
+        """
         scale = self.sampler.guidance_scale if guidance_scale is None else guidance_scale
-        cond = cond if scale == 1.0 else guided(cond, noise)
-        conditions = self.net.conditions(**cond)  # type: ignore[operator]
+        plain = self.net.conditions(**cond) if scale == 1.0 or self.sampler.guidance_interval else None  # type: ignore[operator]
+        conditions = plain if scale == 1.0 else self.net.conditions(**guided(cond, noise))  # type: ignore[operator]
+
+        def predict(x_t: Tensor, t: Tensor) -> Tensor:
+            if scale == 1.0 or not self.sampler.guides(self.diffusion, t):
+                return self.predict_x_0(x_t, t, plain)
+            return self.predict_x_0(x_t, t, conditions, scale)
+
         return self.sampler.sample(
-            lambda x_t, t: self.predict_x_0(x_t, t, conditions, scale),
-            noise,
+            predict,
+            self.diffusion.correlate(noise),
             self.diffusion,
             num_steps=num_steps,
             generator=generator,
+            step_noise=step_noise,
             progress=progress,
         )
 
@@ -101,12 +137,6 @@ def guided(cond: dict[str, Tensor | None], like: Tensor) -> dict[str, Tensor | N
     twice = {key: value if value is None else torch.cat([value, value]) for key, value in cond.items()}
     drop = torch.arange(2 * len(like), device=like.device) >= len(like)
     return {**twice, "drop": drop}
-
-
-def draw_noise(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Draws normal noise on the generator's device, so that every device starts from the same."""
-    device = generator.device if generator is not None else like.device
-    return torch.randn(shape, generator=generator, device=device).to(like.device)
 
 
 def part_of(progress: Progress | None, i: int, num_parts: int) -> Progress | None:

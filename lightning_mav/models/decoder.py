@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from ..diffusion import GaussianDiffusion, Progress, Sampler
+from ..diffusion import GaussianDiffusion, Progress, Sampler, draw_noise
 from ..nn import Pseudo3DUNet
-from .base import DiffusionModel, draw_noise
+from .base import DiffusionModel
 
 
 class Decoder(DiffusionModel):

@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..diffusion import GaussianDiffusion, Progress, Sampler
+from ..diffusion import GaussianDiffusion, Progress, Sampler, SeededNoise, StepNoise, draw_noise, fork_seed
 from ..nn import Pseudo3DUNet
-from .base import DiffusionModel, draw_noise, part_of, squared_errors
+from .base import DiffusionModel, part_of, squared_errors
 
 MAX_WINDOWS = 8  # filled in one batch
 QUIET = (2 / 255) ** 2  # squared error of a blend below which there is nothing to correct: one of 256 levels
@@ -100,6 +100,8 @@ class Interpolation(DiffusionModel):
         num_steps: int | None = None,
         guidance_scale: float | None = None,
         generator: torch.Generator | None = None,
+        noise: Tensor | None = None,
+        step_noise: StepNoise | None = None,
         progress: Progress | None = None,
     ) -> Tensor:
         """Generates the masked frames of ``(B, 3, F, H, W)``; the others are returned as they are.
@@ -112,16 +114,19 @@ class Interpolation(DiffusionModel):
             num_steps: Denoising steps.
             guidance_scale: Classifier-free guidance.
             generator: Source of noise.
+            noise: ``x_T``, of the shape of ``video``; drawn if not given.
+            step_noise: Noise of the steps; drawn if not given.
             progress: Called after each step.
         """
         generated = self.denoise(
-            draw_noise(tuple(video.shape), video, generator),
+            draw_noise(video.shape, video, generator) if noise is None else noise,
             image_embed=image_embed,
             x_cond=mask_frames(video, masked, blend=self.blend),
             fps=fps,
             num_steps=num_steps,
             guidance_scale=guidance_scale,
             generator=generator,
+            step_noise=step_noise,
             progress=progress,
         )
         return torch.where(masked[:, None, :, None, None], generated, video)
@@ -142,7 +147,7 @@ class Interpolation(DiffusionModel):
 
         The result is made of windows of ``num_frames`` that hold key frames at 0, K, 2K, ...; neighbours
         share a key frame. With 16 frames and K = 5, key frames stand at 0, 5, 10 and 15 and five windows
-        make 76 frames. Several windows are filled at once.
+        make 76 frames. Several windows are filled at once; the noise of each does not depend on how many.
 
         Args:
             video: Key frames in [-1, 1].
@@ -172,6 +177,10 @@ class Interpolation(DiffusionModel):
         places = torch.arange(per_window + 1, device=video.device) * frame_skip
         masked = torch.ones(self.num_frames, dtype=torch.bool, device=video.device)
         masked[places] = False
+        seed = fork_seed(generator)
+        noise = draw_noise((len(starts) * b, 3, self.num_frames, h, w), video, generator).split(
+            MAX_WINDOWS * b
+        )
         chunks = [starts[i : i + MAX_WINDOWS] for i in range(0, len(starts), MAX_WINDOWS)]
         for i, chunk in enumerate(chunks):
             windows = video.new_zeros(len(chunk), b, 3, self.num_frames, h, w)
@@ -184,7 +193,10 @@ class Interpolation(DiffusionModel):
                 fps.repeat(len(chunk)),
                 num_steps=num_steps,
                 guidance_scale=guidance_scale,
-                generator=generator,
+                noise=noise[i],
+                step_noise=SeededNoise(
+                    seed, range(i * MAX_WINDOWS * b, (i * MAX_WINDOWS + len(chunk)) * b), dim=0
+                ),
                 progress=part_of(progress, i, len(chunks)),
             )
             for window, start in zip(filled.unflatten(0, (-1, b)), chunk, strict=True):

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor
 
-from ..diffusion import GaussianDiffusion, Progress, Sampler
+from ..diffusion import GaussianDiffusion, Progress, Sampler, draw_noise
 from ..nn import PriorTransformer
-from .base import DiffusionModel, draw_noise
+from .base import DiffusionModel
 
 
 class Prior(DiffusionModel):
@@ -26,7 +26,7 @@ class Prior(DiffusionModel):
     """
 
     net: PriorTransformer
-    clamp = 5.0
+    limit = 5.0  # as diffusers has it; Karlo takes 10, which `threshold_range` of its sampler sets
 
     def __init__(
         self,

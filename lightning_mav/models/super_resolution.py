@@ -1,14 +1,16 @@
 """SR_l^t and SR_h: small frames become large ones (Make-A-Video, section 3.2)."""
 
 import math
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..diffusion import GaussianDiffusion, Progress, Sampler
+from ..diffusion import GaussianDiffusion, Progress, Sampler, SeededNoise, StepNoise, draw_noise, fork_seed
 from ..nn import Pseudo3DUNet
-from .base import DiffusionModel, draw_noise, part_of
+from .base import DiffusionModel, part_of
+from .degradation import Corruption, blur, degrade
 
 
 def resize_frames(video: Tensor, size: int, *, mode: str = "bicubic") -> Tensor:
@@ -21,19 +23,35 @@ def resize_frames(video: Tensor, size: int, *, mode: str = "bicubic") -> Tensor:
 class SuperResolution(DiffusionModel):
     """Diffusion super-resolution, conditioned on the upsampled video.
 
-    While training, noise of a random level is added to the condition, with the level as a condition of its
-    own (Ho et al., 2022, section 4.2), so that the stage forgives the flaws of the one before it.
+    While training, the condition is corrupted to a random level, so that the stage forgives the flaws of the
+    one before it. The level is a condition of its own, if the network has one. Corruptions:
+
+    - ``noise``: Gaussian noise is added to the upsampled video (Ho et al., 2021, Cascaded Diffusion Models,
+      section 4); the level is the noise's standard deviation. When sampling it is added as well.
+    - ``blur``: the small video is blurred by a Gaussian of 3 x 3 pixels (the same; unCLIP, appendix C, for
+      the first upsampler, at 0.6); the level is the Gaussian's standard deviation in those pixels. When
+      sampling it is blurred as well.
+    - ``bsr``: the small video is degraded as cameras and files do, see ``degrade`` (unCLIP, appendix C, for
+      the second upsampler); the level scales its strengths, up to 1. When sampling nothing is degraded: the
+      level says how flawed the network may take its input to be.
 
     Args:
         net: Denoiser with ``cond_channels=3``.
         diffusion: Forward process.
         sampler: How to sample.
         scale: Ratio of the two resolutions.
-        max_noise_level: Upper end of the noise levels of the condition in training.
-        noise_level: Noise level of the condition when sampling.
+        max_noise_level: Upper end of the levels of the corruption in training.
+        noise_level: Level of the corruption when sampling.
+        corruption: What is done to the condition.
+        clamp_input: Whether the upsampled video is clamped to [-1, 1], which bicubic filters overshoot; False
+            for public weights that were trained without, such as Karlo's.
+
+    Raises:
+        ValueError: If the corruption is unknown, or a level out of range.
     """
 
     net: Pseudo3DUNet
+    frame_by_frame = True
 
     def __init__(
         self,
@@ -44,15 +62,40 @@ class SuperResolution(DiffusionModel):
         scale: int = 4,
         max_noise_level: float = 0.3,
         noise_level: float = 0.05,
+        corruption: Corruption = "noise",
+        clamp_input: bool = True,
     ) -> None:
         super().__init__(net, diffusion, sampler)
         if not 0 <= noise_level <= max_noise_level <= 1:
             raise ValueError(
                 f"need 0 <= noise_level <= max_noise_level <= 1, got {noise_level=} and {max_noise_level=}"
             )
+        if corruption not in get_args(Corruption):
+            raise ValueError(
+                f"corruption must be one of {', '.join(get_args(Corruption))}, got {corruption!r}"
+            )
         self.scale = scale
         self.max_noise_level = max_noise_level
         self.noise_level = noise_level
+        self.corruption = corruption
+        self.clamp_input = clamp_input
+
+    def condition(self, low: Tensor, level: Tensor, noise: Tensor, *, sampling: bool = False) -> Tensor:
+        """Returns what the network is shown of small videos ``(B, 3, F, H, W)``, corrupted and enlarged.
+
+        Args:
+            low: Small videos in [-1, 1].
+            level: Levels of the corruption, ``(B,)``.
+            noise: Standard normal, of the result's shape or with one frame for all; for ``noise`` alone.
+            sampling: Whether ``low`` comes from the stage before, and has flaws of its own.
+        """
+        if self.corruption == "noise":
+            return self.corrupt(self.upsample(low), level, noise)
+        if self.corruption == "blur":
+            low = blur(low, level)
+        elif not sampling:
+            low = degrade(low, level)
+        return self.upsample(low)
 
     def corrupt(self, x_cond: Tensor, noise_level: Tensor, noise: Tensor) -> Tensor:
         """Noises the condition ``(B, 3, F, H, W)`` to the levels ``(B,)``, keeping its variance."""
@@ -61,7 +104,8 @@ class SuperResolution(DiffusionModel):
 
     def upsample(self, video: Tensor) -> Tensor:
         """Upsamples ``(B, 3, F, H, W)`` by ``scale``: the condition, and the baseline to beat."""
-        return resize_frames(video, video.shape[-1] * self.scale).clamp(-1, 1)
+        large = resize_frames(video, video.shape[-1] * self.scale)
+        return large.clamp(-1, 1) if self.clamp_input else large
 
     def denoise_frames(
         self,
@@ -72,19 +116,19 @@ class SuperResolution(DiffusionModel):
         *,
         num_steps: int | None,
         guidance_scale: float | None,
-        generator: torch.Generator | None,
+        step_noise: StepNoise,
         progress: Progress | None,
     ) -> Tensor:
         """Upsamples ``(B, 3, F, H, W)``; both noises have the result's shape, or one frame for all."""
         level = torch.full((len(low),), self.noise_level, device=low.device)
         return self.denoise(
             noise,
-            x_cond=self.corrupt(self.upsample(low), level, cond_noise),
+            x_cond=self.condition(low, level, cond_noise, sampling=True),
             fps=fps,
             noise_level=level,
             num_steps=num_steps,
             guidance_scale=guidance_scale,
-            generator=generator,
+            step_noise=step_noise,
             progress=progress,
         )
 
@@ -102,8 +146,10 @@ class SRLT(SuperResolution):
         diffusion: Forward process.
         sampler: How to sample.
         scale: Ratio of the two resolutions.
-        max_noise_level: Upper end of the noise levels of the condition in training.
-        noise_level: Noise level of the condition when sampling.
+        max_noise_level: Upper end of the levels of the corruption in training.
+        noise_level: Level of the corruption when sampling.
+        corruption: What is done to the condition.
+        clamp_input: Whether the upsampled video is clamped to [-1, 1].
         num_frames: Frames in a window, as in training.
         overlap: Frames that neighbouring windows share, and over which one fades into the other.
     """
@@ -117,6 +163,8 @@ class SRLT(SuperResolution):
         scale: int = 4,
         max_noise_level: float = 0.3,
         noise_level: float = 0.05,
+        corruption: Corruption = "noise",
+        clamp_input: bool = True,
         num_frames: int = 16,
         overlap: int = 4,
     ) -> None:
@@ -127,6 +175,8 @@ class SRLT(SuperResolution):
             scale=scale,
             max_noise_level=max_noise_level,
             noise_level=noise_level,
+            corruption=corruption,
+            clamp_input=clamp_input,
         )
         if not 0 <= overlap < num_frames:
             raise ValueError(f"overlap must lie in 0..{num_frames - 1}, got {overlap}")
@@ -145,13 +195,14 @@ class SRLT(SuperResolution):
     ) -> Tensor:
         """Maps ``(B, 3, F, H, W)`` to ``(B, 3, F, scale*H, scale*W)``; memory grows with the window alone.
 
-        A frame in two windows starts from the same noise in both.
+        A frame in two windows has the same noise in both, that of ``x_T`` and that of every step.
         """
         total, size = video.shape[2], video.shape[-1] * self.scale
         length = min(self.num_frames, total)
         overlap = min(self.overlap, length - 1)
         num_windows = max(1, math.ceil((total - overlap) / (length - overlap)))
         out = video.new_zeros(len(video), 3, total, size, size)
+        seed = fork_seed(generator)
         noise, done_until = video.new_zeros(2, len(video), 3, 0, size, size), 0
         for i in range(num_windows):
             start = min(i * (length - overlap), total - length)
@@ -165,7 +216,7 @@ class SRLT(SuperResolution):
                 noise[1],
                 num_steps=num_steps,
                 guidance_scale=guidance_scale,
-                generator=generator,
+                step_noise=SeededNoise(seed, range(start, start + length), dim=2),
                 progress=part_of(progress, i, num_windows),
             )
             fade = torch.arange(1, shared + 1, device=video.device) / (shared + 1)
@@ -177,9 +228,10 @@ class SRLT(SuperResolution):
 
 
 class SRH(SuperResolution):
-    """SR_h: upsamples frame by frame; the SAME initial noise for every frame keeps details in place.
+    """SR_h: upsamples frame by frame; the SAME noise for every frame keeps details in place (section 3.2).
 
-    Its network has no temporal layers, so that the frames of a chunk share all that is not their pixels.
+    That is the noise of ``x_T``, of the condition and of every step of a stochastic scheduler. Its network
+    has no temporal layers, so that the frames of a chunk share all that is not their pixels.
     """
 
     def sample(
@@ -193,6 +245,7 @@ class SRH(SuperResolution):
         chunk_size: int = 8,
     ) -> Tensor:
         """Maps ``(B, 3, F, H, W)`` to ``(B, 3, F, scale*H, scale*W)``, ``chunk_size`` frames at a time."""
+        seed = fork_seed(generator)
         noise, cond_noise = self.draw_frames(video, 1, generator)
         chunks = video.split(chunk_size, dim=2)
         parts = [
@@ -203,7 +256,7 @@ class SRH(SuperResolution):
                 cond_noise,
                 num_steps=num_steps,
                 guidance_scale=guidance_scale,
-                generator=generator,
+                step_noise=SeededNoise(seed, (0,), dim=2),
                 progress=part_of(progress, i, len(chunks)),
             )
             for i, chunk in enumerate(chunks)
