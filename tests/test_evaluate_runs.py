@@ -15,13 +15,14 @@ from tiny_cascade import save_tiny_cascade
 from lightning_mav.commands import samples
 from lightning_mav.commands.evaluate import main
 from lightning_mav.errors import UsageError
-from lightning_mav.protocols import measures
+from lightning_mav.protocols import Ucf101, measures
 from lightning_mav.protocols.store import SampleStore
 from lightning_mav.report import load_report
 from lightning_mav.report.compare import compare_figures, incomparable
 from lightning_mav.video import read_video
 
 FEW = ["--steps", "1", "--accelerator", "cpu", "--set", "num_resamples=20", "--set", "shard_size=3"]
+FEW += ["--set", "num_splits=2"]
 RUN_SCRIPT = """
 import os, signal, sys
 sys.path.insert(0, os.environ["TESTS"])
@@ -92,21 +93,31 @@ def whole(place):
 
 def test_report_has_the_figures_and_what_they_depend_on(whole):
     report = load_report(whole)
-    assert [figure.name for figure in report.figures] == ["FVD", "IS"]
-    fvd, score = report.figures
-    assert (fvd.n, fvd.better, fvd.published["Make-A-Video"]) == (8, "lower", 367.23)
+    assert [figure.name for figure in report.figures] == ["FVD", "IS", "IS in one split"]
+    fvd, score, of_all = report.figures
+    assert (fvd.n, fvd.better) == (8, "lower")
+    assert fvd.settings["resolution"] == "16x16"  # of sr_lt
+    assert (score.settings["num_splits"], of_all.settings["num_splits"]) == (2, 1)
+    assert score.value < of_all.value
     assert fvd.settings["network"]["sha256"] == Stats.sha256
     assert fvd.settings["real"]["num_videos"] == 6
     assert (fvd.settings["fps"], fvd.settings["num_frames"]) == (25.0, 16)
     assert score.low <= score.value <= score.high
     assert 1 <= score.value <= 6
-    assert report.weights.keys() == {"clip", "prior", "decoder", "interpolation", "sr_lt", "sr_h"}
+    assert report.weights.keys() == {"clip", "prior", "decoder", "interpolation", "sr_lt"}
     assert report.settings["num_resamples"] == 20
+    assert [figure.published for figure in report.figures] == [{}, {}, {}]
+    for reason in ("at 16x16 pixels, those in print at 256x256", "of 8 samples, those in print of 10,000"):
+        assert (
+            f"do not stand beside FVD: it was measured {reason}" in report.notes
+            or f"; {reason}" in report.notes
+        )
+    assert "in 2 splits, those in print in 10" in report.notes
     assert "8 samples, those in print on 10,000" in report.notes
     assert {sample.label for sample in report.samples} == set(CLASSES)
     for sample in report.samples:
         video, fps = read_video(whole / sample.video)
-        assert (video.shape, fps) == ((3, 16, 48, 48), 25.0)
+        assert (video.shape, fps) == ((3, 16, 16, 16), 25.0)
     assert {"report.json", "report.md", "index.html"} <= set(os.listdir(whole))
 
 
@@ -164,8 +175,25 @@ def test_two_distances_share_a_network_and_its_features(place, monkeypatch):
 def test_figures_of_other_numbers_of_samples_are_not_comparable(whole, place):
     main(ucf101(place / "few", num=6))
     a, b = load_report(whole), load_report(place / "few")
-    reasons = "FVD by other settings (num_samples); IS by other settings (num_samples)"
+    reasons = "; ".join(
+        f"{name} by other settings (num_samples)" for name in ("FVD", "IS", "IS in one split")
+    )
     assert incomparable(a, b, compare_figures(a, b)) == f"Not comparable: {reasons}"
+
+
+def test_resolution_decides_what_is_comparable(whole, place, monkeypatch):
+    a = load_report(whole)
+    main(ucf101(place / "large", "--set", "until=sr_h"))
+    b = load_report(place / "large")
+    assert {figure.settings["resolution"] for figure in b.figures} == {"48x48"}
+    assert "FVD by other settings (resolution); IS" in incomparable(a, b, compare_figures(a, b))
+    monkeypatch.setattr(Ucf101, "published_resolution", "48x48")
+    monkeypatch.setattr(Ucf101, "published_num", 8)
+    main(ucf101(place / "large", "--set", "until=sr_h"))
+    fvd = load_report(place / "large").figures[0]
+    assert fvd.published == {"Make-A-Video": 367.23, "CogVideo (English)": 701.59}
+    main(ucf101(place / "large", "--set", "until=sr_h", "--set", "num_real=3"))
+    assert load_report(place / "large").figures[0].published == {}
 
 
 def test_samples_do_not_depend_on_how_many_there_are(place, monkeypatch):
@@ -193,9 +221,9 @@ def test_msrvtt_is_scored_by_fid_and_clipsim(place):
     fid, similarity = report.figures
     assert (fid.name, fid.n, similarity.name) == ("FID", 3, "CLIPSIM")
     assert fid.settings["frames_of_each_video"] == 4
-    assert fid.published == {"Make-A-Video": 13.17, "CogVideo (English)": 23.59}
-    assert similarity.published == {}  # another CLIP than that of the numbers in print
-    assert "CLIPSIM: not by the network" in report.notes
+    assert fid.published == similarity.published == {}
+    assert "beside CLIPSIM: it was measured not by the network" in report.notes  # another CLIP
+    assert "of 3 samples, those in print of 59,794" in report.notes
     own = [sample.scores["CLIPSIM"] for sample in report.samples]
     assert len(own) == 3
     assert similarity.value == pytest.approx(sum(own) / 3)
@@ -227,6 +255,10 @@ def test_prompts_of_ones_own_need_no_data(place):
         (["prompts", "--prompts", "ucf101/ucfTrainTestlist/classInd.txt", "--metrics", "fvd"], "--data"),
         (["ucf101", "--data", "ucf101", "--weights", "no/where"], "no weights there"),
         (["ucf101", "--data", "ucf101", "--num-samples", "1"], "two samples"),
+        (
+            ["ucf101", "--data", "ucf101", "--num-samples", "9"],
+            "IS in 10 splits needs as many samples, got 9",
+        ),
         (["ucf101", "--data", "ucf101", "--set", "fps"], "--set fps: give KEY=VALUE"),
         (["ucf101", "--data", "ucf101", "--set", "nothing=1"], "nothing"),
         (["ucf101", "--data", "ucf101", "--strategy", "magic"], "strategy=magic.*not usable here"),

@@ -128,6 +128,24 @@ def test_inception_score_is_torchmetrics():
     assert inception_score(logits.log_softmax(dim=1)) == pytest.approx(inception_score(logits), rel=1e-6)
 
 
+@pytest.mark.parametrize("num_splits", [2, 10])
+def test_inception_score_in_splits_is_torchmetrics(num_splits):
+    logits = 3 * torch.randn(60, 10, generator=torch.Generator().manual_seed(0))
+    theirs = InceptionScore(feature=nn.Identity(), splits=num_splits)
+    theirs.update(logits)
+    torch.manual_seed(0)  # of the order in which samples are dealt out
+    score = inception_score(logits, num_splits=num_splits)
+    assert score == pytest.approx(float(theirs.compute()[0]), rel=1e-6)
+    assert score < inception_score(logits)
+
+
+def test_splits_do_not_follow_the_order_of_the_classes():
+    logits = 1e4 * torch.eye(20).repeat_interleave(50, dim=0)  # class by class, as a protocol draws them
+    assert inception_score(logits, num_splits=10) > 18  # 2 if each split held two classes
+    with pytest.raises(ValueError, match="from 1 to the number of samples, 4, got 10"):
+        inception_score(logits[:4], num_splits=10)
+
+
 def test_inception_score_runs_from_one_to_the_number_of_classes():
     assert inception_score(torch.zeros(8, 5)) == pytest.approx(1)
     assert inception_score(1e4 * torch.eye(5).repeat(3, 1)) == pytest.approx(5)

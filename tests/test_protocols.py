@@ -13,13 +13,14 @@ from official_sets import CLASSES, NUM_TRAIN, write_msrvtt, write_ucf101, write_
 
 from lightning_mav.commands.runs import config_folder
 from lightning_mav.errors import UsageError
-from lightning_mav.metrics import frechet_distance_of
+from lightning_mav.metrics import frechet_distance_of, inception_score
 from lightning_mav.protocols import PROTOCOLS, load_settings
 from lightning_mav.protocols.cache import FeatureCache
 from lightning_mav.protocols.items import Item, item_seed
 from lightning_mav.protocols.lossless import decode_lossless, encode_lossless
+from lightning_mav.protocols.metrics import METRICS, variants, why_incomparable
 from lightning_mav.protocols.real import even_frames, read_window, thinned, window_of
-from lightning_mav.protocols.scoring import METRICS, bootstrap_interval
+from lightning_mav.protocols.scoring import bootstrap_interval
 from lightning_mav.protocols.showing import choose_shown
 from lightning_mav.protocols.store import SINGLY, SampleStore
 from lightning_mav.protocols.ucf101 import apportion, read_templates
@@ -149,13 +150,57 @@ def test_wrong_settings_are_named(overrides, message):
         settings_of("ucf101", **overrides)
 
 
-def test_numbers_in_print_stand_beside_those_of_the_same_weights_alone():
-    clip, fvd = METRICS["clipsim"], METRICS["fvd"]
-    openai = {"name": clip.network, "sha256": clip.sha256}
-    assert clip.is_comparable(openai)
-    assert not clip.is_comparable(openai | {"sha256": "0" * 64})
-    assert fvd.is_comparable({"name": "i3d", "sha256": "0" * 64})
-    assert not fvd.is_comparable({"name": "micro_video", "sha256": "0" * 64})
+WHOLE = {  # what a figure has to depend on so that numbers in print stand beside it
+    "fvd": {"network": {"name": "i3d", "sha256": "0" * 64}, "real": {"num_videos": 9537, "thinned": False}},
+    "is": {"network": {"name": "c3d", "sha256": "0" * 64}, "num_splits": 10},
+    "fid": {"network": {"name": "inception", "sha256": "0" * 64}},
+    "clipsim": {"network": {"name": "ViT-B-32-quickgelu", "sha256": METRICS["clipsim"].sha256}},
+}
+
+
+@pytest.mark.parametrize(
+    ("metric", "protocol", "changed", "num", "reason"),
+    [
+        ("fvd", "ucf101", {"network": {"name": "micro_video", "sha256": "0" * 64}}, 10_000, "network"),
+        ("clipsim", "msrvtt", {"network": {"name": "micro/clip", "sha256": "0" * 64}}, 59_800, "network"),
+        (
+            "clipsim",
+            "msrvtt",
+            {"network": {"name": "ViT-B-32-quickgelu", "sha256": "0" * 64}},  # other weights of that name
+            59_800,
+            "network",
+        ),
+        ("fvd", "ucf101", {"resolution": "768x768"}, 10_000, "at 768x768 pixels, those in print at 256x256"),
+        ("is", "ucf101", {"resolution": "64x64"}, 10_000, "at 64x64 pixels"),
+        ("fid", "msrvtt", {"resolution": "768x768"}, 59_794, "at 768x768 pixels"),
+        ("clipsim", "msrvtt", {"resolution": "256x128"}, 59_794, "at 256x128 pixels"),
+        ("fvd", "ucf101", {}, 9_999, "of 9,999 samples, those in print of 10,000"),
+        ("clipsim", "msrvtt", {}, 100, "of 100 samples, those in print of 59,794"),
+        ("is", "ucf101", {"num_splits": 1}, 10_000, "in 1 splits, those in print in 10"),
+        ("fvd", "ucf101", {"real": {"num_videos": 500, "thinned": True}}, 10_000, "500 of the real videos"),
+    ],
+)
+def test_numbers_in_print_stand_beside_those_of_the_same_protocol_alone(
+    metric, protocol, changed, num, reason
+):
+    whole = {"resolution": "256x256", **WHOLE[metric]}
+    assert why_incomparable(METRICS[metric], whole, 59_800, PROTOCOLS[protocol]) == []
+    (found,) = why_incomparable(METRICS[metric], whole | changed, num, PROTOCOLS[protocol])
+    assert reason in found
+
+
+def test_inception_score_is_reported_in_the_usual_splits_and_in_one():
+    logits = torch.randn(40, 1, 7)
+    found = {
+        name: (statistic(logits), facts)
+        for name, statistic, facts in variants(METRICS["is"], settings_of("ucf101"))
+    }
+    assert found == {
+        "IS": (inception_score(logits[:, 0], num_splits=10), {"num_splits": 10}),
+        "IS in one split": (inception_score(logits[:, 0]), {"num_splits": 1}),
+    }
+    assert [name for name, *_ in variants(METRICS["is"], settings_of("ucf101", num_splits=1))] == ["IS"]
+    assert [name for name, *_ in variants(METRICS["fvd"], settings_of("ucf101"))] == ["FVD"]
 
 
 def test_a_setting_can_be_taken_back():
@@ -168,6 +213,8 @@ def test_shipped_settings_are_valid(name, fps):
     settings = settings_of(name)
     assert settings.protocol == name
     assert settings.video_fps == fps
+    assert settings.until == ("sr_h" if name == "prompts" else "sr_lt")  # in print it is 256 pixels
+    assert settings.num_splits == 10
 
 
 def test_window_at_the_videos_own_rate_is_frames_in_a_row(tmp_path):

@@ -50,6 +50,11 @@ def main(bench: str, argv: list[str]) -> None:
         real_files = protocol.real_files() if settings.compares else []
         if settings.compares and min(len(items), len(real_files)) < 2:
             raise UsageError("FVD and FID need two samples and two real videos, or more: raise num_samples")
+        if "is" in settings.metrics and len(items) < settings.num_splits:
+            raise UsageError(
+                f"IS in {settings.num_splits} splits needs as many samples, got {len(items)}:"
+                " raise num_samples, or set num_splits=1"
+            )
         measures = load_measures(settings, items)
         cascade = Cascade.from_pretrained(args.weights, "cpu", until=settings.until, text_only=True)
         trainer = make_trainer(

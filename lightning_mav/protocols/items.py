@@ -49,6 +49,7 @@ class Protocol(ABC):
     notes: ClassVar[str]  # what is fixed by the paper and what is not, in Markdown
     published: ClassVar[Mapping[str, Mapping[str, float]]] = {}  # by figure, then by system
     published_num: ClassVar[int | None] = None  # samples that those rest on
+    published_resolution: ClassVar[str] = "256x256"  # of those samples
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

@@ -10,65 +10,18 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError
-from ..metrics import frechet_distance_of, inception_score, kernel_distance
 from ..report import Figure
 from ..shards.writer import digest_of
 from .cache import FeatureCache, Features
 from .items import Protocol, item_seed
 from .measures import Measure
+from .metrics import METRICS, variants, why_incomparable
 from .real import read_window
 from .settings import COMPARING, Settings
 from .store import SampleStore
 
 MAX_LEFT_OUT = 0.01  # share of the real videos that may be of no use
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How features become a figure.
-
-    Args:
-        name: What it is called in print.
-        better: ``lower`` or ``higher``.
-        network: The one that numbers in print are measured by; beside another's they say nothing.
-        statistic: Maps features ``(N, K, D)``, real ones first where they are needed, to the number.
-        sha256: Checksum of that network's weights where its name leaves them open.
-    """
-
-    name: str
-    better: str
-    network: str
-    statistic: Callable[..., float]
-    sha256: str | None = None
-
-    def is_comparable(self, network: dict[str, Any]) -> bool:
-        """Whether numbers in print were measured by this network."""
-        return network["name"] == self.network and self.sha256 in (None, network["sha256"])
-
-
-# OpenAI's ViT-B-32.pt; there are weights of others for the same network.
-OPENAI_CLIP = "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"
-
-
-def _of_all(statistic: Callable[..., float]) -> Callable[..., float]:
-    """Makes no difference between what is of one video and of another."""
-    return lambda *groups: statistic(*(group.flatten(0, 1) for group in groups))
-
-
-METRICS = {
-    "fvd": Metric("FVD", "lower", "i3d", _of_all(frechet_distance_of)),
-    "kvd": Metric("KVD", "lower", "i3d", _of_all(kernel_distance)),
-    "is": Metric("IS", "higher", "c3d", _of_all(inception_score)),
-    "fid": Metric("FID", "lower", "inception", _of_all(frechet_distance_of)),
-    "clipsim": Metric(
-        "CLIPSIM",
-        "higher",
-        "ViT-B-32-quickgelu",
-        lambda similarity: float(similarity.double().mean()),
-        OPENAI_CLIP,
-    ),
-}
 
 
 @dataclass
@@ -79,12 +32,14 @@ class Scores:
         figures: The numbers.
         by_sample: Scores of single samples by number, then by name.
         left_out: Real videos that were of no use, by name, and why.
+        incomparable: Why numbers in print do not stand beside a figure, by the figure's name.
         seconds: Time of each part.
     """
 
     figures: list[Figure] = field(default_factory=list)
     by_sample: dict[int, dict[str, float]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    incomparable: dict[str, list[str]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -112,13 +67,15 @@ def score(
         progress: Called as ``progress(part, done, total)``.
     """
     scores, settings = Scores(), protocol.settings
+    height, width = store.read(store.numbers()[0]).shape[-2:]
+    resolution = f"{width}x{height}"
     for key, measure in measures.items():
         metric, start = METRICS[key], time.perf_counter()
         measure.to(device)
         generated = _generated(key, measure, store, settings, folder, progress)
         num = len(generated.numbers)
         groups, facts = [generated.values.to(device)], measure.settings()
-        facts |= {"num_frames": settings.num_frames, "fps": settings.video_fps}
+        facts |= {"resolution": resolution, "num_frames": settings.num_frames, "fps": settings.video_fps}
         if key != "clipsim":  # all others depend on it, and not by chance alone
             facts["num_samples"] = num
         if key in COMPARING:
@@ -127,22 +84,21 @@ def score(
             groups.insert(0, real.values.to(device))
             facts["real"] = {"num_videos": len(real.numbers), "left_out": len(real.left_out)}
             facts["real"]["frames"] = "the middle square of each, in one window placed at random"
+            facts["real"]["thinned"] = settings.num_real is not None and len(real_files) >= settings.num_real
         measure.cpu()
-        value = metric.statistic(*groups)
         scores.seconds[f"{metric.name} features"] = round(time.perf_counter() - start, 2)
-        start = time.perf_counter()
-        low, high = bootstrap_interval(
-            metric.statistic, groups, settings.num_resamples, settings.seed, _part(progress, metric.name)
-        )
-        scores.seconds[f"{metric.name} interval"] = round(time.perf_counter() - start, 2)
-        comparable = metric.is_comparable(facts["network"])
         facts["num_resamples"] = settings.num_resamples
-        scores.figures.append(
-            Figure(
-                metric.name, value, low, high, num, metric.better, facts,
-                dict(protocol.published.get(metric.name, {})) if comparable else {},
+        for name, statistic, more in variants(metric, settings):
+            start, own = time.perf_counter(), facts | more
+            value = statistic(*groups)
+            low, high = bootstrap_interval(
+                statistic, groups, settings.num_resamples, settings.seed, _part(progress, name)
             )
-        )  # fmt: skip
+            scores.seconds[f"{name} interval"] = round(time.perf_counter() - start, 2)
+            published = dict(protocol.published.get(name, {}))
+            if published and (reasons := why_incomparable(metric, own, num, protocol)):
+                scores.incomparable[name], published = reasons, {}
+            scores.figures.append(Figure(name, value, low, high, num, metric.better, own, published))
         if key == "clipsim":
             for number, similarity in zip(
                 generated.numbers, generated.values.flatten().tolist(), strict=True

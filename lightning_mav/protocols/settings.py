@@ -24,6 +24,7 @@ RANGES = {
         (1, MAX_COUNT),
     ),
     "num_resamples": (1, MAX_COUNT),
+    "num_splits": (1, MAX_COUNT),
 }
 
 
@@ -52,6 +53,7 @@ class Settings:
     clip_file: str | None = None
     num_real: int | None = None
     num_frames_fid: int = 4
+    num_splits: int = 10
     batch_size: int = 8
     num_workers: int = 4
     num_resamples: int = 1000

@@ -22,9 +22,8 @@ def make_report(protocol: Protocol, items: Sequence[Item], scores: Scores) -> Re
             f"**Not the whole protocol**: these numbers rest on {len(items):,} samples, those in print on"
             f" {protocol.published_num:,}. FVD and FID fall, and IS rises, with the number of samples."
         )
-    others = [f.name for f in scores.figures if f.name in protocol.published and not f.published]
-    if others:
-        notes.append(f"{' and '.join(others)}: not by the network that numbers in print were measured by.")
+    for name, reasons in scores.incomparable.items():
+        notes.append(f"Numbers in print do not stand beside {name}: it was measured {'; '.join(reasons)}.")
     if scores.left_out:
         notes.append(f"{len(scores.left_out)} real videos were of no use; `report.json` names them.")
     return Report(
@@ -34,7 +33,7 @@ def make_report(protocol: Protocol, items: Sequence[Item], scores: Scores) -> Re
         figures=scores.figures,
         settings=vars(protocol.settings),
         seconds=dict(scores.seconds),
-        details={"left_out": scores.left_out},
+        details={"left_out": scores.left_out, "incomparable": scores.incomparable},
     )
 
 

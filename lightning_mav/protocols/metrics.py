@@ -1,0 +1,92 @@
+"""Which figures there are, and what lets numbers in print stand beside them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from ..metrics import frechet_distance_of, inception_score, kernel_distance
+from .items import Protocol
+from .settings import Settings
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How features become a figure.
+
+    Args:
+        name: What it is called in print.
+        better: ``lower`` or ``higher``.
+        network: The one that numbers in print are measured by; beside another's they say nothing.
+        statistic: Maps features ``(N, K, D)``, real ones first where they are needed, to the number.
+        sha256: Checksum of that network's weights where its name leaves them open.
+        num_splits: Splits of the samples that numbers in print are averaged over, if there are any.
+    """
+
+    name: str
+    better: str
+    network: str
+    statistic: Callable[..., float]
+    sha256: str | None = None
+    num_splits: int | None = None
+
+
+# OpenAI's ViT-B-32.pt; there are weights of others for the same network.
+OPENAI_CLIP = "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"
+
+
+def _of_all(statistic: Callable[..., float]) -> Callable[..., float]:
+    """Makes no difference between what is of one video and of another."""
+    return lambda *groups, **kwargs: statistic(*(group.flatten(0, 1) for group in groups), **kwargs)
+
+
+METRICS = {
+    "fvd": Metric("FVD", "lower", "i3d", _of_all(frechet_distance_of)),
+    "kvd": Metric("KVD", "lower", "i3d", _of_all(kernel_distance)),
+    "is": Metric("IS", "higher", "c3d", _of_all(inception_score), num_splits=10),
+    "fid": Metric("FID", "lower", "inception", _of_all(frechet_distance_of)),
+    "clipsim": Metric(
+        "CLIPSIM",
+        "higher",
+        "ViT-B-32-quickgelu",
+        lambda similarity: float(similarity.double().mean()),
+        OPENAI_CLIP,
+    ),
+}
+
+
+Variant = tuple[str, Callable[..., float], dict[str, Any]]
+
+
+def variants(metric: Metric, settings: Settings) -> list[Variant]:
+    """Returns the figures of a metric: name, statistic, and what it depends on beyond the others."""
+    if metric.num_splits is None:
+        return [(metric.name, metric.statistic, {})]
+    found: list[Variant] = []
+    for num in dict.fromkeys((settings.num_splits, 1)):
+        name = metric.name if num == settings.num_splits else f"{metric.name} in one split"
+        found.append((name, partial(metric.statistic, num_splits=num), {"num_splits": num}))
+    return found
+
+
+def why_incomparable(metric: Metric, facts: dict[str, Any], num: int, protocol: Protocol) -> list[str]:
+    """Says why numbers in print do not stand beside a figure; nothing if they do.
+
+    Args:
+        metric: What was measured.
+        facts: All that the figure depends on.
+        num: Samples that it rests on.
+        protocol: What it was measured for.
+    """
+    network, reasons = facts["network"], list[str]()
+    if network["name"] != metric.network or metric.sha256 not in (None, network["sha256"]):
+        reasons.append("not by the network that numbers in print were measured by")
+    if facts["resolution"] != protocol.published_resolution:
+        reasons.append(f"at {facts['resolution']} pixels, those in print at {protocol.published_resolution}")
+    if protocol.published_num is not None and num < protocol.published_num:
+        reasons.append(f"of {num:,} samples, those in print of {protocol.published_num:,}")
+    if facts.get("num_splits") != metric.num_splits:
+        reasons.append(f"in {facts['num_splits']} splits, those in print in {metric.num_splits}")
+    if facts.get("real", {}).get("thinned"):
+        reasons.append(f"against {facts['real']['num_videos']:,} of the real videos alone")
+    return reasons
