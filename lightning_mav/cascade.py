@@ -7,7 +7,7 @@ video) can enter where they like: ``embed``, ``decode``, ``interpolate``, ``upsa
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .clip import Clip, text_half
+from .configured import allow_modules
 from .errors import UsageError
 from .models import SRH, SRLT, Decoder, Interpolation, Prior
 from .precision import autocast_context
@@ -87,6 +88,7 @@ class Cascade(nn.Module):
         *,
         until: str = "sr_h",
         text_only: bool = False,
+        modules: Sequence[str] = (),
     ) -> "Cascade":
         """Loads trained stages.
 
@@ -96,10 +98,13 @@ class Cascade(nn.Module):
             until: Last stage that is needed.
             text_only: Whether prompts are all that ``clip`` will have to embed, no images. It is a second
                 faster: most of that is the import of open_clip.
+            modules: Modules of your own whose classes the files may name, such as ``["my_module"]``; see
+                ``allow_modules``.
 
         Raises:
-            UsageError: If a file is missing or damaged.
+            UsageError: If a file is missing or damaged, or a module cannot be imported.
         """
+        allow_modules(*modules)
         files = weights_files(name_or_dir, until=until)
         select = {"clip": text_half} if text_only else {}
         stages: dict[str, Any] = {name: _load(name, path, select.get(name)) for name, path in files.items()}

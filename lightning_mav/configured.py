@@ -3,40 +3,130 @@
 import functools
 import importlib
 import inspect
+import json
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+
+from .errors import UsageError
 
 ConfigDict = dict[str, Any]
 
 # Modules of this package that export its ``Configured`` classes.
 HOMES = ("clip", "diffusion", "features", "models", "nn")
+# Names more modules, separated by commas, whose classes a config may name.
+IMPORT = "MAV_IMPORT"
+
+_own_modules: set[str] = set()
+
+
+class ForeignClassError(ValueError):
+    """A config names a class of a module that nobody has allowed."""
 
 
 class Configured:
     """Records the constructor's arguments in ``config``: ``{"class_path": ..., "init_args": {...}}``.
 
     Arguments must be plain values (numbers, strings, lists, dicts, None) or other ``Configured`` objects,
-    so that ``config`` can be written as JSON and is also what a YAML layer would say.
+    so that ``config`` can be written as JSON and is also what a YAML layer would say. What a constructor
+    takes by ``**kwargs`` is recorded by name, what it takes by ``*args`` as ``*args``.
     """
 
     config: ConfigDict
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "__init__" in cls.__dict__:
+        if "__init__" in cls.__dict__ or not hasattr(cls.__init__, "records"):
             cls.__init__ = _recorded(cls.__init__)  # type: ignore[method-assign]
+
+
+def allow_modules(*names: str) -> None:
+    """Imports modules of your own, whose ``Configured`` classes configs may name from then on.
+
+    The environment variable ``MAV_IMPORT`` does the same. Nothing that stands in a file does.
+
+    Raises:
+        UsageError: If one cannot be imported.
+    """
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            raise UsageError(
+                f"cannot import {name} ({type(error).__name__}: {error}): it must be installed, or be in a "
+                "folder that PYTHONPATH names"
+            ) from error
+        _own_modules.add(name)
 
 
 def from_config(config: ConfigDict) -> Any:
     """Rebuilds what ``Configured.config`` describes.
 
     Raises:
-        ValueError: If it names anything but a public ``Configured`` class of this package: a weights file
-            must not be able to run other code.
+        ForeignClassError: If it names a class of a module that is neither of this package nor allowed: a
+            weights file must not be able to run other code.
+        ValueError: If it names no class that can be rebuilt.
     """
     cls = _find_class(config["class_path"])
-    return cls(**{key: _restored(value) for key, value in config["init_args"].items()})
+    given = {key: _restored(value) for key, value in config["init_args"].items()}
+    signature = inspect.signature(cls.__init__)
+    signature = signature.replace(parameters=list(signature.parameters.values())[1:])
+    named = {}
+    for name, parameter in signature.parameters.items():
+        key = f"*{name}" if parameter.kind is parameter.VAR_POSITIONAL else name
+        if key in given and parameter.kind is not parameter.VAR_KEYWORD:
+            named[name] = given.pop(key)
+    bound = inspect.BoundArguments(signature, named)  # type: ignore[arg-type]
+    return cls(*bound.args, **bound.kwargs, **given)
+
+
+def check_config(obj: Any) -> None:
+    """Checks that an object can be rebuilt from its config, before work is put into it.
+
+    Its classes count as allowed where they are: whoever made the object has imported them.
+
+    Raises:
+        ValueError: If it cannot, naming the class and the reason.
+    """
+    if not isinstance(obj, Configured):
+        raise ValueError(
+            f"{_public_path(type(obj))} does not record its arguments: derive it from Configured"
+        )
+    for config in reversed(list(_configs(obj.config))):  # those inside first: they are to blame
+        class_path, init_args = config["class_path"], config["init_args"]
+        module = class_path.rpartition(".")[0]
+        if module.split(".")[0] != __package__:
+            if module == "__main__" or module not in sys.modules:
+                raise ValueError(f"{class_path} cannot be found again: define it at the top of a module")
+            _own_modules.add(module)
+        _find_class(class_path)
+        for name, value in init_args.items():
+            try:
+                is_plain = json.loads(json.dumps(value)) == value
+            except (TypeError, ValueError):
+                is_plain = False
+            if not is_plain:
+                raise ValueError(
+                    f"{class_path} cannot be rebuilt: its argument {name} is no plain value but {value!r}"
+                )
+
+
+def own_modules(config: ConfigDict) -> list[str]:
+    """Names the modules outside of this package that have to be allowed to rebuild from a config."""
+    modules = {found["class_path"].rpartition(".")[0] for found in _configs(config)}
+    return sorted(name for name in modules if name.split(".")[0] != __package__)
+
+
+def _configs(value: Any) -> Iterator[ConfigDict]:
+    """Yields a config and those in its arguments."""
+    if isinstance(value, dict):
+        if value.keys() == {"class_path", "init_args"}:
+            yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _configs(item)
 
 
 def _find_class(class_path: str) -> type[Configured]:
@@ -45,13 +135,30 @@ def _find_class(class_path: str) -> type[Configured]:
     Where in this package the class was when it was recorded does not matter: it may have been moved since.
     """
     package, *path, name = class_path.split(".")
-    if package != __package__:
-        raise ValueError(f"a config may only name classes of {__package__}, got {class_path!r}")
-    for home in sorted(HOMES, key=lambda home: [home] != path[:1]):  # first where it says that the class is
-        cls = getattr(importlib.import_module(f"{package}.{home}"), name, None)
+    if package == __package__:
+        # First where it says that the class is.
+        homes = sorted(HOMES, key=lambda home: [home] != path[:1])
+        modules = map(importlib.import_module, (f"{package}.{home}" for home in homes))
+    else:
+        modules = map(_own_module, [class_path])
+    for module in modules:
+        cls = getattr(module, name, None)
         if isinstance(cls, type) and Configured in cls.__mro__[1:]:
             return cls
     raise ValueError(f"{class_path!r} is not a class that can be rebuilt from a config")
+
+
+def _own_module(class_path: str) -> Any:
+    """Returns the module of a class that is not of this package, if it was allowed."""
+    allow_modules(*filter(None, os.environ.get(IMPORT, "").split(",")))
+    name = class_path.rpartition(".")[0]
+    is_allowed = any(name == own or name.startswith(f"{own}.") for own in _own_modules)
+    if not is_allowed or name not in sys.modules:
+        raise ForeignClassError(
+            f"a config may only name classes of {__package__}, got {class_path!r}; if you trust that module, "
+            f"say so with --import {name}, {IMPORT}={name} or, in Python, modules=[{name!r}]"
+        )
+    return sys.modules[name]
 
 
 def _public_path(cls: type) -> str:
@@ -70,10 +177,19 @@ def _recorded(init: Callable[..., None]) -> Callable[..., None]:
         if "config" not in self.__dict__:  # else: called by the constructor of a subclass, which has recorded
             bound = inspect.signature(init).bind(self, *args, **kwargs)
             bound.apply_defaults()
-            init_args = {key: _plain(value) for key, value in list(bound.arguments.items())[1:]}
+            init_args: dict[str, Any] = {}
+            for name, parameter in list(bound.signature.parameters.items())[1:]:
+                value = _plain(bound.arguments[name])
+                if parameter.kind is parameter.VAR_KEYWORD:
+                    init_args |= value
+                elif parameter.kind is not parameter.VAR_POSITIONAL:
+                    init_args[name] = value
+                elif value:
+                    init_args[f"*{name}"] = value  # a name that no keyword can have
             self.__dict__["config"] = {"class_path": _public_path(type(self)), "init_args": init_args}
         init(self, *args, **kwargs)
 
+    wrapper.records = True  # type: ignore[attr-defined]
     return wrapper
 
 

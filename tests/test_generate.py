@@ -1,6 +1,7 @@
 """``mav generate`` leaves whole results or nothing."""
 
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -10,12 +11,13 @@ import torch
 from PIL import Image
 from tiny_cascade import save_tiny_cascade
 
-from lightning_mav import cli, video
+from lightning_mav import cli, configured, video
 from lightning_mav.cascade import Cascade
 from lightning_mav.commands.generate import main
 from lightning_mav.commands.output import base_name, own_name
 from lightning_mav.errors import UsageError
 from lightning_mav.video import read_video
+from lightning_mav.weights import load_weights, save_weights
 
 PROMPT = "a small red ball on a white background"
 NAME = "a-small-red-ball-on-a-white-background-7"
@@ -203,3 +205,24 @@ def test_names_are_short_plain_and_unique(tmp_path):
     assert base_name("猫", 0).startswith("prompt-")
     for prompt in (".", "..", "/", "~", "*", "\u202e", "\u0301", "🎈", "-", "\\", "%00"):
         assert re.fullmatch(r"(prompt-)?[0-9a-f]*-5", base_name(prompt, 5)), prompt
+
+
+def test_network_of_ones_own_is_imported_when_it_is_named(tmp_path, monkeypatch):
+    (tmp_path / "own_decoders.py").write_text(
+        "from lightning_mav.models import Decoder\n\nclass OwnDecoder(Decoder):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("MAV_IMPORT", "")
+    monkeypatch.setattr(configured, "_own_modules", set())
+    folder = save_tiny_cascade(tmp_path / "weights")
+    path = folder / "decoder.safetensors"
+    own = importlib.import_module("own_decoders").OwnDecoder
+    decoder = load_weights(path)
+    save_weights(own(decoder.net, decoder.diffusion, decoder.sampler, image_size=8), path)
+    arguments = ["ball", "--weights", str(folder), "--out", str(tmp_path / "out"), "--until", "decoder"]
+    with pytest.raises(UsageError, match=r"decoder.safetensors: .*say so with --import own_decoders"):
+        main(arguments)
+    assert isinstance(Cascade.from_pretrained(folder, modules=["own_decoders"]).decoder, own)
+    monkeypatch.setattr(configured, "_own_modules", set())
+    main([*arguments, "--import", "own_decoders"])
+    assert (tmp_path / "out" / "ball-0.mp4").is_file()

@@ -1,6 +1,9 @@
 """How the stages sample: windows, chunks, shared noise. Small fake networks stand in for trained ones."""
 
+import importlib
+import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,9 +13,10 @@ from torch import nn
 from lightning_mav import configured
 from lightning_mav.configured import Configured, from_config
 from lightning_mav.diffusion import GaussianDiffusion, Sampler
+from lightning_mav.errors import UsageError
 from lightning_mav.models import SRH, SRLT, Decoder, Interpolation, Prior, mask_frames, resize_frames
 from lightning_mav.models.degradation import blur, degrade
-from lightning_mav.nn import Pseudo3DUNet
+from lightning_mav.nn import Pseudo3DUNet, inflate
 
 
 class Fake(nn.Module):
@@ -313,6 +317,140 @@ def test_subclass_records_its_own_arguments():
 
     assert Child(3).config["init_args"] == {"c": 3}
     assert Base(1).config["init_args"] == {"a": 1, "b": 2}
+
+
+OWN = """
+from lightning_mav.configured import Configured
+from lightning_mav.errors import UsageError
+from lightning_mav.nn import Pseudo3DUNet, inflate
+
+class UNet(Pseudo3DUNet):
+    def __init__(self, *args, gain: float = 1.0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.gain = gain
+
+class Renamed(Pseudo3DUNet):
+    pass
+
+class Mixed(Configured):
+    def __init__(self, a, /, b, *sizes, c=3, **more):
+        self.given = (a, b, sizes, c, more)
+
+class Bare(Configured):
+    pass
+
+class Keywords(Configured):
+    def __init__(self, **kwargs):
+        self.given = kwargs
+
+class Stranger:
+    pass
+
+def make():
+    class Local(Configured):
+        def __init__(self, a=1): ...
+    return Local()
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A module of one's own, which nobody has allowed yet."""
+    (tmp_path / "own_networks.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(configured, "_own_modules", set())
+    monkeypatch.delenv("MAV_IMPORT", raising=False)
+    monkeypatch.delitem(sys.modules, "own_networks", raising=False)
+    yield importlib.import_module("own_networks")
+    sys.modules.pop("own_networks", None)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda own: own.Mixed(1, 2),
+        lambda own: own.Mixed(1, 2, 5, 6, c=7, d=8, e=[9]),
+        lambda own: own.Mixed(1, b=2, sizes=3),
+        lambda own: own.Keywords(kwargs=1, class_path="x"),
+        lambda own: own.Keywords(),
+    ],
+)
+def test_every_kind_of_argument_is_recorded(own, make):
+    configured.allow_modules("own_networks")
+    made = make(own)
+    config = json.loads(json.dumps(made.config))
+    again = from_config(config)
+    assert again.given == made.given
+    assert again.config == made.config == config
+
+
+def test_classes_of_ones_own_are_recorded(own):
+    configured.allow_modules("own_networks")
+    sizes = {"channels": 8, "channel_mults": [1], "attention_levels": [], "norm_groups": 4}
+    unet = own.UNet(3, 3, gain=2.0, **sizes)
+    assert unet.config["init_args"] == {"*args": [3, 3], "gain": 2.0, **sizes}
+    again = from_config(unet.config)
+    assert (type(again), again.gain) == (own.UNet, 2.0)
+    assert (
+        inflate(again, Pseudo3DUNet(**sizes, temporal=False)).num_copied > 0
+    )  # asks for no argument by name
+    assert own.Bare().config == {"class_path": "own_networks.Bare", "init_args": {}}
+    assert type(from_config(own.Renamed(**sizes).config)) is own.Renamed
+
+
+@pytest.mark.parametrize("how", ["call", "environment"])
+def test_classes_of_ones_own_are_built_once_their_module_is_allowed(own, how, monkeypatch):
+    config = own.Bare().config
+    with pytest.raises(ValueError, match=r"only name classes of lightning_mav, .*--import own_networks"):
+        from_config(config)  # although it is imported
+    if how == "call":
+        configured.allow_modules("own_networks")
+    else:
+        monkeypatch.setenv("MAV_IMPORT", "json,own_networks")
+    assert type(from_config(config)) is own.Bare
+    for name in ("Stranger", "make", "Missing", "Configured", "Bare.x"):
+        with pytest.raises(ValueError, match="own_networks"):
+            from_config({"class_path": f"own_networks.{name}", "init_args": {}})
+
+
+def test_config_imports_no_module(tmp_path, monkeypatch):
+    (tmp_path / "trap").mkdir()
+    (tmp_path / "trap" / "__init__.py").write_text("")
+    (tmp_path / "trap" / "inner.py").write_text("raise SystemExit('executed')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(configured, "_own_modules", set())
+    for class_path in ("trap.inner.UNet", "lightning_mav.__main__.UNet", "lightning_mav.cli.main"):
+        with pytest.raises(ValueError, match=class_path.replace(".", r"\.")):
+            from_config({"class_path": class_path, "init_args": {}})
+    assert "trap" not in sys.modules
+    configured.allow_modules("trap")  # that is not its inner module
+    with pytest.raises(ValueError, match=r"--import trap\.inner"):
+        from_config({"class_path": "trap.inner.UNet", "init_args": {}})
+
+
+@pytest.mark.parametrize("code", ["import nothing_like_it", "1 +", "1 / 0"])
+def test_module_that_cannot_be_imported_is_one_line(tmp_path, monkeypatch, code):
+    (tmp_path / "broken_networks.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UsageError, match=r"^cannot import broken_networks \(.*\): .*PYTHONPATH names$"):
+        configured.allow_modules("broken_networks")
+    with pytest.raises(UsageError, match=r"cannot import no_such_module"):
+        configured.allow_modules("no_such_module")
+
+
+def test_what_could_not_be_rebuilt_is_noticed_at_once(own, monkeypatch):
+    configured.check_config(own.Mixed(1, 2, own.Bare(), more=[1, {"a": None}]))
+    assert own.Bare().config["class_path"] == "own_networks.Bare"
+    for value in (torch.nn.ReLU(), torch.float16, {1: 2}, Path("x"), lambda x: x, own.Stranger()):
+        with pytest.raises(ValueError, match=r"own_networks.Keywords cannot be rebuilt: its argument deep"):
+            configured.check_config(own.Mixed(1, own.Keywords(deep=value)))
+    with pytest.raises(ValueError, match=r"own_networks.Stranger does not record its arguments"):
+        configured.check_config(own.Stranger())
+    with pytest.raises(ValueError, match=r"Local cannot be found again"):
+        configured.check_config(own.make())
+    monkeypatch.setattr(own.Bare, "__module__", "__main__")
+    with pytest.raises(ValueError, match=r"__main__.Bare cannot be found again"):
+        configured.check_config(own.Bare())
 
 
 @pytest.mark.parametrize("home", ["lightning_mav.nn", "lightning_mav.nn.unet", "lightning_mav.models.gone"])

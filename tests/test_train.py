@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
+from lightning_mav import configured
 from lightning_mav.commands.checkpoints import read_newest
 from lightning_mav.commands.runs import RUNS
 from lightning_mav.commands.train import train
@@ -172,6 +173,52 @@ def test_file_that_is_no_weights_file_is_never_trained_over(fit):
         assert weights.read_bytes() == other
     shutil.rmtree(folder)
     weights.unlink()
+
+
+OWN = """
+from typing import Any
+from lightning_mav.nn import Pseudo3DUNet
+
+class UNet(Pseudo3DUNet):
+    def __init__(self, gain: float = 1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.gain = gain
+
+class Unsaved(Pseudo3DUNet):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.config["init_args"]["activation"] = object()
+"""
+
+
+@pytest.fixture
+def own_networks(tmp_path, monkeypatch):
+    """A module with U-Nets of one's own, which nobody has allowed yet."""
+    (tmp_path / "own_networks.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(configured, "_own_modules", set())
+    monkeypatch.setenv("MAV_IMPORT", "")
+    yield "own_networks"
+    sys.modules.pop("own_networks", None)
+
+
+def test_unet_of_ones_own_is_trained_and_loaded(fit, own_networks, monkeypatch, capsys):
+    unet = ["--model.unet=own_networks.UNet", "--model.unet.gain=2"]
+    _, start = fit("sr_lt_image", 2, *unet, fresh=True)
+    assert "needs --import own_networks" in capsys.readouterr().out
+    monkeypatch.setattr(configured, "_own_modules", set())  # as in another process
+    with pytest.raises(UsageError, match=r"sr_lt_image.safetensors: .*--import own_networks, MAV_IMPORT"):
+        load_weights(start)
+    _, weights = fit("sr_lt", 2, *unet, fresh=True)  # inflated from it; the class is named here again
+    monkeypatch.setattr(configured, "_own_modules", set())
+    net = load_weights(weights, modules=[own_networks]).net
+    assert (type(net).__module__, net.gain) == ("own_networks", 2)
+    shutil.rmtree(start.parent)
+
+
+def test_unet_that_could_not_be_loaded_is_refused_before_it_is_trained(fit, own_networks):
+    with pytest.raises(UsageError, match=r"sr_h could not be loaded .*own_networks.Unsaved .* activation"):
+        fit("sr_h", 2, "--model.unet=own_networks.Unsaved", fresh=True)
 
 
 def test_damaged_checkpoint_is_passed_over(fit, capsys):

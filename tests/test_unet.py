@@ -114,6 +114,66 @@ def test_inflation_refuses_another_network():
         inflate(Pseudo3DUNet(**args | {"image_embed_dim": 0}), trained(**source_args))
 
 
+@pytest.mark.parametrize("temporal", [False, True])
+def test_conditions_that_the_source_does_not_know_start_as_no_ops(temporal):
+    known = DECODER | {"temporal": temporal}
+    source = trained(**known)
+    net = Pseudo3DUNet(**known | VIDEO | {"noise_level_condition": True})
+    report = inflate(net, source)
+    assert report.conditions == ["fps_embedding", "noise_level_embedding"]
+    assert "(new: fps_embedding, noise_level_embedding, as no-ops)" in str(report)
+    assert report.num_copied + report.num_added == sum(p.numel() for p in net.parameters())
+    video, t, embed = torch.randn(2, 3, 1, 16, 16), torch.tensor([3, 700]), torch.randn(2, 6)
+    for told in (0.0, 0.7):
+        cond = {"noise_level": torch.full((2,), told), "fps": torch.full((2,), 3 + 20 * told)}
+        expected = source(video, t, image_embed=embed)
+        assert (net(video, t, image_embed=embed, **cond) - expected).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("condition", ["noise_level_embedding", "fps_embedding"])
+def test_condition_that_is_no_no_op_is_refused(condition):
+    net = Pseudo3DUNet(**DECODER | VIDEO | {"noise_level_condition": True})
+    nn.init.normal_(getattr(net, condition).linear_2.bias, std=0.1)
+    with pytest.raises(ValueError, match=f"changed the output by .*; the source lacks .*{condition}"):
+        inflate(net, trained(**DECODER | {"temporal": False}))
+
+
+def test_image_embedding_is_new_only_where_it_is_a_no_op():
+    plain = SMALL | {"attention_levels": (), "temporal": False}
+    source, net = trained(**plain), Pseudo3DUNet(**plain | {"image_embed_dim": 6, "context_channels": 8})
+    with pytest.raises(ValueError, match=r"changed the output by .*; the source lacks image_embedding"):
+        inflate(net, source)
+    for parameter in net.image_embedding.to_embed.parameters():
+        nn.init.zeros_(parameter)
+    assert inflate(net, source).conditions == ["image_embedding"]
+    # Context tokens take their share of attention, whatever they hold.
+    with pytest.raises(ValueError, match=r"cannot inflate: .*attentions.0.spatial"):
+        inflate(Pseudo3DUNet(**DECODER), trained(**DECODER | {"image_embed_dim": 0}))
+
+
+@pytest.mark.parametrize("temporal", [False, True])
+def test_learned_variances_are_left_behind(temporal):
+    source = trained(**DECODER | {"temporal": temporal, "out_channels": 6})
+    net = Pseudo3DUNet(**DECODER | VIDEO)
+    if temporal:
+        with pytest.raises(ValueError, match="changed the output"):  # they reach the prediction over time
+            inflate(net, source)
+        source.conv_out.temporal.weight.data[:3, 3:] = 0
+    report = inflate(net, source)
+    num_dropped = sum(p.numel() for p in source.conv_out.parameters()) - sum(
+        p.numel() for name, p in net.conv_out.named_parameters() if temporal or name.startswith("spatial")
+    )
+    assert report.num_dropped == num_dropped
+    assert f"{num_dropped:,} of learned variances left behind" in str(report)
+    image, t, embed = torch.randn(2, 3, 1, 16, 16), torch.tensor([3, 700]), torch.randn(2, 6)
+    expected = source(image, t, image_embed=embed)[:, :3]
+    assert expected.std() > 0.01
+    assert (net(image, t, image_embed=embed) - expected).abs().max() <= 1e-5
+    for out_channels in (4, 9):
+        with pytest.raises(ValueError, match=r"cannot inflate: .*conv_out"):
+            inflate(net, trained(**DECODER | {"temporal": temporal, "out_channels": out_channels}))
+
+
 def test_image_is_a_video_of_one_frame():
     net = trained(**DECODER | VIDEO)
     x_t, t, embed = torch.randn(2, 3, 1, 16, 16), torch.tensor([3, 700]), torch.randn(2, 6)

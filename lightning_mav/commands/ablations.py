@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..textfile import parse_json, write_text
-from .arguments import CommandParser
+from .arguments import CommandParser, add_import
 from .console import plain_warnings, stage_progress
 from .output import output_folder, publishing
 from .runs import config_folder, config_layers, scales
@@ -84,6 +84,7 @@ def _parser() -> CommandParser:
     out = "receives claims.md and ablations/NAME.png (default: docs for what is shipped, else "
     add("--out", type=Path, metavar="DIR", help=out + "outputs/ablations/SCALE)")
     add("--config", type=Path, metavar="YAML", help="settings of the instrument (default: eval/micro.yaml)")
+    add_import(parser)
     return parser
 
 

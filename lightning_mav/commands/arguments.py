@@ -3,9 +3,10 @@
 import argparse
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from ..configured import IMPORT
 from ..errors import UsageError
 from ..numbers import MAX_COUNT, MAX_SEED, in_range
 from ..textfile import decode_text, has_surrogates, is_blank, shortened
@@ -57,6 +58,29 @@ def prompt_of(argument: str, number: int) -> str:
     if is_blank(argument):
         raise UsageError(f'prompt {number} is empty; say what to show, such as "a small red ball"')
     return argument
+
+
+class _Import(argparse.Action):
+    """Names a module in the environment, where this process and those that it starts will find it."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        os.environ[IMPORT] = ",".join(filter(None, [os.environ.get(IMPORT), str(values)]))
+
+
+def add_import(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--import``, for commands that load weights."""
+    parser.add_argument(
+        "--import",
+        action=_Import,
+        metavar="MODULE",
+        help="module of your own, whose classes weights files may name; may be given several times",
+    )
 
 
 def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
-from .arguments import CommandParser, given, number_in, seed
+from .arguments import CommandParser, add_import, given, number_in, seed
 from .console import plain_warnings, print_tables, stage_progress
 from .output import output_folder, publishing
 
@@ -98,6 +98,7 @@ def _parser() -> CommandParser:
     steps = "denoising steps of every stage (default: each stage's own)"
     add("--steps", type=number_in(int, 1, 1000), metavar="N", help=steps)
     add("--config", type=Path, metavar="YAML", help="settings instead of the bench's own")
+    add_import(parser)
     return parser
 
 

@@ -14,6 +14,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from ..errors import UsageError
 from ..precision import precision_name
 from ..shards.parallel import num_cores
+from .arguments import CommandParser, add_import
 from .callbacks import DataMonitor, OwnRates, StepSeed
 from .checkpoints import Checkpoint
 from .explain import explain
@@ -118,4 +119,6 @@ class MavCLI(LightningCLI):
 
 def main(argv: list[str]) -> None:
     """Runs a LightningCLI subcommand; ``argv`` begins with its name."""
-    MavCLI(argv)
+    parser = CommandParser(add_help=False, allow_abbrev=False)
+    add_import(parser)
+    MavCLI(parser.parse_known_args(argv)[1])

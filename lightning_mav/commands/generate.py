@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UsageError
 from ..numbers import MAX_GUIDANCE
 from ..textfile import shortened, write_text
-from .arguments import CommandParser, number_in, prompt_of, seed
+from .arguments import CommandParser, add_import, number_in, prompt_of, seed
 from .console import plain_warnings, stage_progress
 from .imports import absent
 from .output import SUFFIXES, base_name, output_folder, own_name, publishing
@@ -106,6 +106,7 @@ def _parser() -> CommandParser:
         metavar="NAME_OR_DIR",
         help="scale, or folder of weights (default: micro)",
     )
+    add_import(parser)
     add("--device", metavar="D", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     return parser
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from .arguments import CommandParser, given, number_in, seed
+from .arguments import CommandParser, add_import, given, number_in, seed
 from .console import plain_warnings, print_tables, stage_progress
 from .output import output_folder, publishing
 from .runs import config_folder
@@ -121,6 +121,7 @@ def _parser(bench: str) -> CommandParser:
     add("--features", metavar="DIR", help="folder of the feature networks' weights")
     add("--clip", metavar="NAME", help="a CLIP of open_clip, or one of your own, such as micro/clip")
     add("--clip-file", metavar="FILE", help="weights of that CLIP")
+    add_import(parser)
     add("--config", type=Path, metavar="YAML", help="settings instead of the bench's own")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="any other setting of that file")
     add("--accelerator", default="auto", metavar="NAME", help="cpu, gpu, ... (default: %(default)s)")

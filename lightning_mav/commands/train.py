@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from ..errors import UsageError
-from .arguments import CommandParser
+from .arguments import CommandParser, add_import
 from .runs import PHASES, RUNS, Run, config_layers, find_run
 
 EXAMPLES = """every other argument goes to LightningCLI and overrides the configuration:
@@ -34,6 +34,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument(
         "--fresh", action="store_true", help="start over; the old run's folder is moved aside"
     )
+    add_import(parser)
     args, overrides = parser.parse_known_args(argv)
     if args.stage == "all":
         if args.phase:

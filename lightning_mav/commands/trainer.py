@@ -9,6 +9,7 @@ from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElastic
 from lightning.pytorch.cli import instantiate_class
 from lightning.pytorch.utilities import rank_zero_only
 
+from ..configured import check_config, own_modules
 from ..errors import UsageError
 from ..weights import read_training, save_weights
 from .checkpoints import read_newest
@@ -77,8 +78,12 @@ class TrainCLI(MavCLI):
             self.step = self.checkpoint["global_step"]
 
     def after_instantiate_classes(self) -> None:
-        """Says what is about to be done; refuses a checkpoint of another network or optimizer."""
+        """Says what is about to be done; refuses what could not be gone on from or loaded afterwards."""
         self._check_checkpoint()
+        try:
+            check_config(self.model.model)
+        except ValueError as error:
+            raise UsageError(f"{self.run.name} could not be loaded once it is trained: {error}") from error
         if is_first_process():
             config = self.config.fit.trainer
             start = (
@@ -88,6 +93,10 @@ class TrainCLI(MavCLI):
             )
             goal = f" to step {config.max_steps}" if config.max_steps > 0 else ""
             print(f"{start}{goal} in {config.default_root_dir}", flush=True)
+            for module in own_modules(self.model.model.config):
+                print(
+                    f"what loads its weights needs --import {module}, which defines classes of it", flush=True
+                )
 
     def _check_checkpoint(self) -> None:
         if self.checkpoint is None:

@@ -100,6 +100,9 @@ class Pseudo3DUNet(nn.Module, Configured):
             raise ValueError(
                 f"residual needs cond_channels >= out_channels, got {cond_channels}, {out_channels}"
             )
+        self.in_channels, self.cond_channels = in_channels, cond_channels
+        self.image_embed_dim = image_embed_dim
+        self.temporal = temporal
         self.residual = residual
         self.checkpoint = checkpoint
         embed_channels = 4 * channels

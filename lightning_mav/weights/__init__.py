@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..configured import ConfigDict, Configured, from_config
+from ..configured import ConfigDict, Configured, ForeignClassError, allow_modules, from_config
 from ..errors import UsageError
 from ..textfile import read_lines, write_text
 
@@ -125,18 +125,20 @@ def _warn_of_rounding(tensors: dict[str, Tensor], given: dict[str, Tensor], dtyp
         )
 
 
-def load_weights(path: Path | str, select: Select | None = None) -> Any:
+def load_weights(path: Path | str, select: Select | None = None, *, modules: Sequence[str] = ()) -> Any:
     """Rebuilds the module of a weights file, in single precision and evaluation mode.
 
     Args:
         path: Weights file.
         select: Picks a part of the module: maps config and tensors to those of the part.
+        modules: Modules of your own whose classes the file may name, see ``allow_modules``.
 
     Raises:
         UsageError: If the file is missing, is no weights file, or differs from its checksum: that in
             ``SHA256SUMS``, or else the digest in its header, which files of earlier versions lack.
     """
     path = Path(path)
+    allow_modules(*modules)
     with _opened(path) as (file, metadata):
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         config = json.loads(metadata["config"])
@@ -174,6 +176,8 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
             if expected is None:
                 _check_digest(path, metadata)
             yield file, metadata
+    except ForeignClassError as error:
+        raise UsageError(f"{path}: {error}") from error
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise UsageError(_corrupt(path, str(error).partition("\n")[0])) from error
 
