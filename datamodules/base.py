@@ -1,5 +1,6 @@
 """What every reader of shards has in common: streaming, or sampling from decoded pixels, and validation."""
 
+import signal
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from lightning_mav.shards.reader import Sample, Shards, locate_all
 from lightning_mav.shards.remote import is_remote
 from lightning_mav.shards.urls import check_urls, expand_shards
 
-from .batches import FAILED, SKIPPED, Batch, Batches, FixedBatches, Plan, read_all
+from .batches import FAILED, SKIPPED, Batch, Batches, FixedBatches, Plan, Tally, read_all
 from .ledger import Ledger
 from .order import GROUP_SIZE, MixedOrder, Order
 from .store import FrameStore, Stored, has_store, read_store, store_path, write_store
@@ -44,7 +45,7 @@ class ShardsDataModule(LightningDataModule):
         num_val_batches: Batches to validate on; always the same ones.
         seed: Decides the order of samples and whatever is drawn for them.
         num_workers: Reading processes per device.
-        max_skipped: Share of samples that may be of no use before reading stops.
+        max_skipped: Share of samples that may be broken before reading stops, once 200 were read.
         cache: Whether to decode everything once, beforehand; only for one set of shards.
         cache_dir: Folder of decoded pixels and fetched shards. If None, pixels lie in a hidden one beside
             the shards, and fetched shards in that named by ``MAV_CACHE``, or in ``outputs/cache``.
@@ -74,6 +75,8 @@ class ShardsDataModule(LightningDataModule):
         super().__init__()
         if batch_size < 1 or num_val_batches < 1 or seed < 0:
             raise ValueError(f"must be positive: {batch_size=}, {num_val_batches=}, {seed=}")
+        if not 0 <= max_skipped <= 1:  # nor NaN, which no share exceeds
+            raise ValueError(f"max_skipped is a share from 0 to 1, got {max_skipped=}")
         if max_samples is not None and (max_samples < 1 or not cache):
             raise ValueError(f"max_samples is a positive number and goes with cache, got {max_samples=}")
         if cache and not isinstance(urls, str):
@@ -148,6 +151,7 @@ class ShardsDataModule(LightningDataModule):
             batch_size=None,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            worker_init_fn=leave_signals,
             pin_memory=torch.cuda.is_available(),
         )
 
@@ -156,7 +160,8 @@ class ShardsDataModule(LightningDataModule):
         if self.cache:
             store: FrameStore = read_store(self._write_store())
             order = Order([len(store)], self.seed)
-            return Batches(store.read, self.stored_example, self.collate, order, plan)
+            store.tally.check(self.max_skipped)
+            return Batches(store.read, self.stored_example, self.collate, order, plan, store.tally)
         sets = [expand_shards(url, self.remedy) for url in self.weights]
         everything = self._open([path for paths in sets for path in paths])
         everything.check_room(GROUP_SIZE, len(sets))
@@ -181,7 +186,9 @@ class ShardsDataModule(LightningDataModule):
             return self.example(sample, rng, number // self.batch_size)
 
         num = self.num_val_batches * self.batch_size * world_size
-        examples = list(islice(read_all(shards, example, self.remedy), num))
+        tally = Tally()
+        examples = list(islice(read_all(shards, example, self.remedy, tally=tally), num))
+        tally.check(self.max_skipped)
         num_each = max(1, len(examples) // world_size)  # the same on each rank, or some would wait for ever
         mine = (examples * world_size)[rank * num_each : (rank + 1) * num_each]
         batches = [mine[i : i + self.batch_size] for i in range(0, num_each, self.batch_size)]
@@ -243,8 +250,9 @@ class ShardsDataModule(LightningDataModule):
         path = store_path(locate_all(paths, self.fetched), settings, Path(self.cache_dir or beside))
         if not has_store(path):
             title = f"Decoding {paths[0].rpartition('/')[0]}"
-            samples = read_all(self._open(paths), self._decode, self.remedy, title, num_cores())
-            write_store(path, islice(samples, self.max_samples))
+            tally = Tally()
+            samples = read_all(self._open(paths), self._decode, self.remedy, title, num_cores(), tally)
+            write_store(path, islice(samples, self.max_samples), tally)
         return path
 
     def _decode(self, sample: Sample, _: int) -> dict[str, Any]:
@@ -258,3 +266,13 @@ class ShardsDataModule(LightningDataModule):
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             return torch.distributed.get_rank(), torch.distributed.get_world_size()
         return 0, 1
+
+
+def leave_signals(worker: int) -> None:
+    """Lets a reading process outlive the signals that stop training, which needs it to the end of its step.
+
+    The trainer ends it by a second SIGTERM, should it not end by itself.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))

@@ -3,7 +3,7 @@
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,43 @@ FAILED = "failed"  # key of a batch that is none: the message of an error in a r
 PART_SIZE = 32  # samples that another process makes at once
 MAX_ATTEMPTS = 200  # samples tried for one position; most may be filtered
 MIN_COUNTED = 200  # samples read before their share of broken ones means anything
+
+
+@dataclass
+class Tally:
+    """What became of samples that were read.
+
+    Args:
+        num_read: All of them.
+        num_broken: Those of no use, but for those that were filtered.
+        reasons: Why samples were of no use, and how many.
+    """
+
+    num_read: int = 0
+    num_broken: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def skip(self, reason: str, *, broken: bool) -> None:
+        """Enters one of no use, which has been counted as read."""
+        self.reasons[reason] += 1
+        self.num_broken += broken
+
+    def check(self, max_skipped: float, *, all_read: bool = False) -> None:
+        """Looks at the share of broken ones.
+
+        Args:
+            max_skipped: Largest share.
+            all_read: Whether all samples there are have been read, however few.
+
+        Raises:
+            UsageError: If it is too large, and enough were read for that to mean anything.
+        """
+        if (all_read or self.num_read >= MIN_COUNTED) and self.num_broken > max_skipped * self.num_read:
+            raise UsageError(
+                f"{self.num_broken} of {self.num_read} samples are broken, more than "
+                f"max_skipped={max_skipped:g} of them: {describe(self.reasons)}; 'mav data check --decode' "
+                "names them"
+            )
 
 
 @dataclass
@@ -72,6 +109,7 @@ class Batches(IterableDataset):
         collate: Makes a batch of examples.
         order: Returns the number of the sample at a position; has a length.
         plan: Where the stream stands.
+        decoded: What became of the samples when they were decoded beforehand, if they were.
     """
 
     def __init__(
@@ -81,6 +119,7 @@ class Batches(IterableDataset):
         collate: Callable[[list[dict[str, Any]]], Batch],
         order: Order,
         plan: Plan,
+        decoded: Tally | None = None,
     ) -> None:
         self.read = read
         self.make = make
@@ -88,9 +127,8 @@ class Batches(IterableDataset):
         self.order = order
         self.plan = plan
         self.num_made = 0
-        self.num_read = 0
-        self.num_broken = 0
-        self.reasons: Counter[str] = Counter()
+        self.decoded = decoded
+        self.tally = Tally()
 
     def __iter__(self) -> Iterator[Batch]:
         info = get_worker_info()
@@ -122,28 +160,25 @@ class Batches(IterableDataset):
         number, first_reason = self.order(position), None
         for attempt in range(MAX_ATTEMPTS):
             rng = np.random.default_rng([self.plan.seed, position, attempt])
-            self.num_read += attempt == 0
+            if attempt == 0:
+                self._count_read()
             try:
                 return self.make(self.read(number), rng, batch), first_reason
             except UsageError:
                 raise
             except Exception as error:  # decoders raise whatever they like
-                self.reasons[reason_of(error)] += 1
+                self.tally.skip(reason_of(error), broken=attempt == 0 and not isinstance(error, Filtered))
                 if attempt == 0:
                     first_reason = reason_of(error)
-                    if not isinstance(error, Filtered):
-                        self._count_broken()
+                    self.tally.check(self.plan.max_skipped)
             number = int(rng.integers(len(self.order)))  # type: ignore[arg-type]
-        raise UsageError(f"{MAX_ATTEMPTS} samples in a row are of no use: {describe(self.reasons)}")
+        raise UsageError(f"{MAX_ATTEMPTS} samples in a row are of no use: {describe(self.tally.reasons)}")
 
-    def _count_broken(self) -> None:
-        self.num_broken += 1
-        share = self.plan.max_skipped
-        if self.num_read >= MIN_COUNTED and self.num_broken > share * self.num_read:
-            raise UsageError(
-                f"{self.num_broken} of {self.num_read} samples are broken, more than max_skipped={share:g} "
-                f"of them: {describe(self.reasons)}; 'mav data check --decode' names them"
-            )
+    def _count_read(self) -> None:
+        self.tally.num_read += 1
+        if self.decoded is not None and self.tally.num_read == MIN_COUNTED:
+            # Few samples, read again and again: as many as this would have been enough without a store.
+            self.decoded.check(self.plan.max_skipped, all_read=True)
 
 
 class FixedBatches(IterableDataset):
@@ -165,6 +200,7 @@ def read_all(
     remedy: str,
     progress: str | None = None,
     num_workers: int = 1,
+    tally: Tally | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Makes something of all samples in order; skips broken ones, with a warning.
 
@@ -174,22 +210,26 @@ def read_all(
         remedy: What to do if none is usable, for the error.
         progress: Title of a progress bar.
         num_workers: Processes that do it, some samples ahead.
+        tally: Receives what became of the samples.
 
     Raises:
         UsageError: If none is usable, or a shard is damaged.
     """
-    num_read, skipped = 0, Counter[str]()
+    num_made = 0
+    tally = Tally() if tally is None else tally
     size = 1 if num_workers == 1 else PART_SIZE
     parts = [range(i, min(i + size, len(shards))) for i in range(0, len(shards), size)]
     made_parts = map_in_order(partial(_make_part, shards, make), parts, num_workers)
     for made, unusable in track(made_parts, progress or "", total=len(parts), disable=progress is None):
-        for name, reason, problem in unusable:
-            skipped[reason] += 1
+        tally.num_read += len(made) + len(unusable)
+        for name, reason, problem, broken in unusable:
+            tally.skip(reason, broken=broken)
             warnings.warn(f"skipped {name}: {problem}", stacklevel=2)
-        num_read += len(made)
+        num_made += len(made)
         yield from made
     where = f"{len(shards.shards)} shards, {shards.shards[0].name} ..."
-    if not num_read:
+    skipped = tally.reasons
+    if not num_made:
         what = f"{skipped.total()} samples were skipped" if skipped else "no sample was found"
         raise UsageError(f"nothing usable in {where}: {what} ({describe(skipped)}); {remedy}")
     if skipped:
@@ -199,14 +239,16 @@ def read_all(
 
 def _make_part(
     shards: Shards, make: Callable[[Sample, int], dict[str, Any]], numbers: range
-) -> tuple[list[dict[str, Any]], list[tuple[str, str, str]]]:
-    """Makes some samples; also names those of no use, why, and how that is counted.
+) -> tuple[list[dict[str, Any]], list[tuple[str, str, str, bool]]]:
+    """Makes some samples; also names those of no use, how that is counted, why, and if they are broken.
 
     Text, since not every codec's errors come through to another process.
     """
     unusable = []
 
     def skip(number: int, error: Exception) -> None:
-        unusable.append((shards.name(number), reason_of(error), f"{type(error).__name__}: {error}"))
+        broken = not isinstance(error, Filtered)
+        problem = f"{type(error).__name__}: {error}"
+        unusable.append((shards.name(number), reason_of(error), problem, broken))
 
     return list(shards.make_each(make, numbers, skip)), unusable

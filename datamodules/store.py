@@ -5,6 +5,7 @@ import json
 import os
 import uuid
 from array import array
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,10 @@ from torch import Tensor
 from lightning_mav.errors import UsageError
 from lightning_mav.shards.fetched import Shard
 
+from .batches import Tally
+
 MAX_BYTES = 2_500_000_000
-VERSION = 3  # raise when the same shards would be decoded to other pixels
+VERSION = 4  # raise when the same shards would be decoded to other pixels, or the index changes
 
 Stored = dict[str, Any]
 
@@ -32,12 +35,14 @@ class FrameStore:
         starts: First frame of each sample and the end of the last one, ``(samples + 1,)``.
         times: When each frame is shown, ``(N,)`` in seconds.
         texts: One for each sample, or none at all.
+        tally: What became of the samples that were decoded.
     """
 
     frames: Tensor
     starts: Tensor
     times: Tensor
     texts: list[str]
+    tally: Tally
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -60,10 +65,10 @@ def has_store(path: Path) -> bool:
     return path.with_suffix(".npz").exists() and path.with_suffix(".u8").exists()
 
 
-def write_store(path: Path, samples: Iterable[dict[str, Any]]) -> None:
+def write_store(path: Path, samples: Iterable[dict[str, Any]], tally: Tally) -> None:
     """Writes samples of ``frames (F, 3, size, size)`` and, if there are any, ``times (F,)`` and ``text``.
 
-    Frames and times are arrays or tensors.
+    Frames and times are arrays or tensors. The tally is complete when the samples have been read.
     """
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     lengths: list[int] = []
@@ -90,7 +95,8 @@ def write_store(path: Path, samples: Iterable[dict[str, Any]]) -> None:
                     texts.append(sample["text"])
         with part.with_suffix(".npz").open("wb") as file:
             starts = np.concatenate([[0], np.cumsum(lengths)])
-            np.savez(file, starts=starts, shape=shape, times=np.array(times), texts=np.array(texts, str))
+            columns: dict[str, Any] = {"times": np.array(times), "texts": np.array(texts, str)}
+            np.savez(file, starts=starts, shape=shape, **columns, tally=json.dumps(vars(tally)))
         for suffix in (".u8", ".npz"):
             os.replace(part.with_suffix(suffix), path.with_suffix(suffix))
     except OSError as error:
@@ -108,8 +114,10 @@ def read_store(path: Path) -> FrameStore:
     with np.load(path.with_suffix(".npz"), allow_pickle=False) as index:
         starts, times = torch.from_numpy(index["starts"]), torch.from_numpy(index["times"])
         shape, texts = [int(size) for size in index["shape"]], index["texts"].tolist()
+        facts = json.loads(str(index["tally"]))
+    tally = Tally(facts["num_read"], facts["num_broken"], Counter(facts["reasons"]))
     num = int(starts[-1])
     pixels = torch.from_file(
         str(path.with_suffix(".u8")), shared=False, size=num * int(np.prod(shape)), dtype=torch.uint8
     )
-    return FrameStore(pixels.view(num, *shape), starts, times, texts)
+    return FrameStore(pixels.view(num, *shape), starts, times, texts, tally)

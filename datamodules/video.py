@@ -102,4 +102,9 @@ class VideoShards(ShardsDataModule):
 
     def store_settings(self) -> dict[str, Any]:
         """Returns whatever decides what is in the store; videos too short for a clip are not."""
-        return {"kind": "video", "image_size": self.image_size, "min_frames": self.choose.num_frames}
+        return {
+            "kind": "video",
+            "image_size": self.image_size,
+            "min_frames": self.choose.num_frames,
+            "max_seconds": self.max_seconds,
+        }

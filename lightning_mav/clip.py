@@ -5,7 +5,7 @@ open_clip is imported when a model of it is built: that takes seconds, and the t
 
 import importlib.util
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,11 @@ from .text import TextTower, Tokenizer
 VOCABULARIES = ("micro", "openai")
 # What our own text tower can be told; open_clip's can be told more.
 TEXT_OPTIONS = {"vocab_size", "width", "heads", "layers", "context_length"}
+
+
+def warn_of_cut(what: str) -> None:
+    """Warns that a prompt is cut."""
+    warnings.warn(f"prompt {what}", stacklevel=3)
 
 
 class Clip(nn.Module, Configured):
@@ -125,8 +130,13 @@ class Clip(nn.Module, Configured):
         """Width W of the text's hidden states."""
         return self.model.ln_final.normalized_shape[0]
 
-    def tokenize(self, texts: list[str]) -> Tensor:
-        """Turns texts into ``(B, L)`` tokens; warns where it cuts a text that is too long."""
+    def tokenize(self, texts: list[str], warn: Callable[[str], None] = warn_of_cut) -> Tensor:
+        """Turns texts into ``(B, L)`` tokens and cuts those that are too long.
+
+        Args:
+            texts: Prompts or captions.
+            warn: What is told where each text is cut.
+        """
         start, end, size = self.tokenizer.sot_token_id, self.tokenizer.eot_token_id, self.context_length
         text_tokens = torch.zeros(len(texts), size, dtype=torch.long)
         for row, text in zip(text_tokens, texts, strict=True):
@@ -134,10 +144,8 @@ class Clip(nn.Module, Configured):
             if len(tokens) > size - 2:
                 tokens = tokens[: size - 2]
                 first, last = text[:200].split()[:6], self.tokenizer.decode(tokens).split()[-6:]
-                warnings.warn(
-                    f'prompt "{" ".join(first)} ..." is longer than {size} tokens: '
-                    f'cut after "... {" ".join(last)}"',
-                    stacklevel=2,
+                warn(
+                    f'"{" ".join(first)} ..." is longer than {size} tokens: cut after "... {" ".join(last)}"'
                 )
             tokens = [start, *tokens, end]
             row[: len(tokens)] = torch.tensor(tokens)

@@ -2,10 +2,12 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -79,6 +81,16 @@ class Stage(LightningModule):
         progress = min(1.0, step / self.trainer.max_steps)
         return warmup * (0.05 + 0.95 * (1 + math.cos(math.pi * progress)) / 2)
 
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Counts what is not finite in the batches of a step, for the message if its gradient is not."""
+        super().on_train_batch_start(batch, batch_idx)
+        if batch_idx % self.trainer.accumulate_grad_batches == 0:
+            self._num_bad: dict[str, Tensor] = {}
+            self._largest = torch.zeros((), device=self.device)
+        for name, value in _numbers_of(batch):
+            self._num_bad[name] = self._num_bad.get(name, 0) + (~torch.isfinite(value)).sum()
+            self._largest = torch.maximum(self._largest, torch.linalg.vector_norm(value, math.inf).float())
+
     def configure_gradient_clipping(
         self,
         optimizer: Optimizer,
@@ -92,20 +104,69 @@ class Stage(LightningModule):
         Raises:
             UsageError: If the gradient is not finite: it must not reach the weights.
         """
-        if self._has_scaled_gradients or gradient_clip_algorithm not in (None, "norm"):
+        if self._has_scaled_gradients:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
             return
-        norm = nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val or math.inf)
+        by_norm = gradient_clip_algorithm in (None, "norm")
+        limit = (gradient_clip_val or math.inf) if by_norm else math.inf
+        norm = nn.utils.clip_grad_norm_(self.parameters(), limit)
         if not torch.isfinite(norm):
-            raise UsageError(
-                f"the gradient is not finite at step {self.global_step}: lower --model.lr, or train with "
-                "--trainer.precision=32-true; checkpoints up to here are kept"
-            )
+            raise UsageError(self._blame())
+        if not by_norm and gradient_clip_val:
+            nn.utils.clip_grad_value_(self.parameters(), gradient_clip_val)
         self.log("train/grad_norm", norm)
+
+    def _blame(self) -> str:
+        """Says why the gradient is not finite: the data, on whichever rank, or else the rate."""
+        reduce = self.trainer.strategy.reduce
+        bad = {name: int(reduce(num, reduce_op="sum")) for name, num in self._num_bad.items()}
+        largest = float(reduce(self._largest, reduce_op="max"))
+        what = f"the gradient is not finite at step {self.global_step}"
+        kept = "checkpoints up to here are kept"
+        if counts := ", ".join(f"{num} in {name}" for name, num in bad.items() if num):
+            return f"{what}: numbers of its batch are NaN or infinite ({counts}): mend the data; {kept}"
+        return (
+            f"{what}, though all numbers of its batch are, up to {largest:.2g} in size: lower --model.lr, or "
+            f"train with --trainer.precision=32-true; {kept}"
+        )
 
     @property
     def _has_scaled_gradients(self) -> bool:
         return self.trainer.precision == "16-mixed"
+
+
+def _numbers_of(batch: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yields the tensors of a batch that may hold NaN, with their keys."""
+    if isinstance(batch, dict):
+        for key, value in batch.items():
+            yield from _numbers_of(value, f"{name}.{key}" if name else key)
+    elif isinstance(batch, Tensor) and batch.is_floating_point():
+        yield name, batch
+
+
+class Captions:
+    """Counts the captions that CLIP cuts: the first is shown, and the end of training tells how many."""
+
+    num_captions = 0
+    num_cut = 0
+
+    def tokenize_captions(self, clip: Clip, texts: list[str]) -> Tensor:
+        """Returns the tokens ``(B, L)`` of a batch of captions."""
+        self.num_captions += len(texts)
+        return clip.tokenize(texts, self._count_cut)
+
+    def _count_cut(self, what: str) -> None:
+        self.num_cut += 1
+        if self.num_cut == 1:
+            rank_zero_warn(f"caption {what}; others like it are counted")
+
+    def on_train_end(self) -> None:
+        """Says how many captions of this process were cut."""
+        super().on_train_end()  # type: ignore[misc]
+        if self.num_cut:
+            rank_zero_info(
+                f"{self.num_cut:,} of {self.num_captions:,} captions were too long for CLIP, and cut"
+            )
 
 
 class FrozenClip:
@@ -182,7 +243,8 @@ class DiffusionStage(Stage):
     def log_samples(self, name: str, video: Tensor) -> None:
         """Puts ``(n, 3, F, H, W)`` into TensorBoard: a grid of images, or an animation of them."""
         log = log_images if video.shape[2] == 1 else log_video
-        log(self.logger, f"samples/{name}", video.float().cpu(), self.global_step)
+        for logger in self.loggers:
+            log(logger, f"samples/{name}", video.float().cpu(), self.global_step)
 
 
 def random_frames(video: Tensor) -> Tensor:

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from lightning_mav.clip import Clip
 
-from .base import Batch, Stage
+from .base import Batch, Captions, Stage
 
 
-class ClipStage(Stage):
+class ClipStage(Captions, Stage):
     """Learns to tell which text belongs to which image.
 
     Args:
@@ -57,7 +57,7 @@ class ClipStage(Stage):
         A small world repeats its captions, so a batch holds several images of one text. To call them wrong
         for each other would punish the model for being right.
         """
-        text_tokens = self.model.tokenize(batch["text"]).to(self.device)
+        text_tokens = self.tokenize_captions(self.model, batch["text"]).to(self.device)
         image_embed = self.model.encode_image(batch["image"]).float()
         text_embed = self.model.encode_text(text_tokens)[0].float()
         if torch.distributed.is_available() and torch.distributed.is_initialized():

@@ -12,10 +12,10 @@ from lightning_mav.diffusion import GaussianDiffusion, Sampler
 from lightning_mav.models import Prior, nearest
 from lightning_mav.nn import PriorTransformer
 
-from .base import Batch, DiffusionStage, FrozenClip
+from .base import Batch, Captions, DiffusionStage, FrozenClip
 
 
-class PriorStage(DiffusionStage, FrozenClip):
+class PriorStage(Captions, DiffusionStage, FrozenClip):
     """Learns which CLIP image embeddings a text may have (unCLIP, section 2.2).
 
     Before the first step the embeddings of some training images are measured, to whiten them.
@@ -92,7 +92,7 @@ class PriorStage(DiffusionStage, FrozenClip):
     @torch.no_grad()
     def embed_text(self, texts: list[str]) -> dict[str, Tensor]:
         """Returns what the prior is told about a text."""
-        text_tokens = self.clip.tokenize(texts).to(self.device)
+        text_tokens = self.tokenize_captions(self.clip, texts).to(self.device)
         text_embed, text_hidden, text_mask = self.clip.encode_text(text_tokens)
         return {"text_embed": text_embed, "text_hidden": text_hidden, "text_mask": text_mask}
 

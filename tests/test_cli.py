@@ -120,11 +120,12 @@ def test_a_second_phase_is_layered_over_the_first():
 def test_train_all_stops_at_the_first_failure_and_says_which(monkeypatch, capsys):
     calls = []
 
-    def fake_run(command, check):
-        calls.append(command)
-        return subprocess.CompletedProcess(command, 1 if "prior" in command else 0)
+    class Child:
+        def __init__(self, command):
+            calls.append(command)
+            self.wait = lambda: 1 if "prior" in command else 0
 
-    monkeypatch.setattr(train_command.subprocess, "run", fake_run)
+    monkeypatch.setattr(train_command.subprocess, "Popen", Child)
     with pytest.raises(UsageError, match="prior failed with exit code 1"):
         train_command.train_all("micro", ["--trainer.max_steps=2"])
     assert [command[command.index("train") + 1] for command in calls] == ["clip", "prior"]

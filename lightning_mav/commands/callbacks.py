@@ -1,14 +1,22 @@
 """Callbacks that every run has: seeds of its steps, and what it should know of its data."""
 
+import signal
 import time
-from typing import Any
+from contextlib import ExitStack
+from types import FrameType
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
+
+from .signals import Stopped, handled, say
+
+SAME_SECONDS = 1.0  # within which a second signal is the first one again
 
 
 class StepSeed(Callback):
@@ -110,3 +118,80 @@ class OwnRates(Callback):
             schedule = config.scheduler
             if hasattr(schedule, "base_lrs"):
                 schedule.base_lrs = [group["initial_lr"] for group in schedule.optimizer.param_groups]
+
+
+class StopOnSignal(Callback):
+    """Lets training end at the end of a step when SIGINT, SIGTERM or SIGHUP asks for it.
+
+    ``Checkpoint`` saves that step and stops; during validation, whose step is saved already, this does. A
+    second signal does not wait for the end of the step. The same signal often comes twice in a moment, once
+    to a group of processes and once handed on by the one that started them: that counts as one.
+    """
+
+    def __init__(self) -> None:
+        self.signum = 0
+        self.since = 0.0
+        self.handling = ExitStack()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes the signals over, from Lightning too, whose own handler loses the step."""
+        self.handling.enter_context(handled(self.note))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Gives the signals back."""
+        self.handling.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Gives the signals back."""
+        self.handling.close()
+
+    def note(self, signum: int, frame: FrameType | None) -> None:
+        """Remembers a signal.
+
+        Raises:
+            Stopped: If it is the second.
+        """
+        now = time.monotonic()
+        if not self.signum:
+            self.signum, self.since = signum, now
+        elif now - self.since > SAME_SECONDS:
+            say("stopped at once; the same command goes on from the newest checkpoint")
+            raise Stopped(signum)
+
+    def signum_of_all(self, trainer: Trainer) -> int:
+        """Returns the signal that any rank has got, 0 if none has; all ranks must ask."""
+        if trainer.world_size == 1:
+            return self.signum
+        signum = torch.tensor(self.signum, device=trainer.strategy.root_device)
+        return int(trainer.strategy.reduce(signum, reduce_op="max"))
+
+    def on_validation_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Stops between two batches of validation during training.
+
+        Raises:
+            Stopped: If a signal has asked for it, and the step that is validated is saved.
+        """
+        saver: Any = trainer.checkpoint_callback
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or saver is None:
+            return
+        signum = self.signum_of_all(trainer)
+        if signum and saver._last_global_step_saved == trainer.global_step:
+            self.leave(trainer, signum)
+
+    def leave(self, trainer: Trainer, signum: int) -> NoReturn:
+        """Says at which step training stops, and stops it.
+
+        Raises:
+            Stopped: Always.
+        """
+        if trainer.is_global_zero:
+            name, step = signal.Signals(signum).name, trainer.global_step
+            say(f"stopped by {name} at step {step}, which is saved; the same command goes on from there")
+        raise Stopped(signum)

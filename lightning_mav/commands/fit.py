@@ -1,23 +1,37 @@
 """``mav fit|validate``: LightningCLI with this project's callbacks and error messages."""
 
 import argparse
+import atexit
+import errno
 import logging
 import os
 import re
+import signal
+import threading
 import warnings
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
+from lightning import Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.plugins.io import CheckpointIO
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from ..errors import UsageError
 from ..precision import precision_name
 from ..shards.parallel import num_cores
 from .arguments import CommandParser, add_import
-from .callbacks import DataMonitor, OwnRates, StepSeed
-from .checkpoints import Checkpoint
+from .callbacks import DataMonitor, OwnRates, StepSeed, StopOnSignal
+from .checkpoints import Checkpoint, CheckpointFiles, read_checkpoint
+from .checks import check_processes, check_settings, is_on_processor
+from .console import plain_warnings
 from .explain import explain
+from .folders import RunFolders
+from .signals import training_process
 
 # Warnings and messages of Lightning's that say nothing about this project's use of it.
 QUIET = (
@@ -30,8 +44,16 @@ QUIET = (
     "configure_optimizers` will be overridden",  # that is what --optimizer is for
     "Experiment logs directory .* exists",
     "GPU available|TPU available|Seed set to|Using .* Automatic Mixed Precision|LOCAL_RANK",
+    "Total length of `list` across ranks is zero",  # of the loaders of a run that validates on nothing
     "Tip: |stopped: `max_steps|Found current_model_state|states from the checkpoint",
 )
+
+# What a constructor, or Lightning, says of a value that it cannot do with.
+REFUSALS = (ValueError, TypeError, RuntimeError, ArithmeticError, ImportError, MisconfigurationException)
+# What a disk or a folder says that cannot be written to.
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+DISK |= {errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
+LIGHTNING_CHECKPOINTS = ("best", "last", "hpc", "registry")  # names that its ckpt_path knows
 
 
 class MavCLI(LightningCLI):
@@ -40,6 +62,9 @@ class MavCLI(LightningCLI):
     Args:
         args: The subcommand and its arguments.
     """
+
+    folders: RunFolders | None = None
+    checkpoint: dict[str, Any] | None = None
 
     def __init__(self, args: list[str]) -> None:
         for message in QUIET:
@@ -79,46 +104,137 @@ class MavCLI(LightningCLI):
             raise UsageError(explain(str(error), keys)) from error
 
     def _parse_ckpt_path(self) -> None:
+        """Reads the checkpoint that is named, if it is a file of this machine."""
+        name = self.config[self.config["subcommand"]].ckpt_path
+        if name is not None and name not in LIGHTNING_CHECKPOINTS and "://" not in str(name):
+            self.checkpoint = read_checkpoint(Path(name))
         # LightningCLI would let the hyperparameters in the checkpoint overrule the command line.
         if self.config["subcommand"] != "fit":
-            super()._parse_ckpt_path()
+            try:
+                super()._parse_ckpt_path()
+            except argparse.ArgumentError as error:
+                raise UsageError(f"{name}: {explain(str(error), [])}") from error
 
     def before_instantiate_classes(self) -> None:
         """Chooses what the configuration leaves to the machine: arithmetic and threads."""
         config = self.config[self.config["subcommand"]]
         config.weights_only = True  # of a checkpoint: no pickled code
+        left_out = []
         if config.trainer.enable_progress_bar is False:  # None is the default, which shows it
-            bars = ("ProgressBar",)
-            config.trainer.callbacks = [
-                c for c in config.trainer.callbacks if not c.class_path.endswith(bars)
-            ]
+            left_out.append("ProgressBar")
+        if config.trainer.logger is False or config.trainer.logger == []:
+            left_out.append("LearningRateMonitor")
+        callbacks = config.trainer.callbacks or []
+        callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
+        config.trainer.callbacks = [c for c in callbacks if not c.class_path.endswith(tuple(left_out))]
         self.trainer_defaults["callbacks"] = [
             StepSeed(int(config.seed_everything)),
             DataMonitor(),
             OwnRates(),
+            StopOnSignal(),
         ]
-        on_gpu = torch.cuda.is_available() and config.trainer.accelerator in ("auto", "gpu", "cuda")
+        on_processor = is_on_processor(config.trainer.accelerator)
         if config.trainer.precision is None:
+            on_gpu = torch.cuda.is_available() and config.trainer.accelerator in ("auto", "gpu", "cuda")
             config.trainer.precision = precision_name("cuda" if on_gpu else "cpu")
+        check_settings(config.trainer, config.compile)
         if "OMP_NUM_THREADS" not in os.environ:
             devices = config.trainer.devices
-            shares = int(devices) if str(devices).isdigit() and not on_gpu else 1
-            torch.set_num_threads(max(1, num_cores() // shares))
+            shares = int(devices) if str(devices).isdigit() and on_processor else 1
+            torch.set_num_threads(max(1, num_cores() // max(1, shares)))
 
     def instantiate_classes(self) -> None:
         """Builds everything; a value that a constructor refuses is the user's mistake."""
         try:
             super().instantiate_classes()
-        except ValueError as error:
-            raise UsageError(explain(str(error), [])) from error
+        except REFUSALS as error:
+            raise UsageError(explain(str(error) or type(error).__name__, [])) from error
+        check_processes(self.trainer)
         if self.config[self.config["subcommand"]].compile:
             # In place: names in checkpoints stay, and copies (the average, a deep copy) are not compiled.
             trained = self.model.model
             getattr(trained, "net", trained).compile()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Builds the trainer, which writes checkpoints in this project's way unless told another."""
+        plugins = self._get(self._get(self.config_init, "trainer"), "plugins") or []
+        plugins = [*plugins] if isinstance(plugins, list) else [plugins]
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins.append(CheckpointFiles())
+        return super().instantiate_trainer(plugins=plugins, **kwargs)
+
+    def after_instantiate_classes(self) -> None:
+        """Refuses a checkpoint of another network, and keeps the run's folders for this process."""
+        self.check_checkpoint()
+        fits = self.config["subcommand"] == "fit" and not self.config.fit.trainer.fast_dev_run
+        if fits and is_first_process():
+            self.folders = self.run_folders()
+            self.folders.claim()
+
+    def run_folders(self) -> RunFolders:
+        """Returns the folders that this run writes to."""
+        where = self.config.fit.checkpoint.dirpath
+        return RunFolders(Path(self.config.fit.trainer.default_root_dir), _local(where))
+
+    def check_checkpoint(self) -> None:
+        """Refuses a checkpoint that this network cannot take.
+
+        Raises:
+            UsageError: If it was made with another network.
+        """
+        if self.checkpoint and _shapes(self.checkpoint["state_dict"]) != _shapes(self.model.state_dict()):
+            raise self.made_otherwise("network")
+
+    def made_otherwise(self, changed: str) -> UsageError:
+        """Returns what to say where a checkpoint does not go with the settings."""
+        path = self.config[self.config["subcommand"]].ckpt_path
+        return UsageError(f"{path} was made with another {changed}: keep to the settings it was made with")
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Runs it; says in one line what Lightning refuses, and what cannot be written."""
+        show = threading.excepthook
+        # The writer of TensorBoard's files has a thread, whose errors come again where it is written to.
+        threading.excepthook = lambda args: None if issubclass(args.exc_type, OSError) else show(args)
+        try:
+            super()._run_subcommand(subcommand)
+        except BaseException as error:
+            launcher = self.trainer.strategy.launcher
+            if isinstance(launcher, _SubprocessScriptLauncher):
+                # At the very end: Lightning kills this process when it sees that another has ended so.
+                atexit.register(launcher.kill, signal.SIGKILL)
+            if isinstance(error, MisconfigurationException):
+                raise UsageError(explain(str(error), [])) from error
+            if isinstance(error, OSError) and error.errno in DISK:
+                place = error.filename or self.config[subcommand].trainer.default_root_dir
+                raise UsageError(
+                    f"{place}: cannot be written ({error.strerror}); make room and start again: what is "
+                    "saved is gone on from"
+                ) from error
+            raise
+        finally:
+            threading.excepthook = show
+            if self.folders is not None:
+                self.folders.release()
+
+
+def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
+
+
+def _local(folder: str | None) -> Path | None:
+    return None if folder is None or "://" in str(folder) else Path(folder)
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that speaks, of the several that a strategy or a cluster may start."""
+    rank = getattr(rank_zero_only, "rank", 0)  # Lightning's, of what any launcher says
+    return rank == 0 and os.environ.get("NODE_RANK", "0") == "0"
 
 
 def main(argv: list[str]) -> None:
     """Runs a LightningCLI subcommand; ``argv`` begins with its name."""
     parser = CommandParser(add_help=False, allow_abbrev=False)
     add_import(parser)
-    MavCLI(parser.parse_known_args(argv)[1])
+    arguments = parser.parse_known_args(argv)[1]
+    with training_process(), plain_warnings():
+        MavCLI(arguments)

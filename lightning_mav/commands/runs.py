@@ -61,25 +61,64 @@ def scales() -> list[str]:
     return sorted(path.name for path in (config_folder() / "scale").iterdir() if path.is_dir())
 
 
+def scale_name(scale: str) -> str:
+    """Returns the name of a scale, which may be given as the path of a folder of one's own."""
+    return Path(scale).resolve().name if _is_own(scale) else scale
+
+
 def config_layers(run: Run, scale: str) -> list[Path]:
     """Files that configure a run, in order; later ones win.
 
+    Args:
+        run: Stage and phase.
+        scale: Scale that is installed, or the path of a folder that holds layers (``clip.yaml`` and so on)
+            like those of the package, with ``FOLDER.yaml`` beside it if it extends another scale. A path wins
+            where it has a slash, or such a folder is there.
+
     Raises:
-        UsageError: If there is no such scale.
+        UsageError: If there is no such scale, or it has no layer for the run.
     """
-    if scale not in scales():
-        raise UsageError(f"no SCALE {scale!r}; scales are {', '.join(scales())}")
+    places = [config_folder() / "stage", *_lineage(scale)]
     names = [run.stage, f"{run.stage}_{run.phase}"] if run.is_second else [run.stage]
-    places = ["stage", *(f"scale/{name}" for name in _lineage(scale))]
-    layers = ["base"] + [f"{place}/{name}" for name in names for place in places]
-    return [config_folder() / f"{layer}.yaml" for layer in layers]
+    layers = [place / f"{name}.yaml" for name in names for place in places]
+    # In a folder of one's own that extends a scale, what does not differ may be missing.
+    layers = [path for path in layers if path.is_file() or path.is_relative_to(config_folder())]
+    if not any(path.parent in places[1:] for path in layers):
+        raise UsageError(f"no {names[-1]}.yaml in {places[-1]}: write it, or let the scale extend another")
+    return [config_folder() / "base.yaml", *layers]
 
 
-def _lineage(scale: str) -> list[str]:
-    """Names the scales whose layers make up a scale: those that it ``extends``, then itself."""
-    note = config_folder() / "scale" / f"{scale}.yaml"
-    if not note.exists():
-        return [scale]
-    from omegaconf import OmegaConf
+def _is_own(scale: str) -> bool:
+    """Whether a scale is given by its path."""
+    return "/" in scale or any(Path(scale, f"{run.name}.yaml").is_file() for run in RUNS)
 
-    return [*_lineage(OmegaConf.load(note).extends), scale]
+
+def _lineage(scale: str) -> list[Path]:
+    """Folders of the layers that make up a scale: those of the scales that it ``extends``, then its own."""
+    chain: list[Path] = []
+    while scale:
+        if not _is_own(scale) and scale not in scales():
+            raise UsageError(f"no SCALE {scale!r}; scales are {', '.join(scales())}, or name a folder")
+        folder = Path(scale).resolve() if _is_own(scale) else config_folder() / "scale" / scale
+        if not folder.is_dir():
+            raise UsageError(f"no SCALE {scale!r}: there is no such folder")
+        if folder in chain:
+            raise UsageError(f"{folder.with_suffix('.yaml')}: the scale extends itself")
+        chain.insert(0, folder)
+        scale = _extended(folder.with_name(f"{folder.name}.yaml"))
+    return chain
+
+
+def _extended(note: Path) -> str:
+    """Returns the scale that a note says is extended; a path in it is relative to the note."""
+    if not note.is_file():
+        return ""
+    import yaml
+
+    try:
+        found = yaml.safe_load(note.read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{note}: is no YAML ({str(error).splitlines()[0]})") from error
+    if not isinstance(found, dict) or set(found) != {"extends"} or not isinstance(found["extends"], str):
+        raise UsageError(f"{note}: it says which scale is extended, in one line such as 'extends: micro'")
+    return str(note.parent / found["extends"]) if "/" in found["extends"] else found["extends"]

@@ -1,7 +1,6 @@
 """``mav train``: one stage, or all of them in order, from the installed configuration layers."""
 
 import argparse
-import itertools
 import subprocess
 import sys
 import time
@@ -9,7 +8,9 @@ from pathlib import Path
 
 from ..errors import UsageError
 from .arguments import CommandParser, add_import
-from .runs import PHASES, RUNS, Run, config_layers, find_run
+from .console import plain_warnings
+from .runs import PHASES, RUNS, Run, config_layers, find_run, scale_name
+from .signals import Stopped, handled, say, training_process
 
 EXAMPLES = """every other argument goes to LightningCLI and overrides the configuration:
   mav train sr_lt --phase video --trainer.max_steps=100 --model.unet.channels=48
@@ -41,7 +42,8 @@ def main(argv: list[str]) -> None:
             raise UsageError("all stages have their own phases: leave --phase out, or name a stage")
         train_all(args.scale, ["--fresh"] * args.fresh + overrides)
     else:
-        train(find_run(args.stage, args.phase), args.scale, fresh=args.fresh, overrides=overrides)
+        with training_process(), plain_warnings():
+            train(find_run(args.stage, args.phase), args.scale, fresh=args.fresh, overrides=overrides)
 
 
 def train(
@@ -68,9 +70,9 @@ def train(
         UsageError: If something in the configuration is wrong, or does not go with an unfinished run.
     """
     layers = config_layers(run, scale)
-    from .trainer import AlreadyFinished, TrainCLI, are_started_side_by_side, is_first_process
+    from .trainer import AlreadyFinished, TrainCLI, are_started_side_by_side
 
-    outputs = outputs or Path("outputs", scale)
+    outputs = outputs or Path("outputs", scale_name(scale))
     folder = outputs / run.name
     weights = outputs / "weights" / f"{run.name}.safetensors"
     if fresh and are_started_side_by_side():
@@ -78,8 +80,6 @@ def train(
             f"--fresh moves {folder} aside, which processes started side by side may still be reading: "
             "move it away yourself, and leave --fresh out"
         )
-    if fresh and is_first_process():
-        _move_aside(folder, weights)
     arguments = ["fit", *(f"--config={layer}" for layer in layers)]
     arguments += [f"--trainer.default_root_dir={folder}", f"--trainer.logger.init_args.save_dir={folder}"]
     arguments += [f"--checkpoint.dirpath={folder / 'checkpoints'}"]  # whatever logger there is
@@ -99,6 +99,7 @@ def train_all(scale: str, arguments: list[str]) -> None:
 
     Raises:
         UsageError: If one fails; what is trained by then stays.
+        Stopped: If a signal has stopped one.
     """
     for run in RUNS:
         config_layers(run, scale)
@@ -106,37 +107,46 @@ def train_all(scale: str, arguments: list[str]) -> None:
     for run in RUNS:
         start = time.monotonic()
         command = [sys.executable, "-m", "lightning_mav", "train", run.stage, "--phase", run.phase]
-        status = subprocess.run([*command, "--scale", scale, *arguments], check=False).returncode
+        status = _run([*command, "--scale", scale, *arguments])
         minutes[run.name] = (time.monotonic() - start) / 60
+        if status > 128:
+            _print_table(minutes, **{run.name: "stopped"})
+            say(f"{run.name} was stopped (exit code {status}); 'mav train all' goes on from here")
+            raise Stopped(status - 128)
         if status:
-            _print_table(minutes, failed=run.name)
+            _print_table(minutes, **{run.name: "failed"})
             raise UsageError(
                 f"{run.name} failed with exit code {status}, see above; 'mav train all' goes on from here"
             )
     _print_table(minutes)
 
 
-def _move_aside(folder: Path, weights: Path) -> None:
-    """Renames an old run's folder and puts its weights there."""
-    if not folder.exists() and not weights.exists():
-        return
-    aside = next(
-        path for i in itertools.count(1) if not (path := folder.with_name(f"{folder.name}.{i}")).exists()
-    )
-    if folder.exists():
-        folder.rename(aside)
-    if weights.exists():
-        aside.mkdir(exist_ok=True)
-        weights.rename(aside / weights.name)
-    print(f"moved what was in {folder} to {aside}")
+def _run(command: list[str]) -> int:
+    """Runs a command, hands on the signals that stop it, and returns its exit status as a shell has it."""
+    children: list[subprocess.Popen] = []
+    received: list[int] = []
+
+    def hand_on(signum: int, _: object) -> None:
+        received.append(signum)
+        for child in children:
+            child.send_signal(signum)
+
+    with handled(hand_on):
+        children.append(subprocess.Popen(command))
+        if received:  # in the moment before there was one
+            children[0].send_signal(received[0])
+        status = children[0].wait()
+    if status < 0:
+        status = 128 - status
+    return 128 + received[0] if received and not status else status
 
 
-def _print_table(minutes: dict[str, float], failed: str | None = None) -> None:
+def _print_table(minutes: dict[str, float], **ends: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table("run", "minutes", "", title="training")
     for name, value in minutes.items():
-        table.add_row(name, f"{value:.1f}", "failed" if name == failed else "done")
+        table.add_row(name, f"{value:.1f}", ends.get(name, "done"))
     table.add_row("all", f"{sum(minutes.values()):.1f}", "")
     Console().print(table)

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.cli import instantiate_class
-from lightning.pytorch.utilities import rank_zero_only
+from safetensors import SafetensorError
 
 from ..configured import check_config, own_modules
 from ..errors import UsageError
 from ..weights import read_training, save_weights
 from .checkpoints import read_newest
-from .fit import MavCLI
+from .fit import MavCLI, is_first_process
+from .folders import RunFolders
 from .runs import Run
 
 
@@ -28,7 +29,8 @@ class TrainCLI(MavCLI):
         args: Arguments of the ``fit`` subcommand.
         run: Stage and phase.
         weights: File that receives the weights.
-        fresh: Whether to leave checkpoints alone, wherever they are.
+        fresh: Whether to start over: what is there is moved aside once all is built, and checkpoints are left
+            alone wherever they are.
 
     Raises:
         AlreadyFinished: If the weights are there and were trained for as many steps as asked for, or do not
@@ -40,7 +42,6 @@ class TrainCLI(MavCLI):
         self.fresh = fresh
         self.weights = weights
         self.step = 0
-        self.checkpoint: dict[str, Any] | None = None
         super().__init__(args)
 
     @staticmethod
@@ -49,7 +50,7 @@ class TrainCLI(MavCLI):
         return {"fit": MavCLI.subcommands()["fit"]}
 
     def before_instantiate_classes(self) -> None:
-        """Finds what to resume from."""
+        """Refuses what this command cannot do, and ends it where nothing is left to do."""
         super().before_instantiate_classes()
         config = self.config.fit
         strategy = str(config.trainer.strategy)
@@ -61,7 +62,7 @@ class TrainCLI(MavCLI):
                 "not made for: use ddp, with --model.unet.checkpoint=true if memory is short"
             )
         target = config.trainer.max_steps
-        exported = _exported_step(self.weights)
+        exported = 0 if self.fresh else _exported_step(self.weights)
         if exported is None:
             raise AlreadyFinished(
                 f"{self.run.name} is finished: {self.weights} records no step, so it was not trained here; "
@@ -71,34 +72,60 @@ class TrainCLI(MavCLI):
             raise AlreadyFinished(
                 f"{self.run.name} is finished at step {exported}: raise --trainer.max_steps or pass --fresh"
             )
-        where = config.checkpoint.dirpath
-        if config.ckpt_path is None and where and not self.fresh and (found := read_newest(Path(where))):
-            path, self.checkpoint = found
-            config.ckpt_path = str(path)
-            self.step = self.checkpoint["global_step"]
+
+    def run_folders(self) -> RunFolders:
+        """Returns the folders that this run writes to."""
+        folders = super().run_folders()
+        folders.weights = self.weights
+        return folders
 
     def after_instantiate_classes(self) -> None:
-        """Says what is about to be done; refuses what could not be gone on from or loaded afterwards."""
-        self._check_checkpoint()
+        """Finds what to resume from, says what is about to be done, and moves an old run aside.
+
+        What could not be gone on from, or loaded afterwards, is refused.
+        """
+        super().after_instantiate_classes()
         try:
             check_config(self.model.model)
         except ValueError as error:
             raise UsageError(f"{self.run.name} could not be loaded once it is trained: {error}") from error
+        config = self.config.fit
+        where = config.checkpoint.dirpath
+        if self.fresh and self.folders is not None:
+            old = self.folders.run.resolve()
+            if config.ckpt_path and Path(config.ckpt_path).resolve().is_relative_to(old):
+                raise UsageError(
+                    f"--fresh moves {self.folders.run} aside, and {config.ckpt_path} with it: copy that "
+                    "elsewhere, or leave --fresh out"
+                )
+            self.folders.move_aside()
+        if self.checkpoint is None and where and not self.fresh and (found := read_newest(Path(where))):
+            path, self.checkpoint = found
+            config.ckpt_path = self.config_init["fit"]["ckpt_path"] = str(path)
+            self.check_checkpoint()
+        if self.checkpoint is not None:
+            self.step = self.checkpoint["global_step"]
         if is_first_process():
-            config = self.config.fit.trainer
             start = (
                 f"resuming {self.run.name} from step {self.step}"
                 if self.step
                 else f"training {self.run.name}"
             )
-            goal = f" to step {config.max_steps}" if config.max_steps > 0 else ""
-            print(f"{start}{goal} in {config.default_root_dir}", flush=True)
+            steps = config.trainer.max_steps
+            goal = f" to step {steps}" if steps > self.step else "; it has all steps" if steps > 0 else ""
+            print(f"{start}{goal} in {config.trainer.default_root_dir}", flush=True)
             for module in own_modules(self.model.model.config):
                 print(
                     f"what loads its weights needs --import {module}, which defines classes of it", flush=True
                 )
 
-    def _check_checkpoint(self) -> None:
+    def check_checkpoint(self) -> None:
+        """Refuses a checkpoint of another network or optimizer.
+
+        Raises:
+            UsageError: If it is one.
+        """
+        super().check_checkpoint()
         if self.checkpoint is None:
             return
         optimizer = self.config.fit.optimizer
@@ -108,16 +135,12 @@ class TrainCLI(MavCLI):
             if optimizer
             else self.model.optimizer_class(params)
         )
-        settings = made.param_groups[0].keys()
-        if _shapes(self.checkpoint["state_dict"]) != _shapes(self.model.state_dict()):
-            changed = "network"
-        elif not settings <= self.checkpoint["optimizer_states"][0]["param_groups"][0].keys():
-            changed = "optimizer"
-        else:
-            return
-        raise self._made_otherwise(changed)
+        states = self.checkpoint.get("optimizer_states") or [{"param_groups": [{}]}]
+        if not made.param_groups[0].keys() <= states[0]["param_groups"][0].keys():
+            raise self.made_otherwise("optimizer")
 
-    def _made_otherwise(self, changed: str) -> UsageError:
+    def made_otherwise(self, changed: str) -> UsageError:
+        """Returns what to say where a checkpoint does not go with the settings."""
         config = self.config.fit
         return UsageError(
             f"{config.ckpt_path} was made with another {changed}: keep to the settings in"
@@ -135,32 +158,35 @@ class TrainCLI(MavCLI):
             trainer.ckpt_path = ckpt_path
             try:
                 trainer.fit(model, **kwargs)
-            except ValueError as error:
-                if "loaded state dict" not in str(error):
-                    raise
-                raise self._made_otherwise("choice of what is trained (--model.trainable)") from error
+            except BaseException as error:
+                if self.folders is not None and not trainer.global_step:
+                    self.folders.put_back()
+                if isinstance(error, ValueError) and "loaded state dict" in str(error):
+                    raise self.made_otherwise("choice of what is trained (--model.trainable)") from error
+                raise
             self.step = trainer.global_step
         if trainer.is_global_zero and not self.config.fit.trainer.fast_dev_run:
-            training = {"run": self.run.name, "step": self.step}
-            dtype = self.config.fit.weights_dtype
-            try:
-                save_weights(model.model, self.weights, training=training, dtype=dtype)
-            except ValueError as error:
-                raise UsageError(
-                    f"cannot write {self.weights}: {error}: the same command with --weights_dtype writes it "
-                    "from the last checkpoint"
-                ) from error
-            print(f"wrote {self.weights}", flush=True)
+            self._write_weights(model)
 
-
-def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in tensors.items()}
-
-
-def is_first_process() -> bool:
-    """Whether this is the process that speaks, of the several that a strategy or a cluster may start."""
-    rank = getattr(rank_zero_only, "rank", 0)  # Lightning's, of what any launcher says
-    return rank == 0 and os.environ.get("NODE_RANK", "0") == "0"
+    def _write_weights(self, model: Any) -> None:
+        if not self.step:
+            raise UsageError(
+                "no step was trained, so there are no weights to write: see --trainer.limit_* and max_*"
+            )
+        training, dtype = {"run": self.run.name, "step": self.step}, self.config.fit.weights_dtype
+        try:
+            save_weights(model.model, self.weights, training=training, dtype=dtype)
+        except ValueError as error:
+            raise UsageError(
+                f"cannot write {self.weights}: {error}: the same command with --weights_dtype writes it "
+                "from the last checkpoint"
+            ) from error
+        except (OSError, SafetensorError) as error:
+            raise UsageError(
+                f"{self.weights}: cannot be written ({getattr(error, 'strerror', None) or error}); make room "
+                "and start again: all steps are in the checkpoint"
+            ) from error
+        print(f"wrote {self.weights}", flush=True)
 
 
 def are_started_side_by_side() -> bool:

@@ -1,0 +1,90 @@
+"""What Lightning's Trainer can be asked for, yet not with these networks or on this machine."""
+
+import os
+from typing import Any
+
+import torch
+from lightning import Trainer
+from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+
+from ..errors import UsageError
+from ..precision import PRECISIONS
+
+ALIASES = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+SLURM_RANKS = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
+
+
+def is_on_processor(accelerator: Any) -> bool:
+    """Whether a trainer with this ``accelerator`` computes on the processor."""
+    other = torch.cuda.is_available() or torch.backends.mps.is_available()
+    return accelerator == "cpu" or (accelerator == "auto" and not other)
+
+
+def check_settings(trainer: Any, compile_network: bool) -> None:
+    """Refuses what would fail later, at the first step or after minutes.
+
+    Args:
+        trainer: Arguments of Lightning's ``Trainer``.
+        compile_network: Whether the network is to be compiled.
+
+    Raises:
+        UsageError: If something does not fit.
+    """
+    on_processor = is_on_processor(trainer.accelerator)
+    name = ALIASES.get(str(trainer.precision), str(trainer.precision))
+    if name not in PRECISIONS:
+        raise UsageError(
+            f"--trainer.precision={trainer.precision}: weights stay in single precision, which their average "
+            f"(--ema) needs; choose one of {', '.join(PRECISIONS)}"
+        )
+    if name == "16-mixed" and on_processor:
+        raise UsageError("--trainer.precision=16-mixed needs a GPU: choose 32-true or bf16-mixed")
+    if compile_network and on_processor:
+        raise UsageError(
+            "--compile=true needs a GPU: on a processor torch's compiler takes minutes and fails for some "
+            "networks; leave it out"
+        )
+    if trainer.max_steps is not None and (trainer.max_steps == 0 or trainer.max_steps < -1):
+        raise UsageError(
+            f"--trainer.max_steps={trainer.max_steps}: give a number of steps, or -1 to train until stopped"
+        )
+    _check_slurm_variables()
+
+
+def _check_slurm_variables() -> None:
+    if not SLURMEnvironment.detect():
+        return
+    values = {name: os.environ.get(name) for name in ("SLURM_NTASKS", *SLURM_RANKS)}
+    for name, value in values.items():
+        if value is None:
+            raise UsageError(
+                f"SLURM_NTASKS is set and {name} is not: start this by srun, or unset SLURM_NTASKS to "
+                "train in one process"
+            )
+        if not value.isdecimal():
+            raise UsageError(f"{name}={value}: is no whole number; start this by srun, which sets it")
+    if values["SLURM_NTASKS"] != "1" and "SLURM_NTASKS_PER_NODE" not in os.environ:
+        raise UsageError(
+            f"SLURM's --ntasks={values['SLURM_NTASKS']} does not say how many run on a node: give "
+            "--ntasks-per-node, as many as --trainer.devices, or start one task"
+        )
+
+
+def check_processes(trainer: Trainer) -> None:
+    """Refuses numbers of processes that do not fit what SLURM or torchrun has started.
+
+    Raises:
+        UsageError: If some would wait for others that never come, or train on their own in one folder.
+    """
+    if not (SLURMEnvironment.detect() or TorchElasticEnvironment.detect()):
+        return
+    environment = trainer._accelerator_connector.cluster_environment
+    started, asked = environment.world_size(), trainer.num_devices * trainer.num_nodes
+    per_node = os.environ.get("SLURM_NTASKS_PER_NODE") if SLURMEnvironment.detect() else None
+    if started != asked or (per_node and per_node != str(trainer.num_devices)):
+        tasks = f"{started} processes were started" + (f", {per_node} a node" if per_node else "")
+        raise UsageError(
+            f"{tasks}, which does not fit --trainer.devices={trainer.num_devices} and --trainer.num_nodes="
+            f"{trainer.num_nodes}: their product is the number of processes (srun --ntasks-per-node, "
+            "torchrun --nproc-per-node), with --trainer.strategy=ddp if it is more than one"
+        )
