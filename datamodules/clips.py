@@ -17,6 +17,9 @@ class ClipSampler:
         beta: Both parameters of the beta distribution over that range; (1, 1) is uniform, (3, 1) mostly high.
         final_beta: Parameters that the distribution ends with; stays as it is if None.
         beta_batches: Batches it takes to get there.
+        mixed_batches: Length of a training in batches, to draw in it the same frame rates as with a
+            distribution that moves, but in random order: each clip takes the distribution of one of these
+            batches at random. 0 for the order above.
         even_spacing: Whether to take every n-th frame, so that no clip jerks where the drawn rate does not
             divide the video's; the rate then is the nearest that does.
     """
@@ -29,6 +32,7 @@ class ClipSampler:
         beta: tuple[float, float] = (1.0, 1.0),
         final_beta: tuple[float, float] | None = None,
         beta_batches: int = 0,
+        mixed_batches: int = 0,
         even_spacing: bool = False,
     ) -> None:
         if num_frames < 2:
@@ -39,11 +43,14 @@ class ClipSampler:
             raise ValueError(f"parameters of a beta distribution are positive, got {beta=}, {final_beta=}")
         if (final_beta is None) != (beta_batches <= 0):
             raise ValueError(f"final_beta and beta_batches go together, got {final_beta=}, {beta_batches=}")
+        if mixed_batches < 0 or (mixed_batches and final_beta is None):
+            raise ValueError(f"mixed_batches goes with final_beta, got {mixed_batches=}, {final_beta=}")
         self.num_frames = num_frames
         self.fps_range = fps_range
         self.beta = beta
         self.final_beta = final_beta
         self.beta_batches = beta_batches
+        self.mixed_batches = mixed_batches
         self.even_spacing = even_spacing
 
     def beta_at(self, batch: int) -> tuple[float, float]:
@@ -70,6 +77,8 @@ class ClipSampler:
             raise ValueError(f"no duration: {num} frames last {duration} s")
         source_fps = (num - 1) / duration
         low, high = self.fps_range
+        if self.mixed_batches:
+            batch = int(rng.integers(self.mixed_batches))
         fps = low + (high - low) * rng.beta(*self.beta_at(batch))
         fps = min(max(fps, steps / duration), source_fps)
         if self.even_spacing:

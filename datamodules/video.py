@@ -29,6 +29,7 @@ class VideoShards(ShardsDataModule):
         beta: Parameters of the beta distribution over that range; (1, 1) is uniform, (3, 1) mostly high.
         final_beta: Parameters that the distribution moves to; it stays as it is if None.
         beta_batches: Batches it takes to get there.
+        mixed_batches: Batches over which distributions come in random order instead, see ``ClipSampler``.
         even_spacing: Whether to take every n-th frame, at the frame rates that allows.
         max_seconds: Seconds of computing that one video may take before it is skipped.
         batch_size: Clips per batch and device.
@@ -50,6 +51,7 @@ class VideoShards(ShardsDataModule):
         beta: tuple[float, float] = (1.0, 1.0),
         final_beta: tuple[float, float] | None = None,
         beta_batches: int = 0,
+        mixed_batches: int = 0,
         even_spacing: bool = False,
         max_seconds: float = MAX_WORK,
         batch_size: int = 8,
@@ -66,6 +68,7 @@ class VideoShards(ShardsDataModule):
             beta=beta,
             final_beta=final_beta,
             beta_batches=beta_batches,
+            mixed_batches=mixed_batches,
             even_spacing=even_spacing,
         )
 

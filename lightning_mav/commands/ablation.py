@@ -6,7 +6,9 @@ from typing import Any
 
 from ..errors import UsageError
 from ..settings import read_settings
-from .runs import Run, config_folder, find_run
+from .runs import Run, config_folder, config_layers, find_run
+
+CHANCE = "chance"  # stands for a variant in a comparison with what guessing gives
 
 
 @dataclass
@@ -32,9 +34,19 @@ class Training:
         """The run."""
         return find_run(self.stage, self.phase)
 
-    def arguments(self, scale: str) -> list[str]:
-        """Arguments for LightningCLI at a scale."""
-        return [f"--trainer.max_steps={self.steps[scale]}", *self.overrides, *self.by_scale.get(scale, [])]
+    def arguments(self, scale: str, seed: int) -> list[str]:
+        """Arguments for LightningCLI at a scale; the seed decides the order of the data, too."""
+        from omegaconf import OmegaConf
+
+        layers = [OmegaConf.load(path) for path in config_layers(self.run, scale) if path.is_file()]
+        is_mixed = OmegaConf.select(OmegaConf.merge(*layers), "data.init_args.video") is not None
+        data = ["--data.video.seed", "--data.image.seed"] if is_mixed else ["--data.seed"]
+        return [
+            f"--trainer.max_steps={self.steps[scale]}",
+            *self.overrides,
+            *self.by_scale.get(scale, []),
+            *(f"{key}={seed}" for key in ("--seed_everything", *data)),
+        ]
 
 
 @dataclass
@@ -56,11 +68,19 @@ class Variant:
 
 @dataclass
 class Comparison:
-    """What the claim says: the variant ``better`` is better by ``metric`` than the variant ``than``."""
+    """What the claim says of two variants.
+
+    Args:
+        better: The variant that should be better, or as good.
+        than: The other one; ``chance`` for what guessing gives.
+        metric: By what.
+        margin: If given, the two should be as good as each other within this, instead of one better.
+    """
 
     better: str
     than: str
     metric: str
+    margin: float | None = None
 
 
 @dataclass
@@ -74,6 +94,10 @@ class Ablation:
         metrics: What to show, of the judge's figures.
         compare: All of these must hold.
         variants: By name.
+        smallest: Smallest effect that counts, of each metric by which one variant should be better: in units
+            of the metric (shares from 0 to 1), or where less is better as a share of the other's figure.
+        seeds: Each variant that trains is trained once with each of these.
+        chance: What guessing gives, by metric.
         settings: Settings of the instrument, for all variants.
         note: What else a reader must know.
     """
@@ -84,6 +108,9 @@ class Ablation:
     metrics: list[str]
     compare: list[Comparison]
     variants: dict[str, Variant]
+    smallest: dict[str, float] = field(default_factory=dict)
+    seeds: list[int] = field(default_factory=lambda: [0])
+    chance: dict[str, float] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     note: str = ""
 
@@ -132,11 +159,21 @@ def _problems(ablation: Ablation) -> list[str]:
             if key not in known
         ]
     for pair in ablation.compare:
-        found += [
-            f"compare: no variant {x!r}" for x in (pair.better, pair.than) if x not in ablation.variants
-        ]
+        than = () if pair.than == CHANCE and pair.metric in ablation.chance else (pair.than,)
+        found += [f"compare: no variant {x!r}" for x in (pair.better, *than) if x not in ablation.variants]
         if pair.metric not in ablation.metrics:
             found.append(f"compare: {pair.metric!r} is not among metrics, {', '.join(ablation.metrics)}")
+        if pair.margin is None and pair.metric not in ablation.smallest:
+            found.append(f"smallest: says nothing of {pair.metric!r}, by which variants are compared")
+        if pair.margin is not None and not pair.margin > 0:
+            found.append(f"compare: margin must be above 0, got {pair.margin:g}")
+    found += [
+        f"smallest: must be 0 or more, got {value:g} for {key!r}"
+        for key, value in ablation.smallest.items()
+        if not value >= 0
+    ]
     if not ablation.compare:
         found.append("compare: nothing is claimed")
+    if not ablation.seeds or len({*ablation.seeds}) < len(ablation.seeds) or min(ablation.seeds) < 0:
+        found.append(f"seeds: must be different numbers from 0 up, got {ablation.seeds}")
     return found

@@ -21,8 +21,8 @@ from .drawing import Drawing, without_time
 from .intervals import mean_interval, wilson
 from .prompts import choose_prompts
 from .scores import read, right
+from .verdicts import Figure
 
-Figure = dict[str, Any]  # value, low, high, n; values, of each item; items, which stands for what they are
 Figures = dict[str, Figure]  # by metric
 
 SPLITS = {"seen": False, "held_out": True}
@@ -31,6 +31,8 @@ LOSS_STEPS = 5  # diffusion steps, evenly spaced, that a clip's loss is the mean
 
 def judge_decoder(drawing: Drawing, *, split: str | None = None, untrained: bool = False) -> Figures:
     """Do key frames look and move as their prompts ask, and how well are true clips denoised?
+
+    The loss is that of true clips at each of the settings' frame rates, and their mean.
 
     Args:
         drawing: The cascade.
@@ -47,26 +49,28 @@ def judge_decoder(drawing: Drawing, *, split: str | None = None, untrained: bool
     video = drawing.key_frames(drawing.embeds(texts), untrained=untrained)
     shares = {name: figure(found, appearances) for name, found in right(appearances, read(video)).items()}
     clips = appearances[: drawing.settings.num_windows]
-    return shares | {"loss": figure(_losses(drawing, clips, untrained=untrained), clips)}
+    losses = {rate: _losses(drawing, clips, rate, untrained=untrained) for rate in drawing.settings.rates}
+    shares |= {f"loss_{rate:g}_fps": figure(loss, clips) for rate, loss in losses.items()}
+    return shares | {"loss": figure(torch.stack(list(losses.values())).mean(dim=0), clips)}
 
 
-def _losses(drawing: Drawing, appearances: Tensor, *, untrained: bool) -> Tensor:
+def _losses(drawing: Drawing, appearances: Tensor, fps: float, *, untrained: bool) -> Tensor:
     """Returns the decoder's loss ``(N,)`` on true clips of ``(N, 4)``, at the same noise for all variants.
 
-    It tells networks apart long before their samples can be read.
+    It tells networks apart long before their samples can be read. Scenes and noise are the same at each rate.
     """
     cascade, generator = drawing.cascade, drawing.generator("loss")
     decoder = without_time(cascade.decoder) if untrained else cascade.decoder
-    fps, size, num_frames = drawing.settings.fps, decoder.image_size, decoder.num_frames
+    size, num_frames = decoder.image_size, decoder.num_frames
     truth = render_videos(appearances, fps, num_frames, size, generator).to(cascade.device)
     t = torch.linspace(0, decoder.diffusion.num_timesteps, LOSS_STEPS + 2)[1:-1].long().to(cascade.device)
+    rates = torch.full((LOSS_STEPS,), fps, device=cascade.device)
     losses = []
     for clip in truth.split(1):
         x_0 = clip.expand(LOSS_STEPS, -1, -1, -1, -1)
         eps = torch.randn(x_0.shape, generator=generator).to(cascade.device)
         with torch.inference_mode(), autocast_context(cascade.device):
             image_embed = cascade.clip.encode_image(clip[:, :, num_frames // 2]).expand(LOSS_STEPS, -1)
-            rates = torch.full((LOSS_STEPS,), fps, device=cascade.device)
             losses.append(decoder.loss(x_0, t=t, eps=eps, image_embed=image_embed, fps=rates).item())
     return torch.tensor(losses)
 
