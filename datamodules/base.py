@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_mav.errors import UsageError
+from lightning_mav.numbers import MAX_COUNT, check_number
 from lightning_mav.shards.cache import ShardCache
 from lightning_mav.shards.index import MAX_MEMBER_BYTES
 from lightning_mav.shards.parallel import num_cores
@@ -75,8 +76,9 @@ class ShardsDataModule(LightningDataModule):
         super().__init__()
         if batch_size < 1 or num_val_batches < 1 or seed < 0:
             raise ValueError(f"must be positive: {batch_size=}, {num_val_batches=}, {seed=}")
-        if not 0 <= max_skipped <= 1:  # nor NaN, which no share exceeds
-            raise ValueError(f"max_skipped is a share from 0 to 1, got {max_skipped=}")
+        check_number("batch_size", batch_size, 1, MAX_COUNT)
+        check_number("num_workers", num_workers, 0, 1000)
+        check_number("max_skipped", max_skipped, 0, 1)
         if max_samples is not None and (max_samples < 1 or not cache):
             raise ValueError(f"max_samples is a positive number and goes with cache, got {max_samples=}")
         if cache and not isinstance(urls, str):

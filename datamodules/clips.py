@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_mav.numbers import in_range
+
 
 class ClipSampler:
     """Chooses frames at a frame rate drawn with a beta distribution between two bounds.
@@ -37,9 +39,9 @@ class ClipSampler:
     ) -> None:
         if num_frames < 2:
             raise ValueError(f"a clip has at least two frames, got {num_frames=}")
-        if not 0 < fps_range[0] <= fps_range[1]:
+        if not (0 < fps_range[0] <= fps_range[1] and in_range(fps_range[1], 0)):
             raise ValueError(f"frame rates are positive, the lowest first, got {fps_range=}")
-        if min(*beta, *(final_beta or beta)) <= 0:
+        if not all(in_range(value, 0) and value for value in (*beta, *(final_beta or beta))):
             raise ValueError(f"parameters of a beta distribution are positive, got {beta=}, {final_beta=}")
         if (final_beta is None) != (beta_batches <= 0):
             raise ValueError(f"final_beta and beta_batches go together, got {final_beta=}, {beta_batches=}")

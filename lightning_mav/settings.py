@@ -36,7 +36,7 @@ def read_settings(kind: type[T], path: Path, **overrides: Any) -> T:
         settings = OmegaConf.to_object(OmegaConf.merge(merged, overrides))
     except (yaml.YAMLError, RecursionError) as error:
         raise UsageError(f"{path}: is no YAML ({' '.join(str(error).split())})") from error
-    except (OmegaConfBaseException, OSError, ValueError) as error:
+    except (OmegaConfBaseException, OSError, ValueError, TypeError) as error:
         key = getattr(error, "full_key", None)
         message = f"{where}: {f'{key}: ' if key else ''}{shortened(str(error).splitlines()[0], 400)}"
         if key and "." not in key and key not in kind.__annotations__:

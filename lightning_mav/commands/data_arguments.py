@@ -4,9 +4,11 @@ import argparse
 import os
 from pathlib import Path
 
+from ..textfile import shortened
 from .arguments import CommandParser, number_in, seed
 
 SHARDS = "folder, pattern or brace notation"
+MAX_SIDE = 16384  # pixels; H.264 knows no longer ones
 EXAMPLE = """examples:
   mav data pack footage data/footage --gop 30 --size 256
   mav data check data/footage --decode
@@ -25,7 +27,7 @@ def make_parser() -> CommandParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", metavar="pack|check|index|show", required=True)
-    count, workers = number_in(int, 1), min(8, os.cpu_count() or 1)
+    count, processes, workers = number_in(int, 1), number_in(int, 1, 1000), min(8, os.cpu_count() or 1)
 
     pack = commands.add_parser("pack", help="make shards of a folder", description="Make shards of a folder.")
     add = pack.add_argument
@@ -41,7 +43,10 @@ def make_parser() -> CommandParser:
         "--gop", type=count, metavar="N", help="encode videos anew, with N frames from key frame to key frame"
     )
     add(
-        "--size", type=number_in(int, 2), metavar="S", help="encode videos anew, S pixels on the shorter side"
+        "--size",
+        type=number_in(int, 2, MAX_SIDE),
+        metavar="S",
+        help="encode videos anew, S pixels on the shorter side",
     )
     add("--min-frames", type=count, default=16, metavar="N", help="of a video (default: %(default)s)")
     add("--samples-per-shard", type=count, default=1000, metavar="N", help="(default: %(default)s)")
@@ -53,7 +58,7 @@ def make_parser() -> CommandParser:
         metavar="I/N",
         help="write every N-th shard only, from the I-th on",
     )
-    add("--workers", type=count, default=workers, metavar="N", help="processes (default: %(default)s)")
+    add("--workers", type=processes, default=workers, metavar="N", help="processes (default: %(default)s)")
 
     check = commands.add_parser(
         "check", help="find what is broken", description="Find what is broken in shards."
@@ -61,7 +66,7 @@ def make_parser() -> CommandParser:
     add = check.add_argument
     add("shards", metavar="SHARDS", help=SHARDS)
     add("--decode", action="store_true", help="decode every image and every frame too")
-    add("--workers", type=count, default=workers, metavar="N", help="processes (default: %(default)s)")
+    add("--workers", type=processes, default=workers, metavar="N", help="processes (default: %(default)s)")
 
     index = commands.add_parser("index", help="write indexes beside shards", description="Write indexes.")
     index.add_argument("shards", metavar="SHARDS", help=SHARDS)
@@ -74,7 +79,7 @@ def make_parser() -> CommandParser:
     out = Path("outputs/data")
     add("--out", type=Path, default=out, metavar="DIR", help="folder (default: %(default)s)")
     add("--num", type=count, default=24, metavar="N", help="samples on the sheet (default: %(default)s)")
-    fps, beta = number_in(float, 0), number_in(float, 0)
+    fps, beta = number_in(float, 0, 1000), number_in(float, 0, 1000)
     add(
         "--fps-range", type=fps, nargs=2, default=(1.0, 30.0), metavar=("LOW", "HIGH"), help="(default: 1 30)"
     )
@@ -87,7 +92,14 @@ def make_parser() -> CommandParser:
 
 
 def _part(text: str) -> tuple[int, int]:
-    number, slash, total = text.partition("/")
-    if not (slash and number.isdecimal() and total.isdecimal() and 1 <= int(number) <= int(total)):
-        raise argparse.ArgumentTypeError(f"must be I/N with I from 1 to N, got {text}")
-    return int(number), int(total)
+    number, _, total = text.partition("/")
+    count = number_in(int, 1)
+    try:
+        part = count(number), count(total)
+    except argparse.ArgumentTypeError:
+        part = (1, 0)
+    if part[0] > part[1]:
+        raise argparse.ArgumentTypeError(
+            f"must be I/N with I from 1 to N, got {shortened(text) or 'nothing'}"
+        )
+    return part

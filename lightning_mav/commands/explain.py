@@ -3,13 +3,41 @@
 import difflib
 import importlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
+import jsonargparse
 from jsonargparse import ArgumentParser
+
+from ..textfile import read_text
 
 _UNKNOWN_OPTION = re.compile(r"[Oo]ption '([\w.]+)' is not accepted")
 _UNKNOWN_KEY = re.compile(r"(?:does not accept option '|unrecognized arguments: --)([\w.]+)")
 _CLASS_PATH = re.compile(r"class_path '([\w.]+)'")
 _NOISE = re.compile(r"^(Does not validate|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|$)")
+
+
+@contextmanager
+def utf8_files() -> Iterator[None]:
+    """Lets jsonargparse read files as the rest of the program does: UTF-8 whatever the locale.
+
+    It opens them in the encoding of the locale and has no option for another.
+    """
+    kind: Any = jsonargparse.Path
+    name = "read_text" if hasattr(kind, "read_text") else "get_content"  # its name before version 4.49
+    original = getattr(kind, name)
+
+    def read(path: Any, *args: Any) -> str:
+        local = Path(str(path.absolute))
+        return read_text(local, "name a YAML file") if local.is_file() else original(path, *args)
+
+    setattr(kind, name, read)
+    try:
+        yield
+    finally:
+        setattr(kind, name, original)
 
 
 def explain(message: str, keys: list[str]) -> str:

@@ -22,6 +22,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from ..errors import UsageError
+from ..numbers import check_number
 from ..precision import precision_name
 from ..shards.parallel import num_cores
 from .arguments import CommandParser, add_import
@@ -29,7 +30,7 @@ from .callbacks import DataMonitor, OwnRates, StepSeed, StopOnSignal
 from .checkpoints import Checkpoint, CheckpointFiles, read_checkpoint
 from .checks import check_processes, check_settings, is_on_processor
 from .console import plain_warnings
-from .explain import explain
+from .explain import explain, utf8_files
 from .folders import RunFolders
 from .signals import training_process
 
@@ -97,8 +98,11 @@ class MavCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parses; a mistake becomes one line that says which keys exist."""
         try:
-            self.config = parser.parse_args(args)  # type: ignore[arg-type]
-        except argparse.ArgumentError as error:
+            with utf8_files():
+                self.config = parser.parse_args(args)  # type: ignore[arg-type]
+            seed = int(self.config[self.config["subcommand"]].seed_everything)
+            check_number("seed_everything", seed, 0, 2**32 - 1)  # what numpy takes
+        except (argparse.ArgumentError, ValueError) as error:
             command = args[0] if isinstance(args, list) and args[0] in self._subcommand_parsers else "fit"
             keys = [action.dest for action in self._subcommand_parsers[command]._actions]
             raise UsageError(explain(str(error), keys)) from error
@@ -140,7 +144,7 @@ class MavCLI(LightningCLI):
         check_settings(config.trainer, config.compile)
         if "OMP_NUM_THREADS" not in os.environ:
             devices = config.trainer.devices
-            shares = int(devices) if str(devices).isdigit() and on_processor else 1
+            shares = int(devices) if str(devices).isdecimal() and on_processor else 1
             torch.set_num_threads(max(1, num_cores() // max(1, shares)))
 
     def instantiate_classes(self) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
+from ..textfile import shortened
 from .arguments import CommandParser, add_import, given, number_in, seed
 from .console import plain_warnings, print_tables, stage_progress
 from .output import output_folder, publishing
@@ -59,7 +60,7 @@ def main(bench: str, argv: list[str]) -> None:
         cascade = Cascade.from_pretrained(args.weights, "cpu", until=settings.until, text_only=True)
         trainer = make_trainer(
             accelerator=args.accelerator,
-            devices=int(args.devices) if args.devices.isdigit() else args.devices,
+            devices=args.devices,
             strategy=args.strategy,
             num_nodes=args.num_nodes,
         )
@@ -125,17 +126,29 @@ def _parser(bench: str) -> CommandParser:
     add("--config", type=Path, metavar="YAML", help="settings instead of the bench's own")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="any other setting of that file")
     add("--accelerator", default="auto", metavar="NAME", help="cpu, gpu, ... (default: %(default)s)")
-    add("--devices", default="auto", metavar="N", help="number of devices, or which: 0,1 (default: all)")
+    add(
+        "--devices",
+        type=_devices,
+        default="auto",
+        metavar="N",
+        help="number of devices, or which: 0,1 (default: all)",
+    )
     add("--strategy", default="auto", metavar="NAME", help="of Lightning's Trainer (default: %(default)s)")
-    add("--num-nodes", type=number_in(int, 1), default=1, metavar="N", help="default: %(default)s")
+    add("--num-nodes", type=number_in(int, 1, 100_000), default=1, metavar="N", help="default: %(default)s")
     precision = f"{', '.join(PRECISIONS)} (default: what suits the device)"
     add("--precision", choices=PRECISIONS, metavar="NAME", help=precision)
     return parser
 
 
+def _devices(text: str) -> int | str:
+    """Reads a number of devices; Lightning reads the rest, such as ``auto`` and ``0,1``."""
+    return number_in(int, 1, 1000)(text) if text.isdecimal() else text
+
+
 def _settings(bench: str, args: argparse.Namespace) -> "Settings":
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     from ..protocols import load_settings
 
@@ -148,8 +161,8 @@ def _settings(bench: str, args: argparse.Namespace) -> "Settings":
             raise UsageError(f"--set {text}: give KEY=VALUE, such as num_resamples=200")
     try:
         changed = OmegaConf.to_container(OmegaConf.from_dotlist(args.set))
-    except OmegaConfBaseException as error:
-        raise UsageError(f"--set: {str(error).splitlines()[0]}; give KEY=VALUE") from error
+    except (OmegaConfBaseException, YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise UsageError(f"--set: {shortened(' '.join(str(error).split()), 200)}; give KEY=VALUE") from error
     assert isinstance(changed, dict)
     overrides |= {str(name): value for name, value in changed.items()}
     return load_settings(args.config or config_folder() / "eval" / f"{bench}.yaml", **overrides)

@@ -113,7 +113,7 @@ def make_trainer(**options: Any) -> Trainer:
             use_distributed_sampler=False,
             callbacks=[_Progress()],
         )
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
+    except (MisconfigurationException, ValueError, TypeError, OverflowError, RuntimeError) as error:
         asked = ", ".join(f"{name}={value}" for name, value in options.items())
         raise UsageError(f"{asked}: not usable here ({str(error).splitlines()[0]}); choose others") from error
 
