@@ -8,7 +8,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from .errors import UsageError
+from .errors import UsageError, first_line
 from .textfile import read_text, shortened
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ def read_settings(kind: type[T], path: Path, **overrides: Any) -> T:
         raise UsageError(f"{path}: is no YAML ({' '.join(str(error).split())})") from error
     except (OmegaConfBaseException, OSError, ValueError, TypeError) as error:
         key = getattr(error, "full_key", None)
-        message = f"{where}: {f'{key}: ' if key else ''}{shortened(str(error).splitlines()[0], 400)}"
+        message = f"{where}: {f'{key}: ' if key else ''}{shortened(first_line(error), 400)}"
         if key and "." not in key and key not in kind.__annotations__:
             message += f"; keys are {', '.join(kind.__annotations__)}"
         raise UsageError(message) from error

@@ -15,12 +15,13 @@ from .errors import UsageError
 
 MAX_TEXT_BYTES = 2**31  # a device such as /dev/zero has no end
 MARK = "\ufeff"
+MARKS = re.compile("(?:\\A|(?<=[\n\r]))\ufeff+")  # files joined end to end have some inside
 LINE_END = re.compile("\r\n|\n|\r")
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # UTF-32 begins as UTF-16 does
 
 
 def decode_text(data: bytes) -> str:
-    """Returns the text of a file's bytes, without byte order marks at its start.
+    """Returns the text of a file's bytes, without byte order marks at the start of lines.
 
     Raises:
         ValueError: If it is not UTF-8. The message says so before its first colon, then which byte is wrong.
@@ -35,7 +36,7 @@ def decode_text(data: bytes) -> str:
     if "\0" in text:
         place = data.index(b"\0")
         raise ValueError(f"not UTF-8: byte {place} is zero, as in UTF-16 or a file that is no text")
-    return text.lstrip(MARK)
+    return MARKS.sub("", text) if MARK in text else text
 
 
 def decode_caption(data: bytes) -> str:
@@ -54,11 +55,11 @@ def decode_caption(data: bytes) -> str:
 
 
 def split_lines(text: str) -> list[str]:
-    """Returns the lines of a text, without their ends and without marks, which joined files have inside."""
+    """Returns the lines of a text, without their ends."""
     lines = LINE_END.split(text)
     if not lines[-1]:
         lines.pop()  # what follows the last line end
-    return [line.lstrip(MARK) for line in lines]
+    return lines
 
 
 def read_text(path: Path, remedy: str) -> str:

@@ -56,7 +56,7 @@ def explain(message: str, keys: list[str]) -> str:
         while scope and not _children(keys, scope):
             name = scope.pop()
         return _unknown(name, ".".join(scope) or "the configuration", _children(keys, scope))
-    lines = [line.strip(" -") for line in message.splitlines()]
+    lines = [line.strip(" -") for line in message.split("\n")]
     return " ".join(line for line in lines if not _NOISE.match(line))
 
 

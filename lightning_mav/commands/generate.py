@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 from ..numbers import MAX_GUIDANCE
 from ..textfile import shortened, write_text
 from .arguments import CommandParser, add_import, number_in, prompt_of, seed
@@ -124,7 +124,7 @@ def _load(args: argparse.Namespace) -> "Cascade":
     try:
         device = args.device and torch.zeros(0, device=args.device).device
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UsageError(
             f"--device {args.device}: not usable here ({reason}); leave it out or give cpu"
         ) from None

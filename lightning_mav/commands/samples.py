@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..cascade import Cascade
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 from ..protocols.items import Item
 from ..protocols.real import window_of
 from ..protocols.settings import Settings
@@ -115,7 +115,7 @@ def make_trainer(**options: Any) -> Trainer:
         )
     except (MisconfigurationException, ValueError, TypeError, OverflowError, RuntimeError) as error:
         asked = ", ".join(f"{name}={value}" for name, value in options.items())
-        raise UsageError(f"{asked}: not usable here ({str(error).splitlines()[0]}); choose others") from error
+        raise UsageError(f"{asked}: not usable here ({first_line(error)}); choose others") from error
 
 
 class _Progress(Callback):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 from ..weights import load_weights, sha256
 from .registry import VARIABLE, Spec, features_folder, find_features, find_spec
 from .resize import prepare
@@ -125,7 +125,6 @@ def load_features(name: str, folder: Path | None = None) -> FeatureNetwork:
         network = torch.jit.load(path, map_location="cpu")
     except RuntimeError as error:
         raise UsageError(
-            f"{name}: {path} is no TorchScript ({str(error).splitlines()[0]}): "
-            f"fetch it again from {spec.source}"
+            f"{name}: {path} is no TorchScript ({first_line(error)}): fetch it again from {spec.source}"
         ) from error
     return FeatureNetwork(network, spec, digest)

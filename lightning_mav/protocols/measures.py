@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..clip import Clip
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 from ..features import load_features
 from ..metrics import clip_sim
 from ..weights import find_weights, load_weights, sha256
@@ -138,6 +138,6 @@ def load_clip(settings: Settings) -> tuple[Clip, dict[str, Any]]:
     try:
         clip = Clip.from_open_clip(name, pretrained=path)
     except (RuntimeError, ValueError, KeyError, OSError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UsageError(f"CLIPSIM: {path} holds no weights of {name} ({reason}); {remedy}") from error
     return clip, {"name": name, "sha256": sha256(path)}

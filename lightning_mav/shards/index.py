@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 from ..textfile import parse_json, write_text
 from .members import Member, Members
 from .tar import CHUNK, Entry, ShardError, damaged, read_entries, read_exactly
@@ -233,4 +233,4 @@ def _checksum(path: Path, file: int, entry: Entry) -> int:
 
 
 def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error)).splitlines()[0]
+    return getattr(error, "strerror", None) or first_line(error)

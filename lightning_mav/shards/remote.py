@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 from .tar import ShardError
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _driver(url: str) -> "AbstractFileSystem":
     except ImportError as error:
         extra = protocol in ("http", "https", "s3", "s3a")
         name = "'lightning-mav[remote]'" if extra else "its driver"
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UsageError(f"{shown(url)}: cannot read {protocol}:// ({reason}); pip install {name}") from None
     except ValueError as error:
         raise UsageError(f"{shown(url)}: {error}; name a protocol that fsspec knows") from None
@@ -162,4 +162,4 @@ def _reason(error: Exception) -> str:
         return f"HTTP status {status}"
     if isinstance(cause, FileNotFoundError):
         return "there is no such file"
-    return ": ".join(filter(None, [type(cause).__name__, *str(cause).splitlines()[:1]]))
+    return ": ".join(filter(None, [type(cause).__name__, str(cause).partition("\n")[0]]))
