@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from lightning_mav.errors import UsageError
 from lightning_mav.numbers import MAX_COUNT, check_number
+from lightning_mav.paths import expanded
 from lightning_mav.shards.cache import ShardCache
 from lightning_mav.shards.index import MAX_MEMBER_BYTES
 from lightning_mav.shards.parallel import num_cores
@@ -26,6 +27,7 @@ from .ledger import Ledger
 from .order import GROUP_SIZE, MixedOrder, Order
 from .store import FrameStore, Stored, has_store, read_store, store_path, write_store
 
+MAX_WEIGHT = 1_000_000  # samples of a set in a row of all sets
 VALIDATION = 2**32  # added to the seed of training
 
 
@@ -60,7 +62,7 @@ class ShardsDataModule(LightningDataModule):
 
     def __init__(
         self,
-        urls: str | dict[str, int],
+        urls: str | dict[str, Any],
         *,
         batch_size: int,
         val_urls: str | None = None,
@@ -83,7 +85,7 @@ class ShardsDataModule(LightningDataModule):
             raise ValueError(f"max_samples is a positive number and goes with cache, got {max_samples=}")
         if cache and not isinstance(urls, str):
             raise ValueError(f"several sets of shards are streamed: set cache=false, got {urls=}")
-        self.weights = {urls: 1} if isinstance(urls, str) else dict(urls)
+        self.weights = {urls: 1} if isinstance(urls, str) else check_weights(urls)
         for url in self.weights:
             check_urls(url)
         self.val_urls = None if val_urls is None else check_urls(val_urls)
@@ -249,7 +251,11 @@ class ShardsDataModule(LightningDataModule):
         paths = expand_shards(urls, self.remedy)
         beside = self.fetched.folder if is_remote(paths[0]) else Path(paths[0]).parent / ".cache"
         settings = {**self.store_settings(), "max_samples": self.max_samples}
-        path = store_path(locate_all(paths, self.fetched), settings, Path(self.cache_dir or beside))
+        path = store_path(
+            locate_all(paths, self.fetched),
+            settings,
+            Path(expanded(self.cache_dir) if self.cache_dir else beside),
+        )
         if not has_store(path):
             title = f"Decoding {paths[0].rpartition('/')[0]}"
             tally = Tally()
@@ -278,3 +284,15 @@ def leave_signals(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
+def check_weights(urls: dict[str, Any]) -> dict[str, int]:
+    """Returns the weights of several sets of shards as the whole numbers that they must be."""
+    if not urls:
+        raise ValueError("urls names no set of shards: write {FOLDER: WEIGHT}")
+    for url, weight in urls.items():
+        is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not is_number or not 1 <= weight <= MAX_WEIGHT or weight != int(weight):
+            problem = f"weights are whole numbers from 1 to {MAX_WEIGHT}, got {weight!r} for {url!r}"
+            raise ValueError(f"urls: {problem}; write 3 and 1 for three quarters and one quarter")
+    return {str(url): int(weight) for url, weight in urls.items()}

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_mav.codecs.decode import IMAGE_FORMATS, decode_image
+from lightning_mav.codecs.images import MAX_IMAGE_BYTES
 from lightning_mav.shards.reader import Sample
 from lightning_mav.textfile import decode_caption
 
@@ -29,11 +30,11 @@ class ImageTextShards(ShardsDataModule):
     """
 
     remedy = "make them with 'mav data pack' or img2dataset, or with 'mav world' for the micro-world"
-    max_member_bytes = 2**28
+    max_member_bytes = MAX_IMAGE_BYTES
 
     def __init__(
         self,
-        urls: str | dict[str, int],
+        urls: str | dict[str, Any],
         *,
         image_size: int | None,
         crop_size: int | None = None,

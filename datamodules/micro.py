@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_mav.micro.shards import write_images, write_videos
+from lightning_mav.paths import expanded
 
 from .image_text import ImageTextShards
 from .video import VideoShards
@@ -33,7 +34,7 @@ class MicroImages(ImageTextShards):
         world_seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        images, val = str(Path(root, "images")), str(Path(root, "images-val"))
+        images, val = (str(Path(expanded(root), name)) for name in ("images", "images-val"))
         super().__init__(images, val_urls=val, image_size=image_size, **kwargs)
         self.settings: dict[str, Any] = {"image_size": source_size, "seed": world_seed}
         self.counts = {images: num_images, val: num_val_images}
@@ -71,7 +72,7 @@ class MicroVideos(VideoShards):
         world_seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        videos, val = str(Path(root, "videos")), str(Path(root, "videos-val"))
+        videos, val = (str(Path(expanded(root), name)) for name in ("videos", "videos-val"))
         super().__init__(videos, val_urls=val, image_size=image_size, **kwargs)
         self.seconds = seconds
         self.settings: dict[str, Any] = {"video_size": source_size, "seed": world_seed}

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_mav.codecs.decode import MAX_WORK, VIDEO_FORMATS, decode_video
+from lightning_mav.codecs.decode import MAX_VIDEO_BYTES, MAX_WORK, VIDEO_FORMATS, decode_video
 from lightning_mav.shards.reader import Sample
 
 from .base import Batch, ShardsDataModule
@@ -37,12 +37,12 @@ class VideoShards(ShardsDataModule):
     """
 
     suffixes = frozenset(VIDEO_FORMATS)
-    max_member_bytes = 2**30
+    max_member_bytes = MAX_VIDEO_BYTES
     remedy = "make them with 'mav data pack' or video2dataset, or with 'mav world' for the micro-world"
 
     def __init__(
         self,
-        urls: str | dict[str, int],
+        urls: str | dict[str, Any],
         *,
         image_size: int | None,
         crop_size: int | None = None,

@@ -19,6 +19,7 @@ from .clip import Clip, text_half
 from .configured import allow_modules
 from .errors import UsageError
 from .models import SRH, SRLT, Decoder, Interpolation, Prior
+from .paths import expanded, visible
 from .precision import autocast_context
 from .sampling import Sampling
 from .weights import OUTPUTS, SHIPPED, Select, load_weights
@@ -228,12 +229,12 @@ def weights_files(name_or_dir: str | Path = "micro", *, until: str = "sr_h") -> 
     ``outputs/SCALE/weights``, to use those.
     """
     names = list(STAGES)[: list(STAGES).index(until) + 1]
-    folder = Path(name_or_dir)
-    if not any(folder.glob("*.safetensors")):
+    folder = Path(expanded(str(name_or_dir)))
+    if not visible(folder, "*.safetensors"):
         if len(folder.parts) > 1:
             raise UsageError(f"{folder}: no weights there; `make train` writes some to outputs/micro/weights")
         shipped = SHIPPED / folder
-        folder = shipped if any(shipped.glob("*.safetensors")) else OUTPUTS / folder / "weights"
+        folder = shipped if visible(shipped, "*.safetensors") else OUTPUTS / folder / "weights"
     return {name: folder / f"{name}.safetensors" for name in names}
 
 

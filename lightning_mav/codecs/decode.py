@@ -17,6 +17,7 @@ from .resize import FrameResizer, to_square, to_tensor
 
 __all__ = ["IMAGE_FORMATS", "VIDEO_FORMATS", "decode_image", "decode_video"]
 
+MAX_VIDEO_BYTES = 2**30  # of a file
 # Pixels to decode for one clip, or to return: bounds time and memory by what is read in the headers.
 MAX_DECODED = 2**33
 MAX_RETURNED = 2**30

@@ -20,6 +20,7 @@ from .kinds import kind_of
 from .resize import check_size
 
 IMAGE_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
+MAX_IMAGE_BYTES = 2**28  # of a file
 GROUND = (255, 255, 255)  # under transparent pixels, as img2dataset has it
 DISPLAY_GAMMA = 2.2
 GAMMA_TOLERANCE = 0.05  # libpng's: closer to the display's own, nothing is done

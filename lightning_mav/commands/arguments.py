@@ -4,16 +4,25 @@ import argparse
 import math
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ..configured import IMPORT
 from ..errors import UsageError
 from ..numbers import MAX_COUNT, MAX_SEED, in_range
+from ..paths import expanded
 from ..textfile import decode_text, has_surrogates, is_blank, shortened
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An argument parser that raises ``UsageError``, one line, where argparse prints the usage and exits."""
+    """An argument parser that raises ``UsageError``, one line, where argparse prints the usage and exits.
+
+    In an argument that is a ``Path``, ``~`` and variables are replaced, as a shell does in most places.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.register("type", Path, lambda text: Path(expanded(text)))
 
     def error(self, message: str) -> NoReturn:
         """Raises what argparse would print."""

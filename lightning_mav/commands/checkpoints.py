@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from ..errors import UsageError
+from ..paths import visible
 from .callbacks import StopOnSignal
 
 OWN_NAME = re.compile(r"step=\d+\.ckpt")  # of the files that configs/base.yaml asks for
@@ -170,7 +171,7 @@ def read_newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
         UsageError: If one is a pickle of more than tensors and plain values, which reading could run.
     """
     # last.ckpt is a link to one of the others.
-    files = {path.resolve() for path in folder.glob("*.ckpt") if path.is_file()}
+    files = {path.resolve() for path in visible(folder, "*.ckpt") if path.is_file()}
     for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             return path, _read(path, f"delete it, or move it out of {folder}")

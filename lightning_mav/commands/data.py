@@ -28,7 +28,8 @@ def _pack(args: argparse.Namespace) -> None:
 
     if not args.source.exists():
         raise UsageError(f"there is no {args.source}: name a folder, or a text file of paths")
-    kind, sources = find_sources(args.source, args.kind)
+    passed_over = dict[str, str]()
+    kind, sources = find_sources(args.source, args.kind, passed_over, args.folder)
     if kind == "image" and (args.gop or args.size):
         raise UsageError("--gop and --size are for videos, and these are images: leave them out")
     names = ("gop", "size", "min_frames", "samples_per_shard", "max_bytes_per_shard")
@@ -37,18 +38,33 @@ def _pack(args: argparse.Namespace) -> None:
     def progress(items: Iterable[Any], total: int) -> Iterable[Any]:
         return _track(items, f"Packing {args.folder}", total) if total else items
 
-    done = pack(sources, args.folder, settings, part=args.part, num_workers=args.workers, progress=progress)
+    done = pack(
+        sources,
+        args.folder,
+        settings,
+        part=args.part,
+        num_workers=args.workers,
+        progress=progress,
+        passed_over=passed_over,
+    )
     num_shards = done.num_written + done.num_finished
-    if done.left_out:
-        _print_counts(done.left_out, "left out")
-    counts = f"{_number(done.num_samples, 'sample')} in {_number(num_shards, 'shard')}"
+    for counts, title in (
+        (Counter(passed_over.values()), "passed over"),
+        (done.left_out, "left out"),
+        (done.misnamed, "taken, though misnamed"),
+    ):
+        if counts:
+            _print_counts(counts, title)
+    held = f"{_number(done.num_samples, 'sample')} in {_number(num_shards, 'shard')}"
     if not done.num_written:
-        print(f"nothing to do: {args.folder} holds {counts}")
+        print(f"nothing to do: {args.folder} holds {held}")
     else:
         resumed = f", {done.num_finished} of which were there" if done.num_finished else ""
-        print(f"{args.folder} holds {counts}{resumed}")
+        print(f"{args.folder} holds {held}{resumed}")
     if num_shards and not done.num_samples:
-        raise UsageError(f"nothing in {args.source} could be used: the stats.json of each shard say why")
+        (reason, count), *more = done.left_out.most_common()
+        why = "the stats.json of each shard say why" if more else f"{_number(count, 'file')}, {reason}"
+        raise UsageError(f"nothing in {args.source} could be used: {why}")
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from ..textfile import shortened
 from .arguments import CommandParser, number_in, seed
 
+MAX_SAMPLES = 300_000  # of a shard: three members each, and readers take a million
 SHARDS = "folder, pattern or brace notation"
 MAX_SIDE = 16384  # pixels; H.264 knows no longer ones
 EXAMPLE = """examples:
@@ -49,7 +50,8 @@ def make_parser() -> CommandParser:
         help="encode videos anew, S pixels on the shorter side",
     )
     add("--min-frames", type=count, default=16, metavar="N", help="of a video (default: %(default)s)")
-    add("--samples-per-shard", type=count, default=1000, metavar="N", help="(default: %(default)s)")
+    few = number_in(int, 1, MAX_SAMPLES)
+    add("--samples-per-shard", type=few, default=1000, metavar="N", help="(default: %(default)s)")
     add("--max-bytes-per-shard", type=count, metavar="N", help="of files as they are in SRC")
     add(
         "--part",

@@ -23,6 +23,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from ..errors import UsageError
 from ..numbers import check_number
+from ..paths import expanded
 from ..precision import precision_name
 from ..shards.parallel import num_cores
 from .arguments import CommandParser, add_import
@@ -122,6 +123,9 @@ class MavCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Chooses what the configuration leaves to the machine: arithmetic and threads."""
         config = self.config[self.config["subcommand"]]
+        for section, key in ((config.trainer, "default_root_dir"), (config.checkpoint, "dirpath")):
+            if section[key]:
+                section[key] = expanded(str(section[key]))
         config.weights_only = True  # of a checkpoint: no pickled code
         left_out = []
         if config.trainer.enable_progress_bar is False:  # None is the default, which shows it

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UsageError
+from ..paths import visible
 from .arguments import CommandParser, number_in, seed
 from .console import stage_progress
 
@@ -46,7 +47,7 @@ def find_files(folder: Path | None = None) -> list[File]:
         (SHIPPED, "*/*.safetensors", "shipped"),
         (OUTPUTS, "*/weights/*.safetensors", "trained here"),
     ):
-        for path in sorted(set(root.glob(pattern)) - paths):
+        for path in sorted(set(visible(root, pattern)) - paths):
             name = f"{path.relative_to(root).parts[0]}/{path.stem}"
             files.append(File(name, path, read_checksums(path.parent).get(path.name), source))
     return files

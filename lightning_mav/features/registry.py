@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from ..errors import UsageError
+from ..paths import expanded
 from ..weights import OUTPUTS, SHIPPED
 from .resize import Input
 
@@ -73,7 +74,7 @@ def find_spec(name: str) -> Spec:
 
 def features_folder(folder: Path | None = None) -> Path:
     """Returns where files of others are looked for: ``folder``, else $MAV_FEATURES, else outputs/features."""
-    return folder or Path(os.environ.get(VARIABLE) or DEFAULT_FOLDER)
+    return folder or Path(expanded(os.environ.get(VARIABLE) or str(DEFAULT_FOLDER)))
 
 
 def find_features(name: str, folder: Path | None = None) -> Path:

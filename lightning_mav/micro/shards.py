@@ -8,6 +8,7 @@ written twice.
 
 import hashlib
 import json
+import re
 import shutil
 import uuid
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from rich.progress import track
 from torch import Tensor
 
 from lightning_mav.errors import UsageError
+from lightning_mav.paths import visible
 from lightning_mav.shards.parallel import map_in_order, num_cores
 from lightning_mav.textfile import parse_json, write_text
 
@@ -31,6 +33,7 @@ from .encode import encode_mp4, encode_png, to_bytes
 IMAGES_PER_SHARD = 1000
 VIDEOS_PER_SHARD = 100
 VIDEO_FPS = (24, 25, 30)  # every n-th frame of one rate alone would leave few rates to learn
+STATS, OWN = "stats.json", re.compile(r"stats\.json|\d{6}\.(tar|index\.json)")  # that are in a folder
 SPLITS = ("images", "videos", "images-val", "videos-val")
 
 Members = dict[str, Any]
@@ -203,12 +206,28 @@ def _holds(folder: Path, settings: Members) -> bool:
         return False
 
 
+def _refuse_others(folder: Path) -> None:
+    """Refuses to put shards in the place of what is not the micro-world.
+
+    Raises:
+        UsageError: If there is anything else in the folder.
+    """
+    found = [path.name for path in visible(folder)]
+    others = [name for name in found if not OWN.fullmatch(name)]
+    try:
+        others = others or ([] if "world_version" in json.loads((folder / STATS).read_bytes()) else [STATS])
+    except (OSError, ValueError, TypeError):
+        others = others or found
+    if others:
+        what = f"{folder} holds files that 'mav world' did not write, such as {others[0]}"
+        raise UsageError(f"{what}: choose another folder")
+
+
 def _write(
     folder: Path, settings: Members, encode: Callable[[int], Members], per_shard: int, progress: bool
 ) -> None:
     """Fills a folder beside ``folder``, then puts it there in one move: readers never see half of it."""
-    if folder.exists() and any(folder.iterdir()) and not (folder / "stats.json").exists():
-        raise UsageError(f"{folder} holds files that 'mav world' did not write: choose another folder")
+    _refuse_others(folder)
     new = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}"
     old = new.with_name(new.name + ".old")
     try:

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import UsageError, reason_of
+from ..paths import visible
 from ..shards.writer import digest_of, write_json
 from ..video import from_uint8
 
@@ -69,7 +70,7 @@ class FeatureCache:
         """
         rows: dict[int, Tensor] = {}
         left_out: dict[int, str] = {}
-        for path in sorted(self.folder.glob("*.safetensors")):
+        for path in visible(self.folder, "*.safetensors"):
             _read(path, rows, left_out)
         missing = [number for number in numbers if number not in rows and number not in left_out]
         if missing:

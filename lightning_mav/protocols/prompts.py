@@ -5,9 +5,10 @@ from pathlib import Path
 
 from ..codecs.decode import VIDEO_FORMATS
 from ..errors import UsageError
+from ..paths import visible
 from ..textfile import is_blank, read_lines
 from .items import Item, Protocol, make_items
-from .real import thinned
+from .real import check_files, thinned
 from .settings import Settings
 
 
@@ -39,8 +40,9 @@ class Prompts(Protocol):
         if self.settings.data is None:
             raise UsageError("real videos are needed for FVD and FID: name their folder with --data")
         folder = Path(self.settings.data)
-        files = sorted(path for path in folder.rglob("*") if path.suffix.lower()[1:] in VIDEO_FORMATS)
+        found = (path for path in visible(folder, "**/*") if not path.is_dir())
+        files = [path for path in found if path.suffix.lower()[1:] in VIDEO_FORMATS]
         if not files:
             names = ", ".join(VIDEO_FORMATS)
             raise UsageError(f"--data {folder}: no videos there ({names}); name a folder of real videos")
-        return thinned(files, self.settings.num_real)
+        return check_files(thinned(files, self.settings.num_real), "mend the link, or move it away")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..numbers import MAX_COUNT, MAX_GUIDANCE, MAX_SEED, check_number
+from ..paths import expanded
 from ..settings import read_settings
 
 METRICS = ("fvd", "kvd", "is", "fid", "clipsim")
@@ -26,6 +27,7 @@ RANGES = {
     "num_resamples": (1, MAX_COUNT),
     "num_splits": (1, MAX_COUNT),
 }
+PATHS = ("data", "templates", "prompts", "features", "clip_file")
 
 
 @dataclass
@@ -60,6 +62,9 @@ class Settings:
     num_videos: int = 64
 
     def __post_init__(self) -> None:
+        for name in PATHS:
+            if getattr(self, name) is not None:
+                setattr(self, name, expanded(getattr(self, name)))
         for name, (low, high) in RANGES.items():
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), low, high)

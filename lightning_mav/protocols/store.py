@@ -15,6 +15,7 @@ from typing import IO, Any
 from torch import Tensor
 
 from ..errors import UsageError
+from ..paths import visible
 from ..shards.index import Member, ShardError, index_path, read_index, read_member, scan_shard
 from ..shards.writer import Packed, digest_of, finished_shard, write_json, write_shard
 from ..textfile import parse_json
@@ -50,7 +51,7 @@ class SampleStore:
         path = self.folder / MARK
         try:
             self.singly.mkdir(parents=True, exist_ok=True)
-            if not path.exists() and not any(self.folder.glob("*.tar")):
+            if not path.exists() and not visible(self.folder, "*.tar"):
                 write_json(path, self.mark)
             found = parse_json(path.read_bytes())
         except OSError as error:
@@ -94,10 +95,10 @@ class SampleStore:
             The numbers of all samples that are there, now all of them in shards.
         """
         in_shards = set[str]()
-        for path in sorted(self.folder.glob("*.tar")):
+        for path in visible(self.folder, "*.tar"):
             in_shards.update(self._keys(path))
         left = []
-        for path in sorted(self.singly.iterdir()):
+        for path in visible(self.singly):
             key = path.name.partition(".")[0]
             if path.name == f"{key}.json" and key not in in_shards:
                 left.append(key)
@@ -185,7 +186,7 @@ class SampleStore:
     def _find(self) -> dict[int, tuple[Path, dict[str, Member]]]:
         if self._members is None:
             self._members = {}
-            for path in sorted(self.folder.glob("*.tar")):
+            for path in visible(self.folder, "*.tar"):
                 index = read_index(index_path(path), path)
                 for key, members in zip(index.keys, index.members, strict=True):
                     self._members[int(key)] = path, members

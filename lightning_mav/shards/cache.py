@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
+from ..paths import expanded
 
-VARIABLE, DEFAULT = "MAV_CACHE", Path("outputs/cache")
+VARIABLE, DEFAULT = "MAV_CACHE", "outputs/cache"
 FOLDER, KEY = "fetched", re.compile("[0-9a-f]{32}")  # whatever else is there is never touched
 GIB = 2**30
 
@@ -37,7 +38,7 @@ class ShardCache:
         """Makes one of so many GiB in a folder, by default the one in ``MAV_CACHE``, or ``outputs/cache``."""
         if gib is not None and gib <= 0:
             raise ValueError(f"cache_gib is positive, got {gib}")
-        place = Path(folder or os.environ.get(VARIABLE) or DEFAULT)
+        place = Path(expanded(folder or os.environ.get(VARIABLE) or DEFAULT))
         return cls(place / FOLDER, None if gib is None else int(gib * GIB))
 
     @property

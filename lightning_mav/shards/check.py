@@ -20,6 +20,7 @@ from .index import (
 )
 from .parallel import map_in_order
 
+INDEX_START = b'{"version":'
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 
 
@@ -105,9 +106,10 @@ def write_missing_index(path: str) -> bool:
     """Writes the index of a shard, unless it has one that fits and holds checksums.
 
     Raises:
-        ShardError: If the shard is damaged.
+        ShardError: If the shard is damaged, or another file has the name of its index.
     """
     shard = Path(path)
+    refuse_others(index_path(shard))
     try:
         if has_checksums(read_index(index_path(shard), shard)):
             return False
@@ -115,6 +117,23 @@ def write_missing_index(path: str) -> bool:
         pass  # there is none, or not of this shard
     write_index(scan_shard(shard, checksums=True), index_path(shard))
     return True
+
+
+def refuse_others(path: Path) -> None:
+    """Refuses to put an index in the place of a file that is none, by its first bytes.
+
+    Raises:
+        ShardError: If there is one.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(INDEX_START))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ShardError(f"{path}: cannot be read ({error.strerror}); move it away") from None
+    if not INDEX_START.startswith(start):  # half of one counts
+        raise ShardError(f"{path}: is no index of a shard, and has the name of one; move it away")
 
 
 def has_checksums(index: ShardIndex) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError, first_line
+from ..paths import is_hidden
 from ..textfile import parse_json, write_text
 from .members import Member, Members
 from .tar import CHUNK, Entry, ShardError, damaged, read_entries, read_exactly
@@ -88,7 +89,7 @@ def scan_shard(path: Path, *, checksums: bool) -> ShardIndex:
                 problem = f"{entry.name!r} has {entry.size} bytes, {MAX_MEMBER_BYTES} are allowed"
                 raise damaged(path, entry.header, problem, "leave it out")
             key, suffix = split_name(entry.name)
-            if not suffix:
+            if not suffix or is_hidden(entry.name):
                 continue  # belongs to no sample
             if not keys or keys[-1] != key:
                 if key in seen:

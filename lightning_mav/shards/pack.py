@@ -9,15 +9,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ..codecs.decode import MAX_VIDEO_BYTES
+from ..codecs.images import MAX_IMAGE_BYTES
+from ..codecs.kinds import kind_of, suffix_of
 from ..codecs.probe import probe_image, probe_video
 from ..codecs.recode import recode
 from ..errors import UsageError, reason_of
 from ..textfile import decode_caption
-from .index import MAX_MEMBER_BYTES
 from .parallel import map_in_order
-from .sources import Source
-from .writer import VERSION, Packed, claim_folder, digest_of, finished_shard, write_shard
+from .sources import KINDS, Source, read_head
+from .writer import VERSION, Packed, claim_folder, digest_of, finished_shard, write_notes, write_shard
 
+MAX_BYTES = {"image": MAX_IMAGE_BYTES, "video": MAX_VIDEO_BYTES}  # as in training
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 
 
@@ -50,6 +53,7 @@ class Summary:
     num_finished: int = 0
     num_samples: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
+    misnamed: Counter[str] = field(default_factory=Counter)
 
 
 def pack(
@@ -60,6 +64,7 @@ def pack(
     part: tuple[int, int] = (1, 1),
     num_workers: int = 1,
     progress: Progress = lambda items, total: items,
+    passed_over: dict[str, str] | None = None,
 ) -> Summary:
     """Writes the shards of a part that are not there yet.
 
@@ -70,12 +75,14 @@ def pack(
         part: Which shards to write: every n-th, from the i-th on, ``(i, n)``.
         num_workers: Processes; they change no byte.
         progress: Wraps the samples, of which there are ``total``.
+        passed_over: Files that are not among the sources, and why, to be noted.
 
     Raises:
         UsageError: If the folder holds anything else, or cannot be written.
     """
     shards = plan(sources, settings)
     claim_folder(folder, _mark(sources, settings, len(shards)))
+    write_notes(folder, passed_over or {})
     summary, todo = Summary(), []
     for number in range(part[0] - 1, len(shards), part[1]):
         digest = digest_of([asdict(settings), *map(_identity, shards[number])])
@@ -117,27 +124,43 @@ def plan(sources: list[Source], settings: Settings) -> list[list[Source]]:
 def prepare(source: Source, *, settings: Settings) -> Packed:
     """Makes the members of a sample; a source that is of no use has none, and a reason."""
     try:
-        if source.num_bytes > MAX_MEMBER_BYTES:
-            raise ValueError(f"too large: {source.num_bytes} bytes")
+        if source.num_bytes > (most := MAX_BYTES[settings.kind]):
+            raise ValueError(f"too large: {source.num_bytes} bytes of at most {most}")
+        read_head(source.path)  # refuses what has no end
         data = source.path.read_bytes()
         meta = {"name": source.name, "sha256": hashlib.sha256(data).hexdigest()}
+        suffix, note = _suffix(data, source, settings.kind)
         if settings.kind == "image":
             caption = _caption(source)
-            meta |= probe_image(data, source.suffix)
-            return Packed(source.name, {source.suffix: data, "txt": caption.encode()}, meta)
-        facts, suffix = probe_video(data, source.suffix), source.suffix
+            meta |= probe_image(data, suffix)
+            return Packed(source.name, {suffix: data, "txt": caption.encode()}, meta, note=note)
+        facts = probe_video(data, suffix)
         if facts["num_frames"] < settings.min_frames:
             raise ValueError(f"too few frames: {facts['num_frames']} of {settings.min_frames}")
         if settings.gop or settings.size:
             data, suffix = recode(data, suffix, gop=settings.gop, size=settings.size), "mp4"
             facts = probe_video(data, suffix)
-        return Packed(source.name, {suffix: data}, meta | facts)
+        return Packed(source.name, {suffix: data}, meta | facts, note=note)
     except FileNotFoundError:
         return Packed(source.name, {}, {}, "no such file", "there is no such file")
     except OSError as error:
         return Packed(source.name, {}, {}, "cannot be read", f"cannot be read: {error.strerror or error}")
     except Exception as error:  # codecs raise whatever they like
         return Packed(source.name, {}, {}, reason_of(error), str(error) or type(error).__name__)
+
+
+def _suffix(data: bytes, source: Source, kind: str) -> tuple[str, str]:
+    """Returns the suffix for a file, which its first bytes tell, and a note if its name has another.
+
+    Raises:
+        ValueError: If it is of another kind than is packed.
+    """
+    what, suffix = kind_of(data), suffix_of(data, source.suffix)
+    if what and suffix not in KINDS[kind]:
+        raise ValueError(f"{what} file, no {kind} of a kind that is read: its name ends in .{source.suffix}")
+    if not suffix or suffix == source.suffix:
+        return source.suffix, ""
+    return suffix, f"{what} in .{source.suffix}" if source.suffix else f"{what} without a suffix"
 
 
 def _caption(source: Source) -> str:
@@ -148,6 +171,7 @@ def _caption(source: Source) -> str:
 def _count(summary: Summary, stats: dict[str, Any]) -> None:
     summary.num_samples += stats["num_samples"]
     summary.left_out.update(stats["left_out"])
+    summary.misnamed.update(stats.get("misnamed", {}))  # which earlier versions did not count
 
 
 def _mark(sources: list[Source], settings: Settings, num_shards: int) -> dict[str, Any]:

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..paths import visible
 from ..textfile import parse_json, write_text
 from .index import index_path, read_index, scan_shard, write_index
 
 VERSION = 1
-MARK = "pack.json"
+MARK, STATS = "pack.json", "stats.json"
+MAX_NAMED = 10_000  # files
 STALE_SECONDS = 3600  # after which an unfinished file is what a killed run has left
 
 
@@ -33,6 +35,7 @@ class Packed:
         reason: Why it is left out, in few words; empty if it is not.
         problem: The same in full.
         key: Name of the sample; by default the shard's with the sample's place in it.
+        note: What is odd about it although it is taken, in words that can be counted.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Packed:
     reason: str = ""
     problem: str = ""
     key: str = ""
+    note: str = ""
 
 
 def claim_folder(folder: Path, mark: dict[str, Any]) -> None:
@@ -53,7 +57,7 @@ def claim_folder(folder: Path, mark: dict[str, Any]) -> None:
     path = folder / MARK
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        others = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
+        others = [entry.name for entry in visible(folder)]
         if not others:
             write_json(path, mark)
         # Read after looking around: of parts that start together, another may have been first.
@@ -71,6 +75,25 @@ def claim_folder(folder: Path, mark: dict[str, Any]) -> None:
         names = [name for name in mark if not isinstance(found, dict) or found.get(name) != mark[name]]
         which = f"{folder} holds shards of other files or settings"
         raise UsageError(f"{which} ({', '.join(names)} differ): choose another folder")
+
+
+def write_notes(folder: Path, passed_over: dict[str, str]) -> None:
+    """Notes in the folder which files are in no shard, and why, by name; takes the note away if none is.
+
+    Args:
+        folder: The folder of the shards.
+        passed_over: The files and the reasons.
+    """
+    path = folder / STATS
+    try:
+        if not passed_over:
+            path.unlink(missing_ok=True)
+            return
+        counts = dict(sorted(Counter(passed_over.values()).items()))
+        named = dict(sorted(passed_over.items())[:MAX_NAMED])
+        write_json(path, {"version": VERSION, "passed_over": counts, "problems": named})
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}; make room there") from error
 
 
 def finished_shard(path: Path, digest: str) -> dict[str, Any] | None:
@@ -98,7 +121,7 @@ def write_shard(path: Path, digest: str, samples: Iterable[Packed], num_digits: 
     for left in path.parent.glob(f".{path.name}.*.part"):
         if time.time() - left.stat().st_mtime > STALE_SECONDS:
             left.unlink(missing_ok=True)
-    num, problems, reasons = 0, dict[str, str](), Counter[str]()
+    num, problems, reasons, notes = 0, dict[str, str](), Counter[str](), Counter[str]()
     try:
         with tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as tar:
             for place, packed in enumerate(samples):
@@ -106,6 +129,7 @@ def write_shard(path: Path, digest: str, samples: Iterable[Packed], num_digits: 
                     problems[packed.name] = packed.problem
                     reasons[packed.reason] += 1
                     continue
+                notes.update([packed.note] if packed.note else [])
                 key, num = packed.key or f"{path.stem}{place:0{num_digits}d}", num + 1
                 meta = json.dumps({"key": key, **packed.meta}).encode()
                 for suffix, data in {**packed.members, "json": meta}.items():
@@ -125,6 +149,7 @@ def write_shard(path: Path, digest: str, samples: Iterable[Packed], num_digits: 
         "num_bytes": index.num_bytes,
         "left_out": dict(sorted(reasons.items())),
         "problems": problems,
+        "misnamed": dict(sorted(notes.items())),
     }
     write_json(stats_path, stats)
     return stats

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ..configured import ConfigDict, Configured, ForeignClassError, allow_modules, from_config
 from ..errors import UsageError
+from ..paths import expanded
 from ..textfile import read_lines, write_text
 
 CHECKSUMS = "SHA256SUMS"
@@ -194,7 +195,7 @@ def find_weights(name: str, scale: str = "micro") -> Path:
         UsageError: If there is none, naming the command that makes it.
     """
     if name.endswith(".safetensors"):
-        return Path(name)
+        return Path(expanded(name))
     if "/" in name:
         scale, name = name.split("/", 1)
     own = OUTPUTS / scale / "weights" / f"{name}.safetensors"
