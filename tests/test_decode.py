@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_mav.codecs import clock, containers, decode, packets, resize
+from lightning_mav.codecs import clock, containers, decode, nal, packets, resize
 from lightning_mav.codecs.decode import decode_image, decode_video
 from lightning_mav.datamodules.batches import reason_of
 
@@ -123,10 +123,8 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_chosen_frames_are_those_of_full_decoding(kind, monkeypatch):
     suffix, codec, kwargs = KINDS[kind]
-    calls, frames = [], decode._frames
-    monkeypatch.setattr(decode, "_frames", lambda *args: calls.append(args) or frames(*args))
+    monkeypatch.setattr(packets.Packets, "frames", None)  # each at the first attempt
     times = check_law(encode(suffix, codec, **kwargs), suffix)
-    assert len(calls) == 11  # each at the first attempt
     torch.testing.assert_close(times, torch.arange(60).double() / 30, atol=1e-3, rtol=0)
 
 
@@ -195,13 +193,13 @@ def test_missing_and_equal_time_stamps(monkeypatch, missing):
 @pytest.fixture
 def decoded(monkeypatch):
     """The spans that were decoded, of all calls."""
-    spans, frames = [], decode._frames
+    spans, frames = [], packets.Packets._span_frames
 
-    def count(packets, given, clock):
-        spans.extend(given)
-        return frames(packets, given, clock)
+    def count(self, span):
+        spans.append(span)
+        return frames(self, span)
 
-    monkeypatch.setattr(decode, "_frames", count)
+    monkeypatch.setattr(packets.Packets, "_span_frames", count)
     return spans
 
 
@@ -448,7 +446,7 @@ def test_limits_of_what_is_decoded(monkeypatch):
 
 
 def test_work_on_a_video_is_bounded_and_waiting_is_not(monkeypatch):
-    data, now, frames = encode(gop=10), [0.0], decode._frames
+    data, now, frames = encode(gop=10), [0.0], packets.Packets.sought
     monkeypatch.setattr(clock.time, "thread_time", lambda: now[0])
 
     def passes(seconds):
@@ -457,7 +455,7 @@ def test_work_on_a_video_is_bounded_and_waiting_is_not(monkeypatch):
                 now[0] += seconds
                 yield frame
 
-        monkeypatch.setattr(decode, "_frames", slow)
+        monkeypatch.setattr(packets.Packets, "sought", slow)
 
     passes(0.1)  # for 60 frames
     decode_video(data, "mp4", 16)
@@ -565,11 +563,14 @@ def test_bad_images_are_refused_with_a_reason(kind):
 
 def test_nal_units_are_found_with_lengths_and_with_start_codes():
     def kinds(suffix):
+        found = []
         with av.open(io.BytesIO(encode(suffix, num_frames=8))) as container:
             stream = container.streams.video[0]
-            length = packets.nal_length_size(stream.codec_context.extradata)
-            found = [packets.nal_headers(packet, length) for packet in container.demux(stream) if packet.size]
-        return length, [[header & 31 for header in headers] for headers in found]
+            length, _ = nal.configuration(stream.codec_context.extradata, "h264")
+            for packet in container.demux(stream):
+                data = bytes(packet)
+                found.append([data[start] & 31 for start, _ in nal.nal_units(data, length)])
+        return length, found[:-1]
 
     (length, in_mp4), (none, in_avi) = kinds("mp4"), kinds("avi")
     assert (length, none) == (4, 0)

@@ -3,7 +3,8 @@
 Bad input raises ``ValueError``. What its message says before the first colon is a reason that can be counted.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 
 import av
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from .clock import Clock
 from .images import IMAGE_FORMATS, read_image
-from .packets import VIDEO_FORMATS, Packets, open_video
+from .packets import VIDEO_FORMATS, Packets, SeekError, open_video
 from .resize import FrameResizer, to_square, to_tensor
 
 __all__ = ["IMAGE_FORMATS", "VIDEO_FORMATS", "decode_image", "decode_video"]
@@ -68,47 +69,45 @@ def decode_video(
     clock = Clock(max_seconds)
     try:
         with open_video(data, suffix) as (container, stream):
-            packets = Packets(container, stream, suffix, clock)
+            packets = Packets(container, stream, clock)
             indices = torch.arange(len(packets.times)) if choose is None else choose(packets.times)
-            places = [packets.shown[index] for index in indices.tolist()]
-            if image_size is None and len(places) * stream.width * stream.height > MAX_RETURNED:
-                raise ValueError(f"too much to return: {len(places)} frames of native size")
-            found = _decode(packets, stream, set(places), FrameResizer(image_size), clock)
+            numbers = indices.tolist()
+            if image_size is None and len(numbers) * stream.width * stream.height > MAX_RETURNED:
+                raise ValueError(f"too much to return: {len(numbers)} frames of native size")
+            found = _decode(packets, stream, set(numbers), FrameResizer(image_size))
     except av.FFmpegError as error:
         raise ValueError(f"damaged video: {error.strerror}") from error
-    pixels = [found[place] for place in places]
+    pixels = [found[number] for number in numbers]
     if len({frame.shape for frame in pixels}) > 1:
         raise ValueError("size changes: frames of native size do not go together")
     return to_tensor(pixels), packets.times[indices]
 
 
 def _decode(
-    packets: Packets, stream: av.VideoStream, wanted: set[int], resize: FrameResizer, clock: Clock
+    packets: Packets, stream: av.VideoStream, wanted: set[int], resize: FrameResizer
 ) -> dict[int, np.ndarray]:
-    """Returns the pixels of some frames, by the places of their packets."""
-    everything = [list(range(len(packets.packets)))]
-    # The second where a key frame turned out to be none: decoding from the very start then helps.
-    for spans in [everything] if packets.in_order else [packets.spans(wanted), everything]:
-        cost = sum(map(len, spans)) * stream.width * stream.height
-        if cost > MAX_DECODED:
-            raise ValueError(f"too much to decode: {cost} pixels")
-        found: dict[int, np.ndarray] = {}
-        for number, frame in enumerate(_frames(packets, spans, clock)):
-            if frame.is_corrupt:  # even one that is not wanted: others may depend on it
-                raise ValueError(f"damaged video: frame {number} of those decoded")
-            place = packets.shown[number] if packets.in_order else frame.pts
-            if place in wanted and place not in found:
-                found[place] = resize(frame)
-                if len(found) == len(wanted):
-                    return found
-    raise ValueError(f"damaged video: {len(wanted) - len(found)} of {len(wanted)} frames do not decode")
+    """Returns the pixels of some frames, given by their numbers."""
+    if packets.seekable:
+        places = {packets.shown[number]: number for number in wanted}
+        _check_cost(sum(map(len, packets.spans(set(places)))), stream)
+        with suppress(SeekError):
+            return {
+                places[frame.pts]: resize(frame)
+                for frame in packets.sought(set(places))
+                if frame.pts in places
+            }
+    # Here the decoder needs more of what was before than is known of; from the very start it has that.
+    _check_cost(len(packets.packets), stream)
+    found: dict[int, np.ndarray] = {}
+    for number, frame in enumerate(packets.frames()):
+        if number in wanted:
+            found[number] = resize(frame)
+            if packets.is_measured and len(found) == len(wanted):
+                break  # else the rest must show that no frame is missing
+    return found
 
 
-def _frames(packets: Packets, spans: list[list[int]], clock: Clock) -> Iterator[av.VideoFrame]:
-    """Decodes runs of packets, given by their places, as long as there is time."""
-    for span in spans:
-        for place in span:
-            clock.check()
-            yield from packets.codec.decode(packets.packets[place])
-        yield from packets.codec.decode(None)
-        packets.codec.flush_buffers()
+def _check_cost(num_frames: int, stream: av.VideoStream) -> None:
+    cost = num_frames * stream.width * stream.height
+    if cost > MAX_DECODED:
+        raise ValueError(f"too much to decode: {cost} pixels")

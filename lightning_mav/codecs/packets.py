@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from itertools import chain, pairwise
 from typing import NoReturn
 
 import av
@@ -13,11 +14,14 @@ from av.stream import Disposition
 
 from .clock import Clock
 from .containers import check_container
+from .pictures import foretell
 from .resize import MAX_PIXELS, check_size
 
 # FFmpeg is told the container: left to guess, it would also follow playlists to other files.
 VIDEO_FORMATS = {"mp4": "mp4", "mov": "mp4", "mkv": "matroska", "webm": "matroska", "avi": "avi"}
 MAX_SECONDS = 3600.0  # of a video
+# What the decoder is told once, beside a packet: later ones do not go without.
+CHANGES = ("new_extradata", "palette", "param_change")
 MAX_FRAMES = 2**18  # of a video: an hour at 60 frames per second and more
 # Opening would decode frames to see what is inside, and we only need what the headers say: a fifth of the
 # time of a clip, and before its size is known. External tracks of QuickTime stay closed.
@@ -89,8 +93,17 @@ def check_length(seconds: float, num_frames: int) -> None:
         raise ValueError(f"too many frames: {num_frames}")
 
 
+class SeekError(Exception):
+    """Decoding that did not start at the beginning gave other frames than were foretold."""
+
+
 class Packets:
-    """The packets of a video stream, in the order of decoding.
+    """The packets of a video stream, in the order of decoding, and the frames that come out of them.
+
+    The decoder decides which frames there are, and in which order. That is told beforehand from what the
+    packets hold, see ``foretell``, or else by decoding everything. Containers only say when frames are shown:
+    the k-th frame has the k-th of the time stamps. So the frames are those that decoding the whole file gives,
+    one by one; to start elsewhere than at the beginning only saves time.
 
     Frames are known by their packets, not by time stamps, which may be missing or occur twice: each packet
     is given its place as time stamp, and the decoder hands it on to the frame.
@@ -98,56 +111,159 @@ class Packets:
     Args:
         container: Where to read.
         stream: What to read.
-        suffix: Kind of file.
         clock: Bounds the time it may take; nothing does if None.
 
     Attributes:
         times: When each frame is shown, ``(F,)`` in seconds from the first, in the order of showing.
+        ticks: The same in units of the stream's clock.
         shown: Place of the packet of each of these frames.
-        in_order: Whether frames can only be told apart by counting them.
+        seekable: Whether decoding can start elsewhere than at the beginning.
 
     Raises:
         ValueError: If there are no frames, too many of them, not all of the file is there, or time is up.
     """
 
-    def __init__(
-        self, container: InputContainer, stream: av.VideoStream, suffix: str, clock: Clock | None = None
-    ) -> None:
-        self.codec = stream.codec_context
+    def __init__(self, container: InputContainer, stream: av.VideoStream, clock: Clock | None = None) -> None:
+        self.codec, self.clock = stream.codec_context, clock
         self.packets: list[av.Packet] = []
-        self.stamps: list[int] = []
-        self._length = nal_length_size(self.codec.extradata)
-        name = self.codec.name
-        self._is_h264 = name == "h264"
-        places, has_pts = [], True
+        stamps: list[tuple[int | None, int | None]] = []
+        hidden, changes = set(), False
         for packet in container.demux(stream):
-            if clock is not None:
-                clock.check()
+            self._check_clock()
             if not packet.size:
                 continue  # a frame that an AVI left out, or the end
             if packet.is_corrupt:
                 raise ValueError("truncated video: a packet is not complete")
-            stamp = packet.dts if packet.pts is None else packet.pts
-            if stamp is None:  # only where there are none at all: then they come in order
-                stamp = len(self.packets)
-            if not packet.is_discard and is_shown(packet, name):
-                has_pts &= packet.pts is not None
-                places.append(len(self.packets))
-            self.stamps.append(stamp)
-            packet.pts = packet.dts = len(self.packets)
+            place = len(self.packets)
+            if packet.is_discard:
+                hidden.add(place)
+            changes |= any(packet.has_sidedata(kind) for kind in CHANGES)
+            stamps.append((packet.pts, packet.dts))
+            packet.pts = packet.dts = place
             self.packets.append(packet)
             if len(self.packets) > MAX_FRAMES:
                 break  # many headers do not say
         check_length(0, len(self.packets))
-        if not places:
+        if not self.packets:
             raise ValueError("no frames")
-        # AVI stores no times of frames; what FFmpeg makes up for these codecs is the order of decoding.
-        self.in_order = not has_pts or (suffix == "avi" and name in ("h264", "hevc"))
-        self.shown = sorted(places, key=lambda place: self.stamps[place])
-        first, tick = self.stamps[self.shown[0]], float(stream.time_base or 0)
-        stamps = torch.tensor([self.stamps[place] for place in self.shown], dtype=torch.double)
-        self.times = (stamps - first) * tick
+        # AVI stores no times of frames, only how many are before; what FFmpeg makes of that may be wrong.
+        which = int(stream.container.format.name == "avi" or any(pts is None for pts, _ in stamps))
+        # Only where there are none at all: then they come in order.
+        self.stamps = [place if pair[which] is None else pair[which] for place, pair in enumerate(stamps)]
+        self.structure = foretell(self.codec.codec, self.packets, self.codec.extradata)
+        self.shown: list[int] = []
+        self.order: dict[int, int] = {}
+        self.is_measured, self.seekable = False, False
+        if self.structure is not None:
+            self.order = {place: number for number, place in enumerate(self.structure.shown)}
+            shown = [place for place in self.structure.shown if place not in hidden]
+            in_order = [self.stamps[place] for place in shown]
+            # Two witnesses, where there are two.
+            if which or all(a <= b for a, b in pairwise(in_order)):
+                self.seekable = not changes
+                self._set_shown(shown, float(stream.time_base or 0))
+                return
+        self._set_shown(self._measure(), float(stream.time_base or 0))
+
+    def _set_shown(self, shown: list[int], tick: float) -> None:
+        if not shown:
+            raise ValueError("no frames")
+        self.shown = shown
+        self.ticks = sorted(self.stamps[place] for place in shown)
+        self.ticks = [stamp - self.ticks[0] for stamp in self.ticks]
+        self.times = torch.tensor(self.ticks, dtype=torch.double) * tick
         check_length(float(self.times[-1]), len(self.times))
+
+    def _measure(self) -> list[int]:
+        shown: list[int] = []
+        for frame in self.frames():
+            if frame.pts is None:
+                raise ValueError("damaged video: a frame of no packet")
+            shown.append(frame.pts)
+        self.is_measured = True
+        return shown
+
+    def _check_clock(self) -> None:
+        if self.clock is not None:
+            self.clock.check()
+
+    def frames(self) -> Iterator[av.VideoFrame]:
+        """Decodes everything, in the order of showing.
+
+        What comes before the first key frame may fail to decode; players leave it out, too.
+
+        Raises:
+            ValueError: If anything is damaged.
+            FFmpegError: If FFmpeg complains.
+        """
+        start = next((place for place, packet in enumerate(self.packets) if packet.is_keyframe), 0)
+        missing, number = set(self.shown), 0
+        self.codec.flush_buffers()
+        for place, packet in enumerate([*self.packets, None]):
+            self._check_clock()
+            try:
+                decoded = self.codec.decode(packet)
+            except av.InvalidDataError:
+                if number or place >= start:
+                    raise
+                continue
+            for frame in decoded:
+                if frame.is_corrupt:
+                    raise ValueError(f"damaged video: frame {number} of those decoded")
+                missing.discard(frame.pts)
+                number += 1
+                yield frame
+        if missing:
+            raise ValueError(f"damaged video: {len(missing)} of {len(self.shown)} frames do not decode")
+        if not number:
+            raise ValueError("damaged video: no frame decodes")
+
+    def sought(self, wanted: set[int]) -> Iterator[av.VideoFrame]:
+        """Decodes some frames and what they depend on, starting each time as late as that is possible.
+
+        Args:
+            wanted: Places of packets.
+
+        Yields:
+            All frames that were decoded on the way, in the order of showing.
+
+        Raises:
+            SeekError: If a frame is other than foretold, damaged or missing.
+        """
+        shown = set(self.shown)
+        for span in self.spans(wanted):
+            first = self.order.get(span[0], -1)
+            last = max(self.order[place] for place in wanted.intersection(span))
+            # What follows a key frame but is shown before it lacks what it depends on.
+            orders = sorted(self.order[place] for place in shown.intersection(span))
+            expected = iter([order for order in orders if order >= first])
+            self.codec.flush_buffers()
+            for frame in self._span_frames(span):
+                order = self.order.get(frame.pts, -1)  # type: ignore[call-overload]
+                if order < first:
+                    continue
+                if frame.is_corrupt or order != next(expected, None):
+                    raise SeekError
+                yield frame
+                if order == last:
+                    break
+            else:
+                raise SeekError
+
+    def _span_frames(self, span: list[int]) -> Iterator[av.VideoFrame]:
+        assert self.structure is not None
+        first = self.packets[span[0]]
+        header = b"".join(dict.fromkeys(unit for place, unit in self.structure.headers if place < span[0]))
+        if header:
+            packet = av.Packet(header + bytes(first))
+            packet.pts, packet.dts, packet.time_base = first.pts, first.dts, first.time_base
+            first = packet
+        for packet in chain([first], (self.packets[place] for place in span[1:]), [None]):
+            self._check_clock()
+            try:
+                yield from self.codec.decode(packet)
+            except av.FFmpegError as error:
+                raise SeekError from error
 
     def spans(self, wanted: set[int]) -> list[list[int]]:
         """Returns the places to decode for some frames, in runs that each start afresh at a key frame.
@@ -158,74 +274,18 @@ class Packets:
         Args:
             wanted: Places of packets.
         """
-        starts = [
-            place for place, packet in enumerate(self.packets) if packet.is_keyframe and self.is_start(place)
-        ]
+        assert self.structure is not None
+        starts, disposable = self.structure.starts, self.structure.disposable
         runs: list[tuple[int, int]] = []  # first and last place, backwards
         for place in sorted(wanted, reverse=True):
             # What follows a key frame but is shown before it may depend on earlier frames.
-            behind = (
-                k
-                for k in reversed(starts[: bisect_right(starts, place)])
-                if self.stamps[k] <= self.stamps[place]
-            )
-            start = next(behind, 0)  # where no key frame comes first, what comes first must do
-            if runs and place >= runs[-1][0]:
+            before = reversed(starts[: bisect_right(starts, place)])
+            start = next((k for k in before if self.order.get(k, -1) <= self.order[place]), 0)
+            if runs and place >= runs[-1][0] - 1:
                 runs[-1] = min(start, runs[-1][0]), runs[-1][1]
             else:
                 runs.append((start, place))
         return [
-            [k for k in range(start, end + 1) if k in wanted or not self.is_disposable(k)]
+            [k for k in range(start, end + 1) if k in wanted or k == start or k not in disposable]
             for start, end in reversed(runs)
         ]
-
-    def is_start(self, place: int) -> bool:
-        """Tells whether decoding can start at a packet that is a key frame by what the container says.
-
-        Of H.264 only frames that let no other refer to what was before them are taken at their word.
-        """
-        if not self._is_h264:
-            return True
-        return any(header & 31 == 5 for header in nal_headers(self.packets[place], self._length))
-
-    def is_disposable(self, place: int) -> bool:
-        """Tells whether no other frame depends on a packet.
-
-        H.264 itself says so of each part of a picture; for other codecs the container may. A packet with
-        anything but pictures and remarks in it is kept.
-        """
-        packet = self.packets[place]
-        if not self._is_h264:
-            return packet.is_disposable
-        headers = nal_headers(packet, self._length)
-        slices = [header for header in headers if 1 <= header & 31 <= 5]
-        others = {header & 31 for header in headers if not 1 <= header & 31 <= 5}
-        return bool(slices) and not any(header & 0x60 for header in slices) and others <= {6, 9, 12}
-
-
-def is_shown(packet: av.Packet, codec: str) -> bool:
-    """Tells whether a packet has a frame to show: VP8 has some that only help to decode others."""
-    return codec != "vp8" or bool(memoryview(packet)[0] & 0x10)  # type: ignore[arg-type]
-
-
-def nal_length_size(extradata: bytes | None) -> int:
-    """Returns in how many bytes H.264 packets say the length of each part; 0 if start codes part them."""
-    if extradata is None or len(extradata) < 7 or extradata[0] != 1:
-        return 0
-    return (extradata[4] & 3) + 1
-
-
-def nal_headers(packet: av.Packet, length_size: int) -> list[int]:
-    """Returns the first byte of each part of an H.264 packet: two bits of importance, five of kind."""
-    headers, position = [], 0
-    if length_size:
-        data = memoryview(packet)  # type: ignore[arg-type]
-        while position + length_size < len(data):
-            length = int.from_bytes(data[position : position + length_size])
-            headers.append(data[position + length_size])
-            position += length_size + length
-        return headers
-    whole = bytes(packet)
-    while (position := whole.find(b"\0\0\1", position) + 3) > 2 and position < len(whole):
-        headers.append(whole[position])
-    return headers

@@ -52,9 +52,16 @@ def probe_image(data: bytes, suffix: str) -> dict[str, Any]:
 
 
 def frame_times(data: bytes, suffix: str) -> Tensor:
-    """Returns when each frame of a video is shown, ``(F,)`` in seconds; nothing is decoded."""
-    with open_video(data, suffix) as (container, stream):
-        return Packets(container, stream, suffix).times
+    """Returns when each frame of a video is shown, ``(F,)`` in seconds; few videos must be decoded for it.
+
+    Raises:
+        ValueError: If it is not a whole video of that kind.
+    """
+    try:
+        with open_video(data, suffix) as (container, stream):
+            return Packets(container, stream).times
+    except av.FFmpegError as error:
+        raise ValueError(f"damaged video: {error.strerror}") from error
 
 
 def read_frames(data: bytes, suffix: str) -> Iterator[av.VideoFrame]:
@@ -68,25 +75,12 @@ def read_frames(data: bytes, suffix: str) -> Iterator[av.VideoFrame]:
     """
     try:
         with open_video(data, suffix) as (container, stream):
-            packets = Packets(container, stream, suffix)
-            tick, missing = stream.time_base or Fraction(1), set(packets.shown)
-            first = packets.stamps[packets.shown[0]]
-            for packet in [*packets.packets, None]:
-                for frame in packets.codec.decode(packet):
-                    if frame.is_corrupt:
-                        raise ValueError(f"damaged frame: {len(missing)} frames before the end")
-                    # Packets are numbered, see there, and where that does not help, frames are.
-                    number = len(packets.shown) - len(missing)
-                    place = packets.shown[number] if packets.in_order and missing else frame.pts
-                    if place in missing:
-                        missing.remove(place)
-                        frame.pts = (packets.stamps[place] - first) * tick.numerator
-                        frame.time_base = Fraction(1, tick.denominator)
-                        yield frame
+            packets, tick = Packets(container, stream), stream.time_base or Fraction(1)
+            for stamp, frame in zip(packets.ticks, packets.frames(), strict=True):
+                frame.pts, frame.time_base = stamp * tick.numerator, Fraction(1, tick.denominator)
+                yield frame
     except av.FFmpegError as error:
         raise ValueError(f"damaged video: {error.strerror}") from error
-    if missing:
-        raise ValueError(f"frames do not decode: {len(missing)} of {len(packets.shown)}")
 
 
 def check_sample(sample: dict[str, bytes]) -> None:
