@@ -350,7 +350,7 @@ BAD_VIDEOS = {
     "random mkv": (lambda: np.random.default_rng(0).bytes(99999), "mkv", NO_VIDEO),
     "random avi": (lambda: np.random.default_rng(0).bytes(99999), "avi", NO_VIDEO),
     "a page": (lambda: b"<html>not found</html>" * 9, "mp4", NO_VIDEO),
-    "other kind": (lambda: encode("mkv"), "mp4", NO_VIDEO),
+    "a picture": (lambda: picture("JPEG"), "mp4", NO_VIDEO),
     "mp4 without moov": (lambda: (d := encode())[: d.index(b"moov") - 4], "mp4", CUT),
     "mp4 cut in mdat": (lambda: encode()[:3000], "mp4", CUT),
     "mp4 cut in moov": (lambda: encode()[:-300], "mp4", CUT),

@@ -1,11 +1,71 @@
 """What a video file claims about itself, read before FFmpeg believes it."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 PARENTS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf", b"mvex"}
 MAX_DEPTH = 8
 SIZES, RUN = b"stsz", b"trun"  # codespell:ignore
+SOUND, SOUND_GROUP = b"soun", 160  # FFmpeg lists so many samples of sound as one, or more
+ONE = (1).to_bytes(4)
+# What an MP4 or QuickTime file may begin with.
+MP4_STARTS = {
+    *(b"ftyp", b"moov", b"mdat", b"moof", b"styp", b"sidx", b"free", b"skip"),
+    *(b"wide", b"pnot", b"junk", b"udta", b"uuid", b"prfl", b"pict", b"PICT"),
+}
+HEIF_BRANDS = {b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1"}
+STARTS = {
+    b"\x1a\x45\xdf\xa3": "matroska",
+    b"GIF8": "GIF",
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG": "PNG",
+    b"OggS": "Ogg",
+    b"FLV": "FLV",
+    b"0&\xb2u": "ASF (WMV)",
+    b"\0\0\1\xba": "MPEG program stream",
+    b"\0\0\1\xb3": "MPEG video without a container",
+    b"ID3": "MP3",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"%PDF": "PDF",
+    b"PK\3\4": "ZIP",
+    b"\x1f\x8b": "gzip",
+    b"#EXTM3U": "playlist",
+    b"ffconcat": "playlist",
+}
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+
+
+@dataclass
+class Track:
+    """Samples of one size for all that a track of an MP4 file claims to have."""
+
+    is_sound: bool = False
+    is_even: bool = False  # each lasts one tick
+    num_samples: int = 0
+
+    @property
+    def num_entries(self) -> int:
+        """How many FFmpeg will list."""
+        return self.num_samples // (SOUND_GROUP if self.is_sound and self.is_even else 1)
+
+
+def container_of(data: bytes) -> str | None:
+    """Tells the format of a file by its first bytes.
+
+    Returns:
+        Its name, for those that may be videos as FFmpeg calls it; None if it is none of those known here.
+    """
+    if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
+        return "HEIF"
+    if data[4:8] in MP4_STARTS:
+        return "mp4"
+    if data[:4] == b"RIFF":
+        return {b"AVI ": "avi", b"WEBP": "WebP", b"WAVE": "WAV"}.get(data[8:12])
+    if data[:1] == data[188:189] == data[376:377] == b"G":
+        return "mpegts"
+    return next((name for start, name in STARTS.items() if data.startswith(start)), None)
 
 
 def check_container(data: bytes, container: str) -> None:
@@ -28,20 +88,27 @@ def check_container(data: bytes, container: str) -> None:
 
 def _check_mp4(data: bytes) -> None:
     # Two kinds of atoms give a number of samples that costs the file nothing, and FFmpeg gigabytes: samples
-    # of one size for all, and runs in which all is as usual.
-    num_samples, has_index = 0, False
+    # of one size for all, and runs in which all is as usual. Of sound of a constant rate FFmpeg lists groups.
+    tracks, num_runs, has_index = [Track()], 0, False
     for kind, start, size in _atoms(memoryview(data), 0, len(data)):
         if start + size > len(data) and kind in (b"moov", b"mdat", b"moof"):
             raise ValueError(f"truncated video: {start + size - len(data)} bytes are missing")
         has_index |= kind == b"moov"
         if kind == b"cmov":
             raise ValueError("compressed index")
-        if kind == SIZES and any(data[start + 4 : start + 8]):
-            num_samples += int.from_bytes(data[start + 8 : start + 12])
+        if kind == b"trak":
+            tracks.append(Track())
+        elif kind == b"hdlr":
+            tracks[-1].is_sound |= data[start + 8 : start + 12] == SOUND
+        elif kind == b"stts":
+            tracks[-1].is_even = data[start + 4 : start + 8] == data[start + 12 : start + 16] == ONE
+        elif kind == SIZES and any(data[start + 4 : start + 8]):
+            tracks[-1].num_samples += int.from_bytes(data[start + 8 : start + 12])
         elif kind == RUN:
-            num_samples += int.from_bytes(data[start + 4 : start + 8])
-        if num_samples > len(data):
-            raise ValueError(f"false index: {num_samples} samples in {len(data)} bytes")
+            num_runs += int.from_bytes(data[start + 4 : start + 8])
+    num_samples = num_runs + sum(track.num_entries for track in tracks)
+    if num_samples > len(data):
+        raise ValueError(f"false index: {num_samples} samples in {len(data)} bytes")
     if not has_index and data[4:8] == b"ftyp":
         raise ValueError("truncated video: there is no moov atom")
 

@@ -3,7 +3,7 @@
 Bad input raises ``ValueError``. What its message says before the first colon is a reason that can be counted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 import av
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .clock import Clock
 from .images import IMAGE_FORMATS, read_image
-from .packets import VIDEO_FORMATS, Packets, SeekError, open_video
+from .packets import ALLOWED, VIDEO_FORMATS, Packets, SeekError, open_video
 from .resize import FrameResizer, to_square, to_tensor
 
 __all__ = ["IMAGE_FORMATS", "VIDEO_FORMATS", "decode_image", "decode_video"]
@@ -46,21 +46,24 @@ def decode_video(
     choose: Callable[[Tensor], Tensor] | None = None,
     *,
     max_seconds: float = MAX_WORK,
+    formats: Collection[str] = ALLOWED,
 ) -> tuple[Tensor, Tensor]:
     """Returns frames ``(F, 3, size, size)`` as bytes and their times ``(F,)`` in seconds from the first.
 
     All packets are read, which gives the times of all frames; then only those are decoded that the wanted
-    frames depend on. At native size, the pixels are those that decoding everything gives. Frames are turned
-    upright; a video of a single frame is one, though no clip can be made of it.
+    frames depend on. The frames are those that FFmpeg gives when it decodes the whole file. They are turned
+    upright, and their pixels are made square; where they are square already, no pixel of native size differs.
+    A video of a single frame is one, though no clip can be made of it.
 
     Args:
-        data: The video file.
-        suffix: Kind of file, a key of ``VIDEO_FORMATS``.
+        data: The video file. Its first bytes tell its format.
+        suffix: What it is called, a key of ``VIDEO_FORMATS``: its format where the bytes do not tell.
         image_size: Height and width wanted, see ``FrameResizer``; frames keep theirs if None.
         choose: Maps the times of all frames to the indices of the wanted ones, in any order; all are wanted
             if None.
         max_seconds: Seconds that this may compute, checked between packets; what else the machine does
             does not count.
+        formats: What the file may be, as FFmpeg calls it.
 
     Raises:
         ValueError: If it is no whole video of that kind, if anything that is decoded is damaged, or if
@@ -68,13 +71,13 @@ def decode_video(
     """
     clock = Clock(max_seconds)
     try:
-        with open_video(data, suffix) as (container, stream):
+        with open_video(data, suffix, formats) as (container, stream):
             packets = Packets(container, stream, clock)
             indices = torch.arange(len(packets.times)) if choose is None else choose(packets.times)
             numbers = indices.tolist()
             if image_size is None and len(numbers) * stream.width * stream.height > MAX_RETURNED:
                 raise ValueError(f"too much to return: {len(numbers)} frames of native size")
-            found = _decode(packets, stream, set(numbers), FrameResizer(image_size))
+            found = _decode(packets, stream, set(numbers), FrameResizer(image_size, stream))
     except av.FFmpegError as error:
         raise ValueError(f"damaged video: {error.strerror}") from error
     pixels = [found[number] for number in numbers]

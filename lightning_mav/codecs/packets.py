@@ -1,7 +1,7 @@
 """The packets of a video: when their frames are shown, and which of them some frames take to decode."""
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from itertools import chain, pairwise
@@ -13,7 +13,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 
 from .clock import Clock
-from .containers import check_container
+from .containers import check_container, container_of
 from .pictures import foretell
 from .resize import MAX_PIXELS, check_size
 
@@ -25,30 +25,39 @@ CHANGES = ("new_extradata", "palette", "param_change")
 MAX_FRAMES = 2**18  # of a video: an hour at 60 frames per second and more
 # Opening would decode frames to see what is inside, and we only need what the headers say: a fifth of the
 # time of a clip, and before its size is known. External tracks of QuickTime stay closed.
+ALLOWED = frozenset(VIDEO_FORMATS.values())
+PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 OPTIONS = {"codec_whitelist": "none", "enable_drefs": "0"}
 LOOK_INSIDE = {"max_pixels": str(MAX_PIXELS), "enable_drefs": "0"}
 
 
 @contextmanager
-def open_video(data: bytes, suffix: str) -> Iterator[tuple[InputContainer, av.VideoStream]]:
-    """Opens a video and finds its stream: the first that is no cover picture.
+def open_video(
+    data: bytes, suffix: str, formats: Collection[str] = ALLOWED
+) -> Iterator[tuple[InputContainer, av.VideoStream]]:
+    """Opens a video and finds its stream, see ``film_of``.
 
     Args:
-        data: The video file.
-        suffix: Kind of file, a key of ``VIDEO_FORMATS``.
+        data: The video file. Its first bytes tell its format.
+        suffix: What the file is called, a key of ``VIDEO_FORMATS``: its format where the bytes do not tell.
+        formats: What it may be, as FFmpeg calls it.
 
     Raises:
         ValueError: If it is no video of that kind, too large or too long by what its headers say; inside,
             if FFmpeg complains of anything.
     """
-    check_container(data, VIDEO_FORMATS[suffix])
-    container, stream = _open(data, suffix, OPTIONS)
+    kind = container_of(data) or VIDEO_FORMATS[suffix]
+    if kind not in formats:
+        raise ValueError(f"no video of its kind: {kind}")
+    check_container(data, kind)
+    container, stream = _open(data, kind, OPTIONS)
     if not stream.width:  # some codecs keep the size to themselves
         container.close()
-        container, stream = _open(data, suffix, LOOK_INSIDE)
+        container, stream = _open(data, kind, LOOK_INSIDE)
     with container:
         check_size(stream.width, stream.height)
-        check_length(float(container.duration or 0) / av.time_base, stream.frames)
+        # Of the stream itself: another may be longer. Where it does not say, the packets will.
+        check_length(float((stream.duration or 0) * (stream.time_base or 0)), stream.frames)
         stream.thread_type = "NONE"  # threads cost more than they gain here, and can deadlock
         # The first holds for sizes that change inside, before there is memory for them. The second delays
         # frames as long as their order may take, which costs nothing: the end of a span is drained.
@@ -56,11 +65,11 @@ def open_video(data: bytes, suffix: str) -> Iterator[tuple[InputContainer, av.Vi
         yield container, stream
 
 
-def _open(data: bytes, suffix: str, options: dict[str, str]) -> tuple[InputContainer, av.VideoStream]:
+def _open(data: bytes, kind: str, options: dict[str, str]) -> tuple[InputContainer, av.VideoStream]:
     try:
         container = av.open(
             BytesIO(data),
-            format=VIDEO_FORMATS[suffix],
+            format=kind,
             options=options,
             metadata_errors="ignore",
             io_open=refuse,
@@ -68,12 +77,30 @@ def _open(data: bytes, suffix: str, options: dict[str, str]) -> tuple[InputConta
     except av.FFmpegError as error:
         raise ValueError(f"no video of its kind: {error.strerror}") from error
     assert isinstance(container, InputContainer)
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            if stream.codec_context is None:
-                raise ValueError("no decoder for the video stream")
-            return container, stream
-    raise ValueError("no video stream")
+    stream = film_of(container)
+    if stream.codec_context is None:
+        raise ValueError("no decoder for the video stream")
+    return container, stream
+
+
+def film_of(container: InputContainer) -> av.VideoStream:
+    """Returns the video stream that players show.
+
+    A film goes before a single picture, then the default stream before others, then more pixels before fewer,
+    then the first. Covers and thumbnails do not count.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    streams = [s for s in container.streams.video if not s.disposition & PICTURES]
+    if not streams:
+        raise ValueError("no video stream")
+
+    def merit(stream: av.VideoStream) -> tuple[bool, bool, int]:
+        is_default = bool(stream.disposition & Disposition.default)
+        return stream.frames != 1, is_default, (stream.width or 0) * (stream.height or 0)
+
+    return max(streams, key=merit)
 
 
 def refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:
@@ -102,8 +129,8 @@ class Packets:
 
     The decoder decides which frames there are, and in which order. That is told beforehand from what the
     packets hold, see ``foretell``, or else by decoding everything. Containers only say when frames are shown:
-    the k-th frame has the k-th of the time stamps. So the frames are those that decoding the whole file gives,
-    one by one; to start elsewhere than at the beginning only saves time.
+    the k-th frame has the k-th of the time stamps. So the frames are those that decoding the whole file
+    gives, one by one; to start elsewhere than at the beginning only saves time.
 
     Frames are known by their packets, not by time stamps, which may be missing or occur twice: each packet
     is given its place as time stamp, and the decoder hands it on to the frame.

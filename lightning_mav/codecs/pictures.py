@@ -1,7 +1,7 @@
 """Which frames a video will have, read off its packets, codec by codec.
 
-Containers mark key frames and give times, and are often wrong. The decoder goes by what is in the packets, and
-so do we.
+Containers mark key frames and give times, and are often wrong. The decoder goes by what is in the packets,
+and so do we.
 """
 
 import re

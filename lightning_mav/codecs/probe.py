@@ -1,7 +1,7 @@
 """What a file is before it goes into a shard, and whether all of it decodes."""
 
 from collections.abc import Iterator
-from fractions import Fraction
+from contextlib import contextmanager
 from typing import Any
 
 import av
@@ -57,9 +57,20 @@ def frame_times(data: bytes, suffix: str) -> Tensor:
     Raises:
         ValueError: If it is not a whole video of that kind.
     """
+    with open_packets(data, suffix) as (packets, _):
+        return packets.times
+
+
+@contextmanager
+def open_packets(data: bytes, suffix: str) -> Iterator[tuple[Packets, av.VideoStream]]:
+    """Opens a video and reads its packets; what FFmpeg complains of inside, too, is a ``ValueError``.
+
+    Raises:
+        ValueError: If it is not a whole video of that kind.
+    """
     try:
         with open_video(data, suffix) as (container, stream):
-            return Packets(container, stream).times
+            yield Packets(container, stream), stream
     except av.FFmpegError as error:
         raise ValueError(f"damaged video: {error.strerror}") from error
 
@@ -67,20 +78,11 @@ def frame_times(data: bytes, suffix: str) -> Tensor:
 def read_frames(data: bytes, suffix: str) -> Iterator[av.VideoFrame]:
     """Decodes all of a video, one frame at a time, in the order of showing.
 
-    Yields:
-        Frames whose time stamps count from the first, in units of one over a whole number of seconds.
-
     Raises:
         ValueError: If anything in it is damaged.
     """
-    try:
-        with open_video(data, suffix) as (container, stream):
-            packets, tick = Packets(container, stream), stream.time_base or Fraction(1)
-            for stamp, frame in zip(packets.ticks, packets.frames(), strict=True):
-                frame.pts, frame.time_base = stamp * tick.numerator, Fraction(1, tick.denominator)
-                yield frame
-    except av.FFmpegError as error:
-        raise ValueError(f"damaged video: {error.strerror}") from error
+    with open_packets(data, suffix) as (packets, _):
+        yield from packets.frames()
 
 
 def check_sample(sample: dict[str, bytes]) -> None:

@@ -1,27 +1,31 @@
 """Videos encoded anew: smaller, and with key frames close together, so that a clip is quick to reach."""
 
+from collections import Counter
 from fractions import Fraction
 from io import BytesIO
-from itertools import chain
+from itertools import pairwise
 
 import av
 import numpy as np
-from av.filter import Graph
 
-from .probe import read_frames
-from .resize import SCALE, check_size, upright
+from .probe import open_packets
+from .resize import SCALE, Box, Scaler, pixel_aspect, shown_size, stored_box, upright
 
 DEFAULT_GOP = 30  # frames: clips are reached twice as fast as with 250, for a tenth more bytes
 # The file must not depend on the number of cores, hence one thread.
 ENCODER = {"crf": "18", "preset": "fast", "x264-params": "threads=1"}
 BT709 = 1
+SQUARE = Fraction(1)
+DEFAULT_RATE = 25  # frames per second of a video that does not say
+MAX_CLOCK = 2**31 - 1  # ticks per second that MP4 can write
 TO_BT709 = "out_color_matrix=bt709:out_range=tv"
 
 
 def recode(data: bytes, suffix: str, *, gop: int | None, size: int | None) -> bytes:
     """Encodes a video as H.264 in an mp4 file, without sound; each frame keeps its time.
 
-    Frames are turned upright, and an odd last row or column is left out.
+    Frames are turned upright, with square pixels, and an odd last row or column is left out. All get the size
+    of the first, see ``Shrinker``. Frames of the same time share the time up to the next.
 
     Args:
         data: The video file.
@@ -31,33 +35,58 @@ def recode(data: bytes, suffix: str, *, gop: int | None, size: int | None) -> by
             keep their size if None.
 
     Raises:
-        ValueError: If it does not decode, or two frames have the same time.
+        ValueError: If it does not decode.
     """
-    frames, shrink = read_frames(data, suffix), Shrinker(size)
-    first = next(frames)
-    tick, last, output = first.time_base or Fraction(1), -1, BytesIO()
-    with av.open(output, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", options=ENCODER)
+    shrink, output = Shrinker(size), BytesIO()
+    with open_packets(data, suffix) as (packets, source), av.open(output, "w", format="mp4") as container:
+        tick, rate = source.time_base or Fraction(1), source.average_rate or DEFAULT_RATE
+        stamps, parts = set_apart(packets.ticks, max(1, round(1 / (rate * tick))))
         # The clock of the video, of which the file's is a multiple: any other would move frames.
-        stream.codec_context.time_base = tick
+        clock = Fraction(1, tick.denominator * parts)
+        if clock.denominator > MAX_CLOCK:
+            raise ValueError("frames of the same time")
+        stream = container.add_stream("libx264", options=ENCODER)
+        stream.codec_context.time_base = clock
         stream.pix_fmt, stream.gop_size = "yuv420p", gop or DEFAULT_GOP
         stream.codec_context.thread_count = 1
         for tag in ("colorspace", "color_primaries", "color_trc", "color_range"):
             setattr(stream.codec_context, tag, BT709)
-        for frame in chain([first], frames):
-            if frame.pts is None or frame.pts <= last:
-                raise ValueError("frames of the same time")
-            picture = shrink(frame)
-            if last < 0:
+        for number, (stamp, frame) in enumerate(zip(stamps, packets.frames(), strict=True)):
+            picture = shrink(frame, pixel_aspect(source))
+            if number == 0:
                 stream.width, stream.height = picture.width, picture.height
-            picture.pts, picture.time_base, last = frame.pts, tick, frame.pts
+            picture.pts, picture.time_base = stamp * tick.numerator, clock
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
     return output.getvalue()
 
 
+def set_apart(ticks: list[int], step: int) -> tuple[list[int], int]:
+    """Gives frames of the same time times of their own, evenly up to that of the next frame.
+
+    Args:
+        ticks: Times, in order.
+        step: How long the last frame lasts.
+
+    Returns:
+        The times in parts of a tick, and how many of these make one.
+    """
+    parts = max(Counter(ticks).values())
+    if parts == 1:
+        return ticks, 1
+    times = sorted(set(ticks))
+    stamps: list[int] = []
+    for (time, following), num in zip(
+        pairwise([*times, times[-1] + step]), Counter(ticks).values(), strict=True
+    ):
+        stamps += [time * parts + k * (following - time) * parts // num for k in range(num)]
+    return stamps, parts
+
+
 class Shrinker:
-    """Makes frames upright and smaller, in the colours that are encoded.
+    """Makes frames upright and smaller, with square pixels, in the colours that are encoded.
+
+    All come out in the size of the first: of one that differs, the middle of the same shape is scaled.
 
     Args:
         size: Shorter side in pixels; frames are not enlarged. They keep their size if None.
@@ -65,45 +94,37 @@ class Shrinker:
 
     def __init__(self, size: int | None) -> None:
         self.size = size
-        self.kind: tuple[int | str, ...] | None = None
-        self.graph = Graph()
+        self.scaler = Scaler("yuv420p", f"{SCALE}:{TO_BT709}")
+        self.first: tuple[tuple[int, int], Box, tuple[int, int]] | None = None
 
-    def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
+    def __call__(self, frame: av.VideoFrame, aspect: Fraction = SQUARE) -> av.VideoFrame:
         """Returns a frame with even sides.
 
-        Raises:
-            ValueError: If it is too large, or differs from the frames before in size or kind.
-        """
-        kind = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range)
-        if self.kind is None:
-            self.kind = kind
-            self._build(*kind)
-        if kind != self.kind:
-            raise ValueError("size changes: frames do not go together")
-        self.graph.vpush(frame)
-        return turned(self.graph.vpull(), frame)
+        Args:
+            frame: Frame.
+            aspect: How many times as wide as high its pixels are shown.
 
-    def _build(self, width: int, height: int, pix_fmt: str, colorspace: int, color_range: int) -> None:
-        check_size(width, height)
-        if min(width, height) < 2:
-            raise ValueError(f"too small: {width}x{height} pixels")
-        share = min(1.0, self.size / min(width, height)) if self.size else 1.0
+        Raises:
+            ValueError: If it is too large or has too few pixels.
+        """
+        shown = shown_size(frame.width, frame.height, aspect)
+        if self.first is None:
+            self.first = shown, *self._plan(frame, shown)
+        first, box, target = self.first
+        if shown != first:
+            share = min(shown[0] / target[0], shown[1] / target[1])
+            width, height = (min(a, round(share * b)) for a, b in zip(shown, target, strict=True))
+            box = (width, height, (shown[0] - width) // 2, (shown[1] - height) // 2)
+        return turned(self.scaler(frame, stored_box(box, frame, shown), target), frame)
+
+    def _plan(self, frame: av.VideoFrame, shown: tuple[int, int]) -> tuple[Box, tuple[int, int]]:
+        if min(shown) < 2:
+            raise ValueError(f"too small: {shown[0]}x{shown[1]} pixels")
+        share = min(1.0, self.size / min(shown)) if self.size else 1.0
+        width, height = (max(2, round(side * share) // 2 * 2) for side in shown)
         if share == 1.0:  # an odd last row or column goes: scaling it away would blur all
-            steps = [
-                ("crop", f"{width // 2 * 2}:{height // 2 * 2}:0:0"),
-                ("scale", f"iw:ih:{SCALE}:{TO_BT709}"),
-            ]
-        else:
-            sides = [str(max(2, round(side * share) // 2 * 2)) for side in (width, height)]
-            steps = [("scale", f"{':'.join(sides)}:{SCALE}:{TO_BT709}")]
-        self.graph.threads = 1
-        source = f"video_size={width}x{height}:pix_fmt={pix_fmt}:time_base=1/1"
-        self.graph.link_nodes(
-            self.graph.add("buffer", f"{source}:colorspace={colorspace}:range={color_range}"),
-            *(self.graph.add(*step) for step in steps),
-            self.graph.add("format", "yuv420p"),
-            self.graph.add("buffersink"),
-        ).configure()
+            return (width, height, 0, 0), (width, height)
+        return (*shown, 0, 0), (width, height)
 
 
 def turned(picture: av.VideoFrame, frame: av.VideoFrame) -> av.VideoFrame:

@@ -1,6 +1,7 @@
 """Pictures of any size and orientation to square uint8 pixels of the wanted one."""
 
 import struct
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from av import VideoFrame
 from av.filter import Graph
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 from PIL import Image
 from torch import Tensor
 
@@ -69,23 +71,83 @@ def to_tensor(pixels: list[np.ndarray]) -> Tensor:
     return torch.from_numpy(frames)
 
 
+Box = tuple[int, int, int, int]  # width, height, left and upper edge
+
+
+def pixel_aspect(stream: VideoStream) -> Fraction:
+    """Returns how many times as wide as high the pixels of a stream are shown."""
+    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+    return aspect if aspect and aspect > 0 else Fraction(1)
+
+
+def shown_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
+    """Returns the width and height of a picture in square pixels; neither is less than it was.
+
+    Raises:
+        ValueError: If that is too large.
+    """
+    check_size(width, height)
+    size = (round(width * aspect), height) if aspect >= 1 else (width, round(height / aspect))
+    check_size(*size)
+    return size
+
+
+def stored_box(box: Box, frame: VideoFrame, shown: tuple[int, int]) -> Box:
+    """Maps a box of the picture in square pixels to one of the pixels as they are stored."""
+    x, y = frame.width / shown[0], frame.height / shown[1]
+    width, height, left, top = box
+    return max(1, round(width * x)), max(1, round(height * y)), round(left * x), round(top * y)
+
+
+class Scaler:
+    """Cuts a box out of each frame and scales it, with FFmpeg.
+
+    Args:
+        pix_fmt: Format wanted.
+        options: Of FFmpeg's scaler.
+    """
+
+    def __init__(self, pix_fmt: str, options: str = SCALE) -> None:
+        self.pix_fmt, self.options = pix_fmt, options
+        self.graph: tuple[tuple[Any, ...], Graph] | None = None
+
+    def __call__(self, frame: VideoFrame, box: Box, size: tuple[int, int]) -> VideoFrame:
+        """Returns the box in the ``size`` wanted, width and height."""
+        kind = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, box, size)
+        if self.graph is None or self.graph[0] != kind:  # sizes may change within a stream
+            graph = Graph()
+            graph.threads = 1
+            source = f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1/1"
+            source += f":colorspace={frame.colorspace}:range={frame.color_range}"
+            graph.link_nodes(
+                graph.add("buffer", source),
+                graph.add("crop", ":".join(map(str, box))),
+                graph.add("scale", f"{size[0]}:{size[1]}:{self.options}"),
+                graph.add("format", self.pix_fmt),
+                graph.add("buffersink"),
+            ).configure()
+            self.graph = kind, graph
+        self.graph[1].vpush(frame)
+        return self.graph[1].vpull()
+
+
 class FrameResizer:
-    """Turns decoded frames into upright RGB pixels.
+    """Turns decoded frames into upright RGB pixels, which are square.
 
     At native size, and where the side of the middle square is a multiple of the wanted one, frames are
-    converted to RGB and then averaged exactly, as images are. Elsewhere FFmpeg cuts and averages brightness
-    and colour before the conversion, which takes a fifth of the time; pixels that are covered in part count
-    in part, and colours differ by a level or so. That pixels may not be square is ignored.
+    converted to RGB and then averaged exactly, as images are. Elsewhere, and where pixels are not stored as
+    squares, FFmpeg cuts and averages brightness and colour before the conversion, which takes a fifth of the
+    time; pixels that are covered in part count in part, and colours differ by a level or so.
 
     Args:
         image_size: Height and width wanted; frames keep theirs if None.
+        stream: Where the frames are from, which says how wide their pixels are; square if None.
     """
 
-    def __init__(self, image_size: int | None) -> None:
-        self.image_size = image_size
+    def __init__(self, image_size: int | None, stream: VideoStream | None = None) -> None:
+        self.image_size, self.stream = image_size, stream
         # One for all frames: building one costs more than using it.
-        self.reformatter = VideoReformatter()
-        self.graph: tuple[tuple[int | str, ...], Graph] | None = None
+        self.reformatter, self.scaler = VideoReformatter(), Scaler("rgb24")
 
     def __call__(self, frame: VideoFrame) -> np.ndarray:
         """Returns a frame as ``(H, W, 3)`` bytes.
@@ -93,30 +155,18 @@ class FrameResizer:
         Raises:
             ValueError: If it is larger than ``MAX_PIXELS`` or smaller than wanted.
         """
-        check_size(frame.width, frame.height)
-        if self.image_size is None or min(frame.width, frame.height) % self.image_size == 0:
+        aspect = Fraction(1) if self.stream is None else pixel_aspect(self.stream)
+        shown = shown_size(frame.width, frame.height, aspect)
+        size, is_stored = self.image_size, shown == (frame.width, frame.height)
+        if is_stored and (size is None or min(shown) % size == 0):
             pixels = self.reformatter.reformat(frame, format="rgb24").to_ndarray()
-            return to_square(upright(pixels, frame), self.image_size)
-        return upright(self._shrink(frame, self.image_size), frame)
-
-    def _shrink(self, frame: VideoFrame, image_size: int) -> np.ndarray:
-        side, left, top = square(frame.width, frame.height, image_size)
-        kind = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range)
-        if self.graph is None or self.graph[0] != kind:  # sizes may change within a stream
-            width, height, pix_fmt, colorspace, color_range = kind
-            graph = Graph()
-            graph.threads = 1
-            source = f"video_size={width}x{height}:pix_fmt={pix_fmt}:time_base=1/1"
-            graph.link_nodes(
-                graph.add("buffer", f"{source}:colorspace={colorspace}:range={color_range}"),
-                graph.add("crop", f"{side}:{side}:{left}:{top}"),
-                graph.add("scale", f"{image_size}:{image_size}:{SCALE}"),
-                graph.add("format", "rgb24"),
-                graph.add("buffersink"),
-            ).configure()
-            self.graph = kind, graph
-        self.graph[1].vpush(frame)
-        return self.graph[1].vpull().to_ndarray()
+            return to_square(upright(pixels, frame), size)
+        if size is None:
+            box, target = (frame.width, frame.height, 0, 0), shown
+        else:
+            side, left, top = square(*shown, size)
+            box, target = stored_box((side, side, left, top), frame, shown), (size, size)
+        return upright(self.scaler(frame, box, target).to_ndarray(), frame)
 
 
 def upright(pixels: np.ndarray, frame: VideoFrame) -> np.ndarray:
