@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 
 import av
@@ -16,14 +16,12 @@ from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from .codecs.decode import VIDEO_FORMATS, decode_video
+from .codecs.packets import ALLOWED, open_video
 from .errors import UsageError
 
-# What may be opened: a playlist or a concat script would make FFmpeg read other files than the one named.
-OPENED = {
-    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,mpegts",
-    "protocol_whitelist": "file",
-}
-MAX_PIXELS = 4096 * 4096
+OPENED = ALLOWED | {"GIF", "mpegts"}
+FORMATS = "mp4, mov, webm, mkv, avi or gif"
 # Viewers slow down a GIF whose frames last less than 2/100 s.
 MAX_GIF_FPS = 50
 
@@ -72,7 +70,7 @@ def write_mp4(path: str | Path, video: Tensor, fps: float, *, crf: int = 12) -> 
 
 
 def read_video(path: str | Path, *, fps: float | None = None) -> tuple[Tensor, float]:
-    """Reads ``(3, F, H, W)`` in [-1, 1] and its frame rate.
+    """Reads ``(3, F, H, W)`` in [-1, 1] and its frame rate; frames are those of ``decode_video``.
 
     Args:
         path: File to read.
@@ -86,9 +84,8 @@ def read_video(path: str | Path, *, fps: float | None = None) -> tuple[Tensor, f
         duration = times[-1] - times[0] + 1 / rate
         # Time stamps are rounded to the file's clock: without the margin a frame may come one instant late.
         instants = times[0] + np.arange(max(1, round(duration * fps))) / fps + 1e-3 / max(fps, rate)
-        frames = [frames[i] for i in np.searchsorted(times, instants, side="right") - 1]
-    video = torch.from_numpy(np.stack(frames))
-    return from_uint8(rearrange(video, "f h w c -> c f h w")), float(fps or rate)
+        frames = frames[np.searchsorted(times, instants, side="right") - 1]
+    return from_uint8(rearrange(frames, "f c h w -> c f h w")), float(fps or rate)
 
 
 def write_gif(path: str | Path, video: Tensor, fps: float, *, max_side: int = 384) -> None:
@@ -183,26 +180,16 @@ def _shared_palette(frames: Sequence[Image.Image]) -> Image.Image:
     return stack_sheets(chosen).quantize(255, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
 
 
-def _decode(path: Path) -> tuple[list[np.ndarray], np.ndarray, float]:
-    """Returns frames ``(H, W, 3)`` in the order shown, their times in seconds, and the rate declared."""
+def _decode(path: Path) -> tuple[Tensor, np.ndarray, float]:
+    """Returns bytes ``(F, 3, H, W)`` in the order shown, their times in seconds, and the rate declared."""
     try:
-        with av.open(str(path), options=OPENED) as container:
-            stream = container.streams.video[0]
-            stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        data, suffix = path.read_bytes(), path.suffix.lower()[1:]
+        named = suffix if suffix in VIDEO_FORMATS else "mp4"
+        with open_video(data, named, OPENED) as (_, stream):
             rate = float(stream.average_rate or 25)
-            decoded = list(container.decode(stream))
-            if any(frame.is_corrupt for frame in decoded):
-                raise UsageError(f"{path}: the video is damaged; encode it again")
-            decoded.sort(key=lambda frame: frame.time or 0)
-            frames = [_upright(frame) for frame in decoded]
-    except (av.FFmpegError, IndexError, ValueError) as error:
-        raise UsageError(f"{path}: not a readable video ({error}); give mp4, mov, webm, avi or gif") from None
-    if not frames:
-        raise UsageError(f"{path}: the video has no frames; give mp4, mov, webm, avi or gif")
-    times = [frame.time if frame.time is not None else i / rate for i, frame in enumerate(decoded)]
-    return frames, np.asarray(times), rate
-
-
-def _upright(frame: av.VideoFrame) -> np.ndarray:
-    """Converts a frame to RGB, turned as its rotation tag says."""
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90))
+        frames, times = decode_video(data, named, None, max_seconds=inf, formats=OPENED)
+    except OSError as error:
+        raise UsageError(f"{path}: not a readable video ({error.strerror}); give {FORMATS}") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: not a readable video ({error}); give {FORMATS}") from None
+    return frames, times.numpy(), rate
