@@ -94,11 +94,8 @@ def _decode(
         places = {packets.shown[number]: number for number in wanted}
         _check_cost(sum(map(len, packets.spans(set(places)))), stream)
         with suppress(SeekError):
-            return {
-                places[frame.pts]: resize(frame)
-                for frame in packets.sought(set(places))
-                if frame.pts in places
-            }
+            frames = packets.sought(set(places))
+            return {places[frame.pts]: resize(frame) for frame in frames if frame.pts in places}
     # Here the decoder needs more of what was before than is known of; from the very start it has that.
     _check_cost(len(packets.packets), stream)
     found: dict[int, np.ndarray] = {}

@@ -4,8 +4,8 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from itertools import chain, pairwise
-from typing import NoReturn
+from itertools import pairwise
+from typing import Literal, NoReturn
 
 import av
 import torch
@@ -21,7 +21,11 @@ from .resize import MAX_PIXELS, check_size
 VIDEO_FORMATS = {"mp4": "mp4", "mov": "mp4", "mkv": "matroska", "webm": "matroska", "avi": "avi"}
 MAX_SECONDS = 3600.0  # of a video
 # What the decoder is told once, beside a packet: later ones do not go without.
-CHANGES = ("new_extradata", "palette", "param_change")
+CHANGES: tuple[Literal["new_extradata", "palette", "param_change"], ...] = (
+    "new_extradata",
+    "palette",
+    "param_change",
+)
 MAX_FRAMES = 2**18  # of a video: an hour at 60 frames per second and more
 # Opening would decode frames to see what is inside, and we only need what the headers say: a fifth of the
 # time of a clip, and before its size is known. External tracks of QuickTime stay closed.
@@ -176,7 +180,8 @@ class Packets:
         # AVI stores no times of frames, only how many are before; what FFmpeg makes of that may be wrong.
         which = int(stream.container.format.name == "avi" or any(pts is None for pts, _ in stamps))
         # Only where there are none at all: then they come in order.
-        self.stamps = [place if pair[which] is None else pair[which] for place, pair in enumerate(stamps)]
+        chosen = [pair[which] for pair in stamps]
+        self.stamps = [place if stamp is None else stamp for place, stamp in enumerate(chosen)]
         self.structure = foretell(self.codec.codec, self.packets, self.codec.extradata)
         self.shown: list[int] = []
         self.order: dict[int, int] = {}
@@ -266,7 +271,7 @@ class Packets:
             expected = iter([order for order in orders if order >= first])
             self.codec.flush_buffers()
             for frame in self._span_frames(span):
-                order = self.order.get(frame.pts, -1)  # type: ignore[call-overload]
+                order = -1 if frame.pts is None else self.order.get(frame.pts, -1)
                 if order < first:
                     continue
                 if frame.is_corrupt or order != next(expected, None):
@@ -279,16 +284,17 @@ class Packets:
 
     def _span_frames(self, span: list[int]) -> Iterator[av.VideoFrame]:
         assert self.structure is not None
+        rest: list[av.Packet | None] = [self.packets[place] for place in span]
         first = self.packets[span[0]]
         header = b"".join(dict.fromkeys(unit for place, unit in self.structure.headers if place < span[0]))
         if header:
             packet = av.Packet(header + bytes(first))
             packet.pts, packet.dts, packet.time_base = first.pts, first.dts, first.time_base
-            first = packet
-        for packet in chain([first], (self.packets[place] for place in span[1:]), [None]):
+            rest[0] = packet
+        for following in [*rest, None]:
             self._check_clock()
             try:
-                yield from self.codec.decode(packet)
+                yield from self.codec.decode(following)
             except av.FFmpegError as error:
                 raise SeekError from error
 

@@ -44,25 +44,29 @@ def foretell(codec: av.codec.Codec, packets: list[Any], extradata: bytes | None)
 
 def _read_mpeg4(packets: list[Any], extradata: bytes | None) -> Structure:
     """MPEG-4 part 2 (ISO/IEC 14496-2, 6.2.5): each packet must hold one picture that is coded."""
-    kinds, structure, clock_bits = [], Structure(), _mpeg4_clock(extradata or b"")
+    kinds, structure = [], Structure()
+    clock_bits, is_interlaced = _mpeg4_layer(extradata or b"") or (0, False)
     for place, packet in enumerate(packets):
         data = bytes(packet)
         start = data.find(b"\0\0\1\xb6")
         if start < 0 or data.find(b"\0\0\1\xb6", start + 4) >= 0:
             raise Unforeseen
-        clock_bits = _mpeg4_clock(data[:start]) or clock_bits
+        clock_bits, is_interlaced = _mpeg4_layer(data[:start]) or (clock_bits, is_interlaced)
         if len(data) - start < SMALL_PICTURE and not _is_coded(data[start + 4 :], clock_bits):
             raise Unforeseen
         kinds.append((I, P, B, P)[data[start + 4] >> 6])
         _keep_header(structure, place, data[:start], b"\0\0\1\xb3")
-    return _with_delayed_references(structure, kinds)
+    _with_delayed_references(structure, kinds)
+    if is_interlaced:  # FFmpeg measures all distances in time by the first B-picture that it sees
+        structure.starts, structure.disposable = structure.starts[:1], set()
+    return structure
 
 
-def _mpeg4_clock(header: bytes) -> int:
-    """Returns how many bits a picture has for its time, 0 if the header does not tell."""
+def _mpeg4_layer(header: bytes) -> tuple[int, bool] | None:
+    """Returns how many bits a picture has for its time, and whether it is interlaced; None if no header."""
     layer = MPEG4_LAYER.search(header)
     if layer is None:
-        return 0
+        return None
     bits = Bits(header[layer.end() :])
     bits.read(9)
     if bits.read(1):
@@ -74,7 +78,11 @@ def _mpeg4_clock(header: bytes) -> int:
         if bits.read(1):
             bits.read(79)
     bits.read(3)  # shape: a rectangle
-    return max(1, (bits.read(16) - 1).bit_length())
+    clock_bits = max(1, (bits.read(16) - 1).bit_length())
+    bits.read(1)
+    bits.read(clock_bits if bits.read(1) else 0)
+    bits.read(29)  # width and height
+    return clock_bits, bool(bits.read(1))
 
 
 def _is_coded(picture: bytes, clock_bits: int) -> bool:
