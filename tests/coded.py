@@ -1,4 +1,4 @@
-"""Small videos of every codec and container that FFmpeg's encoders give, and what decoding all of one gives."""
+"""Small videos of every codec and container that FFmpeg can write, and what decoding all of one gives."""
 
 import io
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ def encode(
 
 
 def whole(data: bytes, index: int = 0) -> tuple[Tensor, list[float]]:
-    """What plain PyAV decodes, ``(F, 3, H, W)``, in the order in which it does, and sorted times from the first."""
+    """What plain PyAV decodes, ``(F, 3, H, W)`` in the decoder's order, and sorted times from the first."""
     with av.open(io.BytesIO(data)) as container:
         decoded = list(container.decode(container.streams[index]))
     frames = np.stack([frame.to_ndarray(format="rgb24") for frame in decoded])
