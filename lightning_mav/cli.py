@@ -5,6 +5,7 @@ import importlib
 import io
 import os
 import sys
+from contextlib import suppress
 from importlib import metadata
 
 from .errors import UsageError
@@ -61,7 +62,8 @@ def _print_anything() -> None:
 
 def _exit(message: str) -> SystemExit:
     """Prints one line and returns the exception that ends the program."""
-    print(f"mav: error: {printable(message)}", file=sys.stderr)
+    with suppress(OSError):  # stderr may be closed, or a file on the disk that is full
+        print(f"mav: error: {printable(message)}", file=sys.stderr, flush=True)
     return SystemExit(2)
 
 

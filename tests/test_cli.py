@@ -50,6 +50,20 @@ def test_module_and_console_script_exit_with_zero():
         (["train", ""], ["''", "clip"]),
         (["world", "--seed", "x"], ["--seed", "mav world --help"]),
         (["world", "--out", "/proc/world"], ["cannot write /proc/world", "--out"]),
+        (["world", "--seed", "-1"], ["--seed", "0 or more"]),
+        (["world", "--seed", "9" * 400], ["--seed", "(400 characters)"]),
+        (["weights", "train", "micro_video", "--out", "/proc/x/a.safetensors"], ["cannot write", "/proc/x"]),
+        (["data", "pack", ".", "b", "--part", "9" * 5000], ["--part", "I/N"]),
+        (["data", "pack", ".", "b", "--size", "1e4"], ["--size", "whole number"]),
+        (["data", "show", "a", "--beta", "nan", "1"], ["--beta", "from 0 to 1000"]),
+        (["train", "clip", "--seed_everything", "9" * 400], ["seed_everything", "4294967295"]),
+        (["train", "clip", "--seed_everything=-1"], ["seed_everything", "at least 0"]),
+        (["train", "clip", "--trainer.max_steps=" + "9" * 5000], ["max_steps", "4300 digits"]),
+        (["train", "clip", "--trainer.max_steps=-5"], ["max_steps", "-5"]),
+        (["train", "clip", "--trainer.devices=" + "9" * 400], ["int"]),
+        (["train", "clip", "--data.batch_size=" + "9" * 400], ["batch_size", "10000000"]),
+        (["train", "clip", "--data.num_workers=-1"], ["num_workers", "from 0"]),
+        (["train", "clip", "--data.max_skipped=2"], ["max_skipped", "from 0 to 1"]),
         (["fit", "--config", "nowhere.yaml"], ["nowhere.yaml"]),
         (["train", "clip", "--trainer.max_stepz=3"], ["max_stepz", "did you mean 'max_steps'", "devices"]),
         (["train", "clip", "--ema.dcay=3"], ["dcay", "ema", "decay"]),
@@ -94,6 +108,51 @@ def test_interruption_is_no_traceback(monkeypatch, capsys):
         cli.main(["train"])
     assert exit_info.value.code == 130
     assert capsys.readouterr().err == "mav: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (PermissionError(13, "Permission denied", "/a/b"), "/a/b: Permission denied; choose another path"),
+        (
+            OSError(36, "File name too long", b"caf\xe9"),
+            r"caf\udce9: File name too long; choose another path",
+        ),
+        (OSError(28, "No space left on device"), "No space left on device; make room"),
+        (OSError(30, "Read-only file system", "x\ny"), r"x\ny: Read-only file system; choose another path"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(error, line, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "run", lambda argv: raise_(error))
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main([])
+    assert exit_info.value.code == 2
+    (printed,) = capsys.readouterr().err.splitlines()
+    assert printed.startswith(f"mav: error: {line}")
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("no path, no number"), ConnectionResetError(104, "reset"), KeyError(1)]
+)
+def test_faults_of_the_program_stay_tracebacks(error, monkeypatch):
+    monkeypatch.setattr(cli, "run", lambda argv: raise_(error))
+    with pytest.raises(type(error)):
+        cli.main([])
+
+
+def raise_(error):
+    raise error
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_stdout_is_one_line():
+    code = "from lightning_mav.cli import main; main(['--help'])"
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE)
+        assert done.returncode == 2
+        assert done.stderr.startswith(b"mav: error: No space left on device")
+        assert done.stderr.count(b"\n") == 1
+        assert subprocess.run([sys.executable, "-c", "import sys\n" + code], stderr=full).returncode == 0
 
 
 def test_runs_are_in_the_order_they_need_each_other():

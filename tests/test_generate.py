@@ -20,6 +20,7 @@ from lightning_mav.video import read_video
 from lightning_mav.weights import load_weights, save_weights
 
 PROMPT = "a small red ball on a white background"
+NUMBERS = ("--seed", "--fps", "--guidance-scale", "--steps", "--frame-skip")
 NAME = "a-small-red-ball-on-a-white-background-7"
 
 
@@ -36,7 +37,7 @@ def generated(weights, tmp_path_factory):
 
 
 def generate(weights, out, *arguments):
-    main([*arguments, "--weights", str(weights), "--out", str(out), "--steps", "1"])
+    main(["--weights", str(weights), "--out", str(out), "--steps", "1", *arguments])
 
 
 def test_each_prompt_gets_its_four_files(generated):
@@ -105,12 +106,25 @@ def test_an_earlier_result_is_replaced_and_says_what_was_done(weights, tmp_path,
         (["a ball", "--weights", "no/where"], ["no/where", "make train"]),
         (["a ball", "--weights", "huge"], ["huge", "make train-stage STAGE=clip SCALE=huge"]),
         (["a ball", "--loud"], ["--loud"]),
+        (["ball\udce9"], ["prompt 1 is not UTF-8", "byte 4 is 0xe9"]),
+        (["a ball", "\udcff"], ["prompt 2 is not UTF-8", "byte 0 is 0xff"]),
+        (["half \ud83d"], ["prompt 1 is not UTF-8"]),
+        (["\u200b"], ["prompt 1 is empty"]),
+        (["\u202e\x1b"], ["prompt 1 is empty"]),
+        (["-dog"], ["PROMPT"]),
+        (["a ball", "--out", "x" * 300], ["File name too long"]),
+        *((["a ball", option, "9" * 400], [option, "(400 characters)"]) for option in NUMBERS),
+        *((["a ball", option, "9" * 5000], [option, "(5000 characters)"]) for option in NUMBERS),
+        *((["a ball", option, "1e300"], [option, "1e300"]) for option in NUMBERS),
+        *((["a ball", option, "nan"], [option, "nan"]) for option in NUMBERS),
+        *((["a ball", option, ""], [option, "nothing"]) for option in NUMBERS),
+        *((["a ball", option, "True"], [option, "True"]) for option in NUMBERS),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError) as error:
-        main([*arguments, "--out", "new/out"])
+        main(["--out", "new/out", *arguments])
     message = str(error.value)
     assert "\n" not in message
     assert all(word in message for word in words)
@@ -226,3 +240,53 @@ def test_network_of_ones_own_is_imported_when_it_is_named(tmp_path, monkeypatch)
     monkeypatch.setattr(configured, "_own_modules", set())
     main([*arguments, "--import", "own_decoders"])
     assert (tmp_path / "out" / "ball-0.mp4").is_file()
+
+
+def test_the_same_prompt_with_other_settings_keeps_both(weights, tmp_path):
+    arguments = (PROMPT, "--seed", "7", "--until", "decoder")
+    generate(weights, tmp_path, *arguments)
+    first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    generate(weights, tmp_path, *arguments, "--fps", "3")
+    generate(weights, tmp_path, *arguments, "--guidance-scale", "3")
+    generate(weights, tmp_path, *arguments, "--fps", "3")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name in first} == first
+    rates = {path.stem: json.loads(path.read_text())["fps"] for path in tmp_path.glob("*.json")}
+    assert rates == {NAME: 6, f"{NAME}-2": 3, f"{NAME}-3": 6}
+
+
+def test_prompts_that_begin_alike_keep_both(weights, tmp_path):
+    prompts = [
+        f"{'a very long and winding sentence ' * 3}about a ball that moves {way}" for way in ("left", "up")
+    ]
+    for prompt in prompts:
+        generate(weights, tmp_path, prompt, "--until", "decoder")
+    assert {json.loads(path.read_text())["prompt"] for path in tmp_path.glob("*.json")} == {*prompts}
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "-5 dogs",
+        "d\udcc3\udca9j",
+        "\x1b[31mred\x07 ball\n",
+        "\u202eball",
+        "e\u0301\u0301",
+        "🎈👩‍🚀",
+        "ball\u2028",
+        "x" * 100_000,
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*is longer than")
+def test_any_text_makes_a_video(prompt, weights, tmp_path, capsys):
+    generate(weights, tmp_path, "--until", "decoder", "--", prompt)
+    (path,) = tmp_path.glob("*.json")
+    assert json.loads(path.read_text())["prompt"] == prompt.replace("\udcc3\udca9", "é")
+    printed = capsys.readouterr()
+    assert all(char.isprintable() or char == "\n" for char in printed.out + printed.err)
+    assert all(len(line) < 700 for line in printed.err.splitlines())
+
+
+def test_numbers_at_their_bounds_make_a_video(weights, tmp_path):
+    bounds = ("--seed", str(2**63 - 1), "--guidance-scale", "10000", "--fps", "30", "--frame-skip", "15")
+    generate(weights, tmp_path, "a ball", *bounds)
+    assert len(os.listdir(tmp_path)) == 4

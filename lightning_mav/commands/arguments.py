@@ -62,6 +62,8 @@ def prompt_of(argument: str, number: int) -> str:
     if has_surrogates(argument):  # bytes that the locale could not decode
         try:
             argument = decode_text(os.fsencode(argument))
+        except UnicodeEncodeError:
+            raise UsageError(f"prompt {number} is not UTF-8: it holds half a character") from None
         except ValueError as error:
             raise UsageError(f"prompt {number} is {error}; set the terminal to UTF-8") from None
     if is_blank(argument):

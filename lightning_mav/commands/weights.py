@@ -8,6 +8,7 @@ from ..errors import UsageError
 from ..paths import visible
 from .arguments import CommandParser, number_in, seed
 from .console import stage_progress
+from .output import output_folder
 
 EXAMPLE = """examples:
   mav weights list
@@ -106,7 +107,8 @@ def _train(args: argparse.Namespace) -> None:
     from ..weights import save_weights
 
     num_steps = args.steps or NUM_STEPS
-    with stage_progress(f"{args.name}, seed {args.seed}") as progress:
+    # The folder is made first, so that one that cannot be written costs no minutes.
+    with output_folder(args.out.parent), stage_progress(f"{args.name}, seed {args.seed}") as progress:
         network = train(args.seed, num_steps, lambda step, _: progress("train", step, num_steps))
     right = {
         "true": accuracy(network, mixed=False),

@@ -60,11 +60,11 @@ def claim_folder(folder: Path, mark: dict[str, Any]) -> None:
         others = [entry.name for entry in visible(folder)]
         if not others:
             write_json(path, mark)
+        elif not path.exists():
+            problem = f"{folder} holds files that 'mav data pack' did not write, such as {min(others)}"
+            raise UsageError(f"{problem}: choose another folder")
         # Read after looking around: of parts that start together, another may have been first.
         found = parse_json(path.read_bytes())
-    except FileNotFoundError:
-        problem = f"{folder} holds files that 'mav data pack' did not write, such as {min(others)}"
-        raise UsageError(f"{problem}: choose another folder") from None
     except OSError as error:
         raise UsageError(
             f"cannot write {folder}: {error.strerror or error}; choose another folder"
