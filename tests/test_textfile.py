@@ -252,7 +252,7 @@ def calls(path):
 def is_text_mode(node):
     modes = [x.value for x in node.args if isinstance(x, ast.Constant) and isinstance(x.value, str)]
     modes += [x.value.value for x in node.keywords if x.arg == "mode"]
-    return not any("b" in mode for mode in modes)
+    return not any("b" in mode for mode in modes) and "encoding" not in {x.arg for x in node.keywords}
 
 
 def test_texts_are_read_and_written_in_one_place():

@@ -13,7 +13,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 from ..paths import visible
 from .callbacks import StopOnSignal
 
@@ -196,7 +196,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"--ckpt_path={path}: cannot be read ({error.strerror}); name another") from error
     except (zipfile.BadZipFile, RuntimeError, EOFError) as error:
-        reason = "it holds weights alone" if path.suffix == ".safetensors" else str(error).splitlines()[0]
+        reason = "it holds weights alone" if path.suffix == ".safetensors" else first_line(error)
         raise UsageError(f"--ckpt_path={path}: is no whole checkpoint ({reason}); name another") from error
     if not isinstance(found, dict) or not {"state_dict", "global_step"} <= found.keys():
         raise UsageError(f"--ckpt_path={path}: is no checkpoint of a training; name another")

@@ -84,7 +84,7 @@ class RunFolders:
     def _lock(self, folder: Path) -> None:
         # Not by flock: that lasts as long as any process that was forked from this one, a kill or not.
         path = folder / LOCK
-        file = path.open("a+")
+        file = path.open("a+", encoding="utf-8")
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from ..errors import UsageError
+from ..errors import UsageError, first_line
+from ..textfile import read_text
 
 # What each stage can be trained on, in the order it is done.
 PHASES = {
@@ -116,9 +117,9 @@ def _extended(note: Path) -> str:
     import yaml
 
     try:
-        found = yaml.safe_load(note.read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{note}: is no YAML ({str(error).splitlines()[0]})") from error
+        found = yaml.safe_load(read_text(note, "write 'extends: micro', say"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UsageError(f"{note}: is no YAML ({first_line(error)})") from error
     if not isinstance(found, dict) or set(found) != {"extends"} or not isinstance(found["extends"], str):
         raise UsageError(f"{note}: it says which scale is extended, in one line such as 'extends: micro'")
     return str(note.parent / found["extends"]) if "/" in found["extends"] else found["extends"]

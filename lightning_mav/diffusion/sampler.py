@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..configured import Configured
+from ..errors import first_line
 from .gaussian import GaussianDiffusion
 from .noise import StepNoise, StepNoiseMode, draw_noise
 from .threshold import Threshold, apply_threshold
@@ -123,7 +124,7 @@ class Sampler(Configured):
         try:
             self.build_scheduler(GaussianDiffusion())
         except (TypeError, ValueError, NotImplementedError, ImportError) as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             raise ValueError(f"{self.scheduler} refuses scheduler_args, got {args}: {reason}") from error
 
     def build_scheduler(self, diffusion: GaussianDiffusion) -> Any:
