@@ -24,3 +24,30 @@ def micro_world(tmp_path_factory):
         progress=False,
     )
     return root
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Where all runs of a file are trained, so that later ones find the weights of earlier ones."""
+    return tmp_path_factory.mktemp("training")
+
+
+@pytest.fixture
+def fit(place, micro_world, monkeypatch):
+    """Trains a run, and what it needs before it, for a number of steps."""
+    from test_train import NEEDS, RUN, arguments
+
+    from lightning_mav.commands.train import train
+
+    monkeypatch.chdir(place)
+
+    def fit(name, steps, *overrides, scale="micro", **kwargs):
+        outputs = place / "outputs" / scale
+        for needed in NEEDS.get(name, []):
+            if not (outputs / "weights" / f"{needed}.safetensors").exists():
+                fit(needed, 2, scale=scale)
+        overrides = [*arguments(name, steps, micro_world, scale), *overrides]
+        train(RUN[name], scale, overrides=overrides, **kwargs)
+        return outputs / name, outputs / "weights" / f"{name}.safetensors"
+
+    return fit

@@ -7,8 +7,9 @@ import torch
 from lightning import LightningModule
 
 from lightning_mav.commands.fit import MavCLI
-from lightning_mav.commands.runs import RUNS, config_folder, config_layers, scales
+from lightning_mav.commands.runs import RUNS, config_folder, config_layers, scale_name, scales
 from lightning_mav.configured import Configured
+from lightning_mav.errors import UsageError
 
 
 class ParseOnly(MavCLI):
@@ -94,6 +95,56 @@ def test_a_scale_is_put_on_top_of_the_one_that_it_extends():
         nano.model.init_args.unet.init_args.channel_mults
         == micro.model.init_args.unet.init_args.channel_mults
     )
+
+
+def own_scale(folder, note="extends: micro\n"):
+    folder.mkdir(parents=True)
+    if note:
+        (folder.parent / f"{folder.name}.yaml").write_text(note)
+    (folder / "decoder.yaml").write_text("trainer: {max_steps: 7}\n")
+    return folder
+
+
+def test_a_scale_of_ones_own_is_a_folder_anywhere(tmp_path, monkeypatch):
+    folder = own_scale(tmp_path / "mine")
+    layers = config_layers(RUNS[3], str(folder))
+    names = ["base", "stage/decoder", "scale/micro/decoder", None, "stage/decoder_video"]
+    names.append("scale/micro/decoder_video")
+    assert layers == [config_folder() / f"{n}.yaml" if n else folder / "decoder.yaml" for n in names]
+    assert parse(RUNS[2], str(folder)).config.fit.trainer.max_steps == 7
+    assert scale_name(str(folder)) == scale_name(f"{folder}/") == "mine"
+    assert config_layers(RUNS[7], str(folder)) == config_layers(RUNS[7], "micro")
+    monkeypatch.chdir(tmp_path)
+    assert config_layers(RUNS[3], "mine") == config_layers(RUNS[3], "./mine") == layers
+    own_scale(tmp_path / "next", "extends: ./mine\n")
+    assert config_layers(RUNS[2], "next") == [*config_layers(RUNS[2], "mine"), tmp_path / "next/decoder.yaml"]
+
+
+def test_a_folder_without_layers_is_no_scale(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "micro").mkdir()  # of data, say
+    assert config_layers(RUNS[2], "micro")[2] == config_folder() / "scale/micro/decoder.yaml"
+    own_scale(tmp_path / "nano", note="")
+    assert config_layers(RUNS[2], "nano")[2:] == [tmp_path / "nano/decoder.yaml"]  # a path wins
+
+
+@pytest.mark.parametrize(
+    ("note", "scale", "words"),
+    [
+        ("", "./nowhere", "no SCALE './nowhere': there is no such folder"),
+        ("", "huge", "no SCALE 'huge'; scales are base, .*, or name a folder"),
+        ("", "./mine", "no decoder_video.yaml|no sr_h.yaml in .*mine: write it, or let the scale extend"),
+        ("extends: ./mine\n", "./mine", "mine.yaml: the scale extends itself"),
+        ("extends: huge\n", "./mine", "no SCALE 'huge'"),
+        ("extends: [micro]\n", "./mine", "mine.yaml: it says which scale is extended"),
+        ("extends: {\n", "./mine", "mine.yaml: is no YAML"),
+    ],
+)
+def test_mistakes_in_a_scale_of_ones_own_are_named(note, scale, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own_scale(tmp_path / "mine", note)
+    with pytest.raises(UsageError, match=words):
+        config_layers(RUNS[7], scale)
 
 
 @pytest.mark.parametrize("scale", ["nano", "micro"])

@@ -297,6 +297,43 @@ def test_reading_stops_when_too_much_is_broken(tmp_path, monkeypatch, num_worker
     assert MIN_COUNTED == 200
 
 
+@pytest.mark.parametrize("num_good", [54, 250])  # fewer than are counted, read again and again, and more
+def test_limit_of_broken_samples_holds_with_a_store_of_an_earlier_run_too(tmp_path, num_good):
+    broken_shards(tmp_path, num_good=num_good)
+    reads = {}
+    for cache in (False, True):
+        for max_skipped in (0.2, 0.01):
+            settings = {"image_size": 8, "batch_size": 4, "cache": cache, "max_skipped": max_skipped}
+            datamodule = ImageTextShards(str(tmp_path), **settings)
+            try:
+                datamodule.prepare_data()
+                for number, batch in enumerate(datamodule.train_dataloader()):
+                    datamodule.receive(batch)
+                    if number == 80:
+                        break
+                reads[cache, max_skipped] = "all"
+            except UsageError as error:
+                reads[cache, max_skipped] = str(error)
+    for cache in (False, True):
+        assert reads[cache, 0.2] == "all"
+        assert "are broken, more than max_skipped=0.01 of them" in reads[cache, 0.01]
+
+
+def test_limit_of_broken_samples_holds_for_validation(tmp_path):
+    broken_shards(tmp_path, num_good=250)
+    datamodule = ImageTextShards(
+        str(tmp_path), image_size=8, batch_size=64, val_urls=str(tmp_path), num_val_batches=4
+    )
+    with pytest.raises(UsageError, match=r"are broken, more than max_skipped=0\.01"):
+        datamodule.val_dataloader()
+
+
+@pytest.mark.parametrize("max_skipped", [-0.1, 1.1, float("nan")])
+def test_limit_of_broken_samples_is_a_share(max_skipped, tmp_path):
+    with pytest.raises(ValueError, match="max_skipped is a share from 0 to 1"):
+        ImageTextShards(str(tmp_path), image_size=8, max_skipped=max_skipped)
+
+
 def test_images_are_filtered_by_what_their_metadata_says(tmp_path):
     meta = {"punsafe": 0.1, "pwatermark": "0.2", "LANGUAGE": "en", "width": 64, "height": 48}
     changes = [{}, {"punsafe": 0.9}, {"pwatermark": 0.6}, {"LANGUAGE": "de"}, {"height": 30}, {"width": 200}]

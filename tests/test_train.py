@@ -77,29 +77,6 @@ def arguments(name, steps, world, scale="micro"):
     return [*model, *data, *trainer]
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """Where all runs of this file are trained, so that later ones find the weights of earlier ones."""
-    return tmp_path_factory.mktemp("training")
-
-
-@pytest.fixture
-def fit(place, micro_world, monkeypatch):
-    """Trains a run, and what it needs before it, for a number of steps."""
-    monkeypatch.chdir(place)
-
-    def fit(name, steps, *overrides, scale="micro", **kwargs):
-        outputs = place / "outputs" / scale
-        for needed in NEEDS.get(name, []):
-            if not (outputs / "weights" / f"{needed}.safetensors").exists():
-                fit(needed, 2, scale=scale)
-        overrides = [*arguments(name, steps, micro_world, scale), *overrides]
-        train(RUN[name], scale, overrides=overrides, **kwargs)
-        return outputs / name, outputs / "weights" / f"{name}.safetensors"
-
-    return fit
-
-
 @pytest.mark.parametrize("name", RUN)
 def test_run_trains_resumes_and_reloads(fit, name, capsys):
     _, weights = fit(name, 2)
@@ -366,7 +343,8 @@ def test_clip_of_two_devices_is_that_of_one_with_twice_the_batch(tmp_path, micro
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # compiling took 217 s on two cores
-def test_compiled_network_trains_as_the_plain_one_does(fit):
+def test_compiled_network_trains_as_the_plain_one_does(fit, monkeypatch):
+    monkeypatch.setattr("lightning_mav.commands.checks.is_on_processor", lambda _: False)  # it refuses those
     _, weights = fit("sr_h", 2, fresh=True)
     plain = load_weights(weights).state_dict()
     _, weights = fit("sr_h", 2, "--compile=true", fresh=True)

@@ -72,7 +72,7 @@ class DataMonitor(Callback):
     ) -> None:
         """Logs at every ``log_every_n_steps``-th step."""
         interval: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if (batch_idx + 1) % interval == 0 and self.total:
+        if interval and (batch_idx + 1) % interval == 0 and self.total:
             pl_module.log("data/wait", self.waited / self.total, batch_size=1)
             self.waited = self.total = 0.0
             if self.fps and isinstance(trainer.logger, TensorBoardLogger):

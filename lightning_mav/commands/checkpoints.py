@@ -186,6 +186,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: If there is none, or it is damaged or something else.
     """
+    if path.suffix == ".safetensors":
+        raise UsageError(
+            f"--ckpt_path={path}: it holds weights alone, not the state of a training; name a .ckpt"
+        )
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "there is no such file"
         raise UsageError(
@@ -196,7 +200,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"--ckpt_path={path}: cannot be read ({error.strerror}); name another") from error
     except (zipfile.BadZipFile, RuntimeError, EOFError) as error:
-        reason = "it holds weights alone" if path.suffix == ".safetensors" else first_line(error)
+        reason = first_line(error)
         raise UsageError(f"--ckpt_path={path}: is no whole checkpoint ({reason}); name another") from error
     if not isinstance(found, dict) or not {"state_dict", "global_step"} <= found.keys():
         raise UsageError(f"--ckpt_path={path}: is no checkpoint of a training; name another")

@@ -48,6 +48,9 @@ def check_settings(trainer: Any, compile_network: bool) -> None:
         raise UsageError(
             f"--trainer.max_steps={trainer.max_steps}: give a number of steps, or -1 to train until stopped"
         )
+    for name in ("accumulate_grad_batches", "num_nodes"):
+        if isinstance(value := trainer[name], int) and value < 1:
+            raise UsageError(f"--trainer.{name}={value}: is a positive number")
     _check_slurm_variables()
 
 
