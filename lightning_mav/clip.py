@@ -18,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .configured import ConfigDict, Configured
 from .micro.vocabulary import BPE_PATH
+from .numbers import check_number
 from .text import TextTower, Tokenizer
 
 VOCABULARIES = ("micro", "openai")
@@ -62,6 +63,8 @@ class Clip(nn.Module, Configured):
         image_std: Sequence[float] = (0.5, 0.5, 0.5),
     ) -> None:
         super().__init__()
+        check_number("embed_dim", embed_dim, 1)
+        check_number("image_size", image_size, 1)
         if bpe not in VOCABULARIES:
             raise ValueError(f"bpe must be one of {', '.join(VOCABULARIES)}, got {bpe!r}")
         self.embed_dim = embed_dim

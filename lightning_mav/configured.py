@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from .errors import UsageError
+from .numbers import check_types
 
 ConfigDict = dict[str, Any]
 
@@ -30,7 +31,8 @@ class Configured:
 
     Arguments must be plain values (numbers, strings, lists, dicts, None) or other ``Configured`` objects,
     so that ``config`` can be written as JSON and is also what a YAML layer would say. What a constructor
-    takes by ``**kwargs`` is recorded by name, what it takes by ``*args`` as ``*args``.
+    takes by ``**kwargs`` is recorded by name, what it takes by ``*args`` as ``*args``. Plain values must be
+    of the types that the constructor's annotations give (see ``check_types``), else it raises ValueError.
     """
 
     config: ConfigDict
@@ -172,13 +174,18 @@ def _public_path(cls: type) -> str:
 
 
 def _recorded(init: Callable[..., None]) -> Callable[..., None]:
+    signature = inspect.signature(init)
+    various = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    plain = [name for name, parameter in signature.parameters.items() if parameter.kind not in various]
+
     @functools.wraps(init)
     def wrapper(self: Configured, *args: Any, **kwargs: Any) -> None:
+        bound = signature.bind(self, *args, **kwargs)
+        check_types(init, {name: bound.arguments[name] for name in plain if name in bound.arguments})
         if "config" not in self.__dict__:  # else: called by the constructor of a subclass, which has recorded
-            bound = inspect.signature(init).bind(self, *args, **kwargs)
             bound.apply_defaults()
             init_args: dict[str, Any] = {}
-            for name, parameter in list(bound.signature.parameters.items())[1:]:
+            for name, parameter in list(signature.parameters.items())[1:]:
                 value = _plain(bound.arguments[name])
                 if parameter.kind is parameter.VAR_KEYWORD:
                     init_args |= value

@@ -1,12 +1,16 @@
-"""Numbers that users give: finite, and in a range."""
+"""Values that users give: numbers finite and in a range, all of the type that is asked for."""
 
 import math
-from typing import Any
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
 
 from .textfile import shortened
 
 MAX_SEED = 2**63 - 1  # what torch's generators take
 MAX_COUNT = 10**7  # of samples, steps, pixels and the like: beyond what memory holds
+MAX_FLOAT = sys.float_info.max
 MAX_GUIDANCE = 10**4  # guidance that far leaves nothing of a picture, and numbers stay finite
 
 
@@ -33,3 +37,49 @@ def check_number(name: str, value: Any, low: float, high: float = math.inf) -> N
     """
     if not in_range(value, low, high):
         raise ValueError(f"{name} must be {range_text(low, high)}, got {shortened(value)}")
+
+
+# What a plain type is called, one and several.
+_WORDS = {
+    int: ("a whole number", "whole numbers"),
+    float: ("a finite number", "finite numbers"),
+    bool: ("true or false", "true or false"),
+    str: ("a text", "texts"),
+    NoneType: ("None", "None"),
+}
+
+
+def check_types(function: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+    """Refuses arguments that are of another plain type than a function's annotations say.
+
+    Numbers, truth values, texts and lists of them are looked at: a truth value is no whole number, a text
+    no number, and NaN no number either, which every comparison would let pass. All else is left alone.
+
+    Raises:
+        ValueError: If one is of another type, naming it.
+    """
+    hints = getattr(function, "__annotations__", {})  # what is not written in Python has none
+    for name, value in arguments.items():
+        if name in hints and not _fits(value, hints[name]):
+            raise ValueError(f"{name} must be {_words(hints[name])}, got {shortened(repr(value))}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(value, each) for each in get_args(hint))
+    if get_origin(hint) in (list, tuple, Sequence):
+        return isinstance(value, list | tuple) and all(_fits(item, get_args(hint)[0]) for item in value)
+    if hint is float:
+        return in_range(value, -MAX_FLOAT, MAX_FLOAT)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint) if hint in (bool, str, NoneType) else True
+
+
+def _words(hint: Any) -> str:
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(_words(each) for each in get_args(hint))
+    if get_origin(hint) in (list, tuple, Sequence):
+        item = get_args(hint)[0]
+        return f"a list of {_WORDS[item][1] if item in _WORDS else item}"
+    return _WORDS[hint][0] if hint in _WORDS else str(hint)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from ..configured import Configured
 from ..micro.raster import SHAPES
 from ..micro.world import BACKGROUNDS, COLOURS, SIZES
+from ..numbers import check_number
 
 MOTIONS = ("bounce", "spin", "slide", "orbit", "pulse", "drift", "still")  # by shape, in the order of SHAPES
 # Of the mean change from frame to frame, where the frame is 2 wide.
@@ -49,6 +50,9 @@ class MicroVideoNetwork(nn.Module, Configured):
 
     def __init__(self, channels: tuple[int, ...] = (24, 48, 96), num_features: int = 64) -> None:
         super().__init__()
+        check_number("length of channels", len(channels), 1)
+        check_number("lowest of channels", min(channels), 1)
+        check_number("num_features", num_features, 1)
         pairs = zip((3, *channels), channels, strict=False)
         self.blocks = nn.Sequential(*(FactorisedConv(a, b, 1 if a == 3 else 2) for a, b in pairs))
         self.features = nn.Linear(2 * channels[-1], num_features)

@@ -5,7 +5,8 @@ from torch import Tensor
 
 from ..diffusion import GaussianDiffusion, Progress, Sampler, draw_noise
 from ..nn import Pseudo3DUNet
-from .base import DiffusionModel
+from ..numbers import check_number
+from .base import DiffusionModel, draw_noise
 
 
 class Decoder(DiffusionModel):
@@ -31,6 +32,8 @@ class Decoder(DiffusionModel):
         num_frames: int = 16,
     ) -> None:
         super().__init__(net, diffusion, sampler)
+        check_number("image_size", image_size, 1)
+        check_number("num_frames", num_frames, 1)
         self.image_size = image_size
         self.num_frames = num_frames
 

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from ..diffusion import GaussianDiffusion, Progress, Sampler, SeededNoise, StepNoise, draw_noise, fork_seed
 from ..nn import Pseudo3DUNet
-from .base import DiffusionModel, part_of, squared_errors
+from ..numbers import check_number
+from .base import DiffusionModel, draw_noise, part_of, squared_errors
 
 MAX_WINDOWS = 8  # filled in one batch
 QUIET = (2 / 255) ** 2  # squared error of a blend below which there is nothing to correct: one of 256 levels
@@ -71,6 +72,7 @@ class Interpolation(DiffusionModel):
         blend: bool = False,
     ) -> None:
         super().__init__(net, diffusion, sampler)
+        check_number("num_frames", num_frames, 2)
         self.num_frames = num_frames
         self.blend = blend
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..diffusion import GaussianDiffusion, Progress, Sampler, SeededNoise, StepNoise, draw_noise, fork_seed
 from ..nn import Pseudo3DUNet
-from .base import DiffusionModel, part_of
+from ..numbers import check_number
+from .base import DiffusionModel, draw_noise, part_of
 from .degradation import Corruption, blur, degrade
 
 
@@ -66,6 +67,7 @@ class SuperResolution(DiffusionModel):
         clamp_input: bool = True,
     ) -> None:
         super().__init__(net, diffusion, sampler)
+        check_number("scale", scale, 1)
         if not 0 <= noise_level <= max_noise_level <= 1:
             raise ValueError(
                 f"need 0 <= noise_level <= max_noise_level <= 1, got {noise_level=} and {max_noise_level=}"

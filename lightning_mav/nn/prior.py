@@ -11,6 +11,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from ..configured import Configured
+from ..numbers import check_number
 from .attention import attend
 from .pseudo3d import KeysValues, sinusoidal_embedding
 
@@ -146,6 +147,10 @@ class PriorTransformer(nn.Module, Configured):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        counts = {"embed_dim": embed_dim, "text_width": text_width, "width": width, "num_heads": num_heads}
+        for name, count in {**counts, "num_layers": num_layers, "context_length": context_length}.items():
+            check_number(name, count, 1)
+        check_number("dropout", dropout, 0, 1)
         if width % (2 * num_heads):
             raise ValueError(f"width must be a multiple of 2 * num_heads, got {width=} and {num_heads=}")
         self.embed_dim = embed_dim

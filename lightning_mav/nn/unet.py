@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute_later
 
 from ..configured import Configured
+from ..numbers import check_number
 from .blocks import ImageEmbedding, Level, ResBlock, StepEmbedding
 from .norm import GroupNorm
 from .pseudo3d import (
@@ -66,7 +67,8 @@ class Pseudo3DUNet(nn.Module, Configured):
             backward pass: much less memory, for about a third more time.
 
     Raises:
-        ValueError: If an attention level does not exist or ``residual`` has nothing to add.
+        ValueError: If a number is out of its range, there is no such attention level, or ``residual`` has
+            nothing to add.
     """
 
     def __init__(
@@ -92,6 +94,22 @@ class Pseudo3DUNet(nn.Module, Configured):
         checkpoint: bool = False,
     ) -> None:
         super().__init__()
+        counts = {
+            "in_channels": in_channels,
+            "out_channels": out_channels,
+            "channels": channels,
+            "num_blocks": num_blocks,
+            "head_channels": head_channels,
+            "norm_groups": norm_groups,
+            "context_channels": context_channels,
+            "length of channel_mults": len(channel_mults),
+            "lowest of channel_mults": min(channel_mults, default=1),
+        }
+        for name, count in counts.items():
+            check_number(name, count, 1)
+        check_number("cond_channels", cond_channels, 0)
+        check_number("image_embed_dim", image_embed_dim, 0)
+        check_number("dropout", dropout, 0, 1)
         if not set(attention_levels) <= set(range(len(channel_mults))):
             raise ValueError(
                 f"attention_levels must lie in 0..{len(channel_mults) - 1}, got {attention_levels}"

@@ -161,6 +161,16 @@ def read_training(path: Path | str) -> dict[str, Any]:
         return json.loads(metadata.get("training", "{}"))
 
 
+def has_digest(path: Path | str) -> bool:
+    """Checks a weights file by what there is to check it by, and returns whether its header has a digest.
+
+    Raises:
+        UsageError: As ``load_weights``.
+    """
+    with _opened(Path(path)) as (_, metadata):
+        return "digest" in metadata
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
     """Opens a weights file that is whole: yields the safetensors file and the metadata of its header."""
