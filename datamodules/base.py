@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_mav.errors import UsageError
-from lightning_mav.numbers import MAX_COUNT, check_number
+from lightning_mav.numbers import MAX_COUNT, MAX_SEED, Checked, check_number
 from lightning_mav.paths import expanded
 from lightning_mav.shards.cache import ShardCache
 from lightning_mav.shards.index import MAX_MEMBER_BYTES
@@ -31,7 +31,7 @@ MAX_WEIGHT = 1_000_000  # samples of a set in a row of all sets
 VALIDATION = 2**32  # added to the seed of training
 
 
-class ShardsDataModule(LightningDataModule):
+class ShardsDataModule(LightningDataModule, Checked):
     """Reads batches from shards for ever: which samples come when is a function of the seed and the position.
 
     So a resumed run goes on exactly where it was, with any number of workers, and with any number of ranks
@@ -76,9 +76,9 @@ class ShardsDataModule(LightningDataModule):
         max_samples: int | None = None,
     ) -> None:
         super().__init__()
-        if batch_size < 1 or num_val_batches < 1 or seed < 0:
-            raise ValueError(f"must be positive: {batch_size=}, {num_val_batches=}, {seed=}")
         check_number("batch_size", batch_size, 1, MAX_COUNT)
+        check_number("num_val_batches", num_val_batches, 1)
+        check_number("seed", seed, 0, MAX_SEED)
         check_number("num_workers", num_workers, 0, 1000)
         check_number("max_skipped", max_skipped, 0, 1)
         if max_samples is not None and (max_samples < 1 or not cache):

@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_mav.numbers import in_range
+from lightning_mav.numbers import Checked, in_range
 
 
-class ClipSampler:
+class ClipSampler(Checked):
     """Chooses frames at a frame rate drawn with a beta distribution between two bounds.
 
     Make-A-Video trains its decoder from high frame rates (little motion) to low ones (much); ``final_beta``

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from lightning_mav.numbers import Checked, check_number
 from lightning_mav.textfile import parse_json
 
 
@@ -10,7 +11,7 @@ class Filtered(ValueError):  # noqa: N818 - it is no error
     """A sample that is whole but not wanted."""
 
 
-class MetadataFilter:
+class MetadataFilter(Checked):
     """Refuses images by the metadata that LAION's sets carry into the shards of img2dataset.
 
     The paper keeps English captions, and leaves out images that are not safe for work, those with toxic
@@ -33,6 +34,12 @@ class MetadataFilter:
         min_size: int | None = None,
         max_aspect: float | None = None,
     ) -> None:
+        for name, share in (("max_unsafe", max_unsafe), ("max_watermark", max_watermark)):
+            if share is not None:
+                check_number(name, share, 0, 1)
+        for name, least in (("min_size", min_size), ("max_aspect", max_aspect)):
+            if least is not None:
+                check_number(name, least, 1)
         self.max_unsafe = max_unsafe
         self.max_watermark = max_watermark
         self.languages = languages

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_mav.codecs.decode import MAX_VIDEO_BYTES, MAX_WORK, VIDEO_FORMATS, decode_video
+from lightning_mav.numbers import check_number
 from lightning_mav.shards.reader import Sample
 
 from .base import Batch, ShardsDataModule
@@ -61,6 +62,7 @@ class VideoShards(ShardsDataModule):
         check_sizes(image_size, crop_size, self.cache)
         self.image_size = image_size
         self.crop_size = crop_size
+        check_number("max_seconds", max_seconds, 0)
         self.max_seconds = max_seconds
         self.choose = ClipSampler(
             num_frames,

@@ -175,13 +175,11 @@ def _public_path(cls: type) -> str:
 
 def _recorded(init: Callable[..., None]) -> Callable[..., None]:
     signature = inspect.signature(init)
-    various = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    plain = [name for name, parameter in signature.parameters.items() if parameter.kind not in various]
 
     @functools.wraps(init)
     def wrapper(self: Configured, *args: Any, **kwargs: Any) -> None:
         bound = signature.bind(self, *args, **kwargs)
-        check_types(init, {name: bound.arguments[name] for name in plain if name in bound.arguments})
+        check_types(init, bound.arguments)
         if "config" not in self.__dict__:  # else: called by the constructor of a subclass, which has recorded
             bound.apply_defaults()
             init_args: dict[str, Any] = {}

@@ -1,6 +1,9 @@
 """Values that users give: numbers finite and in a range, all of the type that is asked for."""
 
+import functools
+import inspect
 import math
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import NoneType, UnionType
@@ -49,6 +52,26 @@ _WORDS = {
 }
 
 
+class Checked:
+    """Refuses arguments of the constructors of its subclasses, see ``check_types``."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = _checked(cls.__init__)  # type: ignore[method-assign]
+
+
+def _checked(init: Callable[..., None]) -> Callable[..., None]:
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
+        check_types(init, signature.bind(self, *args, **kwargs).arguments)
+        init(self, *args, **kwargs)
+
+    return wrapper
+
+
 def check_types(function: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
     """Refuses arguments that are of another plain type than a function's annotations say.
 
@@ -59,8 +82,10 @@ def check_types(function: Callable[..., Any], arguments: Mapping[str, Any]) -> N
         ValueError: If one is of another type, naming it.
     """
     hints = getattr(function, "__annotations__", {})  # what is not written in Python has none
+    parameters = inspect.signature(function).parameters
+    various = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     for name, value in arguments.items():
-        if name in hints and not _fits(value, hints[name]):
+        if name in hints and parameters[name].kind not in various and not _fits(value, hints[name]):
             raise ValueError(f"{name} must be {_words(hints[name])}, got {shortened(repr(value))}")
 
 
@@ -68,12 +93,17 @@ def _fits(value: Any, hint: Any) -> bool:
     if get_origin(hint) in (Union, UnionType):
         return any(_fits(value, each) for each in get_args(hint))
     if get_origin(hint) in (list, tuple, Sequence):
-        return isinstance(value, list | tuple) and all(_fits(item, get_args(hint)[0]) for item in value)
+        items = get_args(hint)
+        if get_origin(hint) is not tuple or items[-1] is Ellipsis:
+            items = items[:1] * len(value) if isinstance(value, list | tuple) else ()
+        return isinstance(value, list | tuple) and len(value) == len(items) and all(map(_fits, value, items))
+    if hint is str:
+        return isinstance(value, str | os.PathLike)
     if hint is float:
         return in_range(value, -MAX_FLOAT, MAX_FLOAT)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint) if hint in (bool, str, NoneType) else True
+    return isinstance(value, hint) if hint in (bool, NoneType) else True
 
 
 def _words(hint: Any) -> str:
@@ -81,5 +111,7 @@ def _words(hint: Any) -> str:
         return " or ".join(_words(each) for each in get_args(hint))
     if get_origin(hint) in (list, tuple, Sequence):
         item = get_args(hint)[0]
-        return f"a list of {_WORDS[item][1] if item in _WORDS else item}"
+        many = get_origin(hint) is not tuple or get_args(hint)[-1] is Ellipsis
+        length = "" if many else f"{len(get_args(hint))} "
+        return f"a list of {length}{_WORDS[item][1] if item in _WORDS else item}"
     return _WORDS[hint][0] if hint in _WORDS else str(hint)

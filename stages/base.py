@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from lightning_mav.clip import Clip
 from lightning_mav.errors import UsageError
 from lightning_mav.models import DiffusionModel, resize_frames
+from lightning_mav.numbers import Checked, check_number
 from lightning_mav.weights import find_weights, load_weights
 
 from .muon import Muon
@@ -23,7 +24,7 @@ from .panels import log_images, log_video
 Batch = dict[str, Any]
 
 
-class Stage(LightningModule):
+class Stage(LightningModule, Checked):
     """A module that is trained by itself: AdamW or Muon, linear warm-up, then a cosine down to a twentieth.
 
     ``--optimizer`` on the command line replaces all of that.
@@ -48,6 +49,10 @@ class Stage(LightningModule):
         muon: bool = False,
     ) -> None:
         super().__init__()
+        check_number("lr", lr, 0)
+        check_number("warmup_steps", warmup_steps, 0)
+        check_number("weight_decay", weight_decay, 0)
+        check_number("beta_2", beta_2, 0, 1)
         self.model = model
         self.lr = lr
         self.warmup_steps = warmup_steps
@@ -201,6 +206,8 @@ class DiffusionStage(Stage):
         self, model: DiffusionModel, *, image_weight: float = 0.25, num_samples: int = 8, **kwargs: Any
     ) -> None:
         super().__init__(model, **kwargs)
+        check_number("image_weight", image_weight, 0)
+        check_number("num_samples", num_samples, 0)
         self.image_weight = image_weight
         self.num_samples = num_samples
 

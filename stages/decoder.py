@@ -8,6 +8,7 @@ from torch import Tensor
 from lightning_mav.diffusion import GaussianDiffusion, Sampler
 from lightning_mav.models import Decoder
 from lightning_mav.nn import Pseudo3DUNet
+from lightning_mav.numbers import check_number
 
 from .backbone import Pseudo3DBackboneMixin, Trainable
 from .base import Batch, DiffusionStage, FrozenClip, as_video, middle_frames, shrink_frames
@@ -73,6 +74,7 @@ class DecoderStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
             muon=muon,
         )
         self.clip_name = clip
+        check_number("cond_drop_prob", cond_drop_prob, 0, 1)
         self.cond_drop_prob = cond_drop_prob
         self.init_from = init_from
         self.trainable = trainable

@@ -8,6 +8,7 @@ from torch import Tensor
 from lightning_mav.diffusion import GaussianDiffusion, Sampler
 from lightning_mav.models import Interpolation, mask_frames
 from lightning_mav.nn import Pseudo3DUNet
+from lightning_mav.numbers import check_number
 
 from .backbone import Pseudo3DBackboneMixin, Trainable
 from .base import Batch, DiffusionStage, FrozenClip, random_frames, shrink_frames
@@ -78,8 +79,10 @@ class InterpolationStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
             raise ValueError(f"frame_skips must lie in 2..{num_frames - 1}, got {frame_skips}")
         self.clip_name = clip
         self.image_size = image_size
+        check_number("between_prob", between_prob, 0, 1)
         self.between_prob = between_prob
         self.frame_skips = frame_skips
+        check_number("cond_drop_prob", cond_drop_prob, 0, 1)
         self.cond_drop_prob = cond_drop_prob
         self.init_from = init_from
         self.trainable = trainable

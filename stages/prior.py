@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from lightning_mav.diffusion import GaussianDiffusion, Sampler
 from lightning_mav.models import Prior, nearest
 from lightning_mav.nn import PriorTransformer
+from lightning_mav.numbers import check_number
 
 from .base import Batch, Captions, DiffusionStage, FrozenClip
 
@@ -60,6 +61,7 @@ class PriorStage(Captions, DiffusionStage, FrozenClip):
             beta_2=beta_2,
         )
         self.clip_name = clip
+        check_number("cond_drop_prob", cond_drop_prob, 0, 1)
         self.cond_drop_prob = cond_drop_prob
         self.num_whitening_batches = num_whitening_batches
 

@@ -13,6 +13,7 @@ import bz2
 import gzip
 import io
 import json
+import math
 import os
 import pickle
 import resource
@@ -45,10 +46,15 @@ from lightning_mav.codecs import clock
 from lightning_mav.commands.checkpoints import read_newest
 from lightning_mav.datamodules import ImageTextShards, VideoShards
 from lightning_mav.datamodules.batches import Plan
+from lightning_mav.datamodules.clips import ClipSampler
 from lightning_mav.datamodules.filters import MetadataFilter
+from lightning_mav.diffusion import GaussianDiffusion, Sampler
 from lightning_mav.errors import UsageError
+from lightning_mav.features import MicroVideoNetwork
+from lightning_mav.nn import PriorTransformer, Pseudo3DUNet
 from lightning_mav.shards.check import write_missing_index
 from lightning_mav.shards.index import ShardError, index_path, load_index
+from lightning_mav.stages import SRHStage
 
 pytestmark = pytest.mark.timeout(10, func_only=True)
 MEMORY = 100_000  # kB
@@ -442,3 +448,74 @@ def test_shard_with_more_or_fewer_samples_than_before_stops_training(fewer, tmp_
         os.replace(tmp_path / "b" / name, tmp_path / "a" / name)
     with pytest.raises(ShardError, match=r"0.tar: it has \d+ samples, and had 8 when reading started; leave"):
         next(batches)
+
+
+SIZES = {"channels": 8, "channel_mults": [1], "attention_levels": [], "norm_groups": 4}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda v: Pseudo3DUNet(**SIZES | {"channels": v}), "channels must be a whole number"),
+        (
+            lambda v: Pseudo3DUNet(**SIZES | {"channel_mults": [1, v]}),
+            "channel_mults must be a list of whole",
+        ),
+        (lambda v: Pseudo3DUNet(**SIZES, dropout=v), "dropout must be a finite number"),
+        (lambda v: GaussianDiffusion(num_timesteps=v), "num_timesteps must be a whole number"),
+        (lambda v: GaussianDiffusion(logit_mean=v), "logit_mean must be a finite number"),
+        (lambda v: Sampler(num_steps=v), "num_steps must be a whole number"),
+        (lambda v: Sampler(guidance_scale=v), "guidance_scale must be a finite number"),
+        (lambda v: MicroVideoNetwork(num_features=v), "num_features must be a whole number"),
+        (lambda v: ClipSampler(v), "num_frames must be a whole number"),
+        (lambda v: ClipSampler(4, fps_range=(1.0, v)), "fps_range must be a list of 2 finite numbers"),
+        (lambda v: ClipSampler(4, beta=(v, 1.0)), "beta must be a list of 2 finite numbers"),
+        (lambda v: MetadataFilter(max_unsafe=v), "max_unsafe must be a finite number or None"),
+        (lambda v: MetadataFilter(min_size=v), "min_size must be a whole number or None"),
+        (lambda v: ImageTextShards("x", image_size=8, batch_size=v), "batch_size must be a whole number"),
+        (lambda v: VideoShards("x", image_size=8, max_seconds=v), "max_seconds must be a finite number"),
+        (
+            lambda v: SRHStage(Pseudo3DUNet(**SIZES), GaussianDiffusion(), Sampler(), lr=v),
+            "lr must be a finite",
+        ),
+    ],
+)
+@pytest.mark.parametrize("value", [math.nan, math.inf, "0.5", True, [1], None])
+def test_constructors_take_finite_numbers_of_their_type(make, message, value):
+    if value is None and "None" in message:
+        make(value)
+        return
+    with pytest.raises(ValueError, match=f"^{message}.*, got "):
+        make(value)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Pseudo3DUNet(**SIZES | {"norm_groups": 0}), "norm_groups must be at least 1, got 0"),
+        (lambda: Pseudo3DUNet(**SIZES | {"channel_mults": []}), "length of channel_mults must be at least 1"),
+        (lambda: Pseudo3DUNet(**SIZES, cond_channels=-1), "cond_channels must be at least 0, got -1"),
+        (lambda: Pseudo3DUNet(**SIZES, dropout=1.5), "dropout must be from 0 to 1, got 1.5"),
+        (lambda: Pseudo3DUNet(**SIZES, film=1), "film must be true or false, got 1"),
+        (
+            lambda: PriorTransformer(8, text_width=8, width=8, num_layers=0, num_heads=2),
+            "num_layers must be at",
+        ),
+        (lambda: ClipSampler(4, fps_range=(1.0, 2.0, 3.0)), "fps_range must be a list of 2 finite numbers"),
+        (lambda: MetadataFilter(max_unsafe=1.5), "max_unsafe must be from 0 to 1, got 1.5"),
+        (lambda: ImageTextShards("x", image_size=8, seed=2**63), "seed must be at least 0, at most"),
+        (
+            lambda: SRHStage(Pseudo3DUNet(**SIZES), GaussianDiffusion(), Sampler(), lr=-1.0),
+            "lr must be at least 0, got -1.0",
+        ),
+    ],
+)
+def test_constructors_know_the_range_of_their_numbers(make, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        make()
+
+
+def test_whole_numbers_are_numbers_and_tuples_are_lists():
+    assert Pseudo3DUNet(**SIZES | {"channel_mults": (1,), "dropout": 0}).in_channels == 3
+    assert ClipSampler(4, fps_range=[1, 30]).num_frames == 4
+    assert Sampler(guidance_scale=10**400 // 10**399).guidance_scale == 10

@@ -23,6 +23,7 @@ from rich.progress import track
 from torch import Tensor
 
 from lightning_mav.errors import UsageError
+from lightning_mav.numbers import check_number
 from lightning_mav.paths import visible
 from lightning_mav.shards.parallel import map_in_order, num_cores
 from lightning_mav.textfile import parse_json, write_text
@@ -113,6 +114,7 @@ def write_videos(
         "seed": seed,
         "world_version": world.WORLD_VERSION,
     }
+    check_number("seconds", seconds, 0)
     if round(seconds * min(VIDEO_FPS)) < 2 or video_size % 2:
         raise ValueError(f"a video needs two frames and an even size, got {seconds=} and {video_size=}")
     if _holds(folder, settings):

@@ -6,7 +6,7 @@ from torch import Tensor
 from ..diffusion import GaussianDiffusion, Progress, Sampler, draw_noise
 from ..nn import Pseudo3DUNet
 from ..numbers import check_number
-from .base import DiffusionModel, draw_noise
+from .base import DiffusionModel
 
 
 class Decoder(DiffusionModel):

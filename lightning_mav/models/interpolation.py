@@ -8,7 +8,7 @@ from torch import Tensor
 from ..diffusion import GaussianDiffusion, Progress, Sampler, SeededNoise, StepNoise, draw_noise, fork_seed
 from ..nn import Pseudo3DUNet
 from ..numbers import check_number
-from .base import DiffusionModel, draw_noise, part_of, squared_errors
+from .base import DiffusionModel, part_of, squared_errors
 
 MAX_WINDOWS = 8  # filled in one batch
 QUIET = (2 / 255) ** 2  # squared error of a blend below which there is nothing to correct: one of 256 levels
