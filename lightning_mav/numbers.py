@@ -81,12 +81,18 @@ def check_types(function: Callable[..., Any], arguments: Mapping[str, Any]) -> N
     Raises:
         ValueError: If one is of another type, naming it.
     """
-    hints = getattr(function, "__annotations__", {})  # what is not written in Python has none
-    parameters = inspect.signature(function).parameters
-    various = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    hints = _hints(function)
     for name, value in arguments.items():
-        if name in hints and parameters[name].kind not in various and not _fits(value, hints[name]):
+        if name in hints and not _fits(value, hints[name]):
             raise ValueError(f"{name} must be {_words(hints[name])}, got {shortened(repr(value))}")
+
+
+@functools.cache
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Returns the annotations of a function's parameters, but for ``*args`` and ``**kwargs``."""
+    various = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(function).parameters.values()
+    return {each.name: each.annotation for each in parameters if each.kind not in various}
 
 
 def _fits(value: Any, hint: Any) -> bool:
