@@ -147,6 +147,8 @@ def test_loss_of_a_perfect_prediction_is_zero():
         lambda: Sampler(guidance_interval=[2.0, 1.0]),
         lambda: GaussianDiffusion(frame_noise="shared"),
         lambda: GaussianDiffusion(frame_noise_alpha=-1.0),
+        lambda: GaussianDiffusion(frame_noise_alpha=float("nan")),
+        lambda: Sampler(threshold_range=float("nan")),
         lambda: GaussianDiffusion(min_snr_gamma=0.0),
     ],
 )

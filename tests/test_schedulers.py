@@ -70,6 +70,27 @@ def test_noise_added_on_the_way_leaves_the_data_as_it_is(scheduler, args):
 
 
 @pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("DPMSolverMultistep", {"use_karras_sigmas": True}),
+        ("DPMSolverMultistep", {"use_lu_lambdas": True}),
+        ("DPMSolverMultistep", {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}),
+        ("DPMSolverMultistep", {"solver_order": 3, "timestep_spacing": "linspace"}),
+        ("DPMSolverSinglestep", {"solver_order": 3}),
+        ("DDIM", {"timestep_spacing": "leading", "set_alpha_to_one": False}),
+        ("DDPM", {"variance_type": "fixed_large"}),
+        ("DEISMultistep", {"use_karras_sigmas": True}),
+        ("SASolver", {"algorithm_type": "noise_prediction"}),
+        ("UniPCMultistep", {"solver_order": 3, "disable_corrector": [0, 1]}),
+    ],
+)
+def test_arguments_of_schedulers_keep_the_data(name, args):
+    mean, std = draw(f"diffusers.{name}Scheduler", GaussianDiffusion(prediction="v"), **args)
+    assert mean == pytest.approx(MEAN, abs=0.02)
+    assert std == pytest.approx(STD, rel=0.04)
+
+
+@pytest.mark.parametrize(
     "name",
     ["Heun", "HeunDiscrete", "IPNDM", "KDPM2Discrete", "PNDM", "LCM", "UnCLIP", "DPMSolverSDE", "EDMEuler"],
 )
@@ -88,8 +109,10 @@ def test_others_are_refused_in_one_line_that_names_the_list(name):
         ({"clip_sample": True}, "threshold and threshold_range of Sampler"),
         ({"rescale_betas_zero_snr": True}, "zero_terminal_snr of GaussianDiffusion"),
         ({"beta_schedule": "linear"}, "schedule and num_timesteps of GaussianDiffusion"),
-        ({"use_flow_sigmas": True}, "flow matching is another process"),
-        ({"variance_type": "learned_range"}, "variance_type must not be learned"),
+        ({"use_flow_sigmas": True}, "use_flow_sigmas=True: it does not draw the data"),
+        ({"use_beta_sigmas": True}, "use_beta_sigmas=True"),
+        ({"solver_type": "bh1"}, "solver_type='bh1'"),
+        ({"variance_type": "learned_range"}, "variance_type='learned_range'"),
         ({"nothing": 1}, "nothing"),
         ({"algorithm_type": "best"}, "best"),
     ],

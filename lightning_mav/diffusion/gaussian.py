@@ -60,7 +60,7 @@ class GaussianDiffusion(nn.Module, Configured):
             raise ValueError(f"timesteps must be 'uniform' or 'logit_normal', got {timesteps!r}")
         if frame_noise not in get_args(FrameNoise):
             raise ValueError(f"frame_noise must be one of {get_args(FrameNoise)}, got {frame_noise!r}")
-        if frame_noise_alpha < 0:
+        if not 0 <= frame_noise_alpha < math.inf:
             raise ValueError(f"frame_noise_alpha must be at least 0, got {frame_noise_alpha}")
         if min_snr_gamma is not None and not min_snr_gamma > 0:
             raise ValueError(f"min_snr_gamma must be positive, got {min_snr_gamma}")

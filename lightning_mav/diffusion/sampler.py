@@ -39,8 +39,13 @@ SAID_BY = {
         ("thresholding", "dynamic_thresholding_ratio", "sample_max_value"),
         "threshold, threshold_percentile and threshold_max of Sampler",
     ),
-    **dict.fromkeys(("use_flow_sigmas", "flow_shift"), "nothing: flow matching is another process"),
-}  # fmt: skip
+}
+# Arguments with which a scheduler of the list draws something else, or nothing.
+BROKEN = (
+    ("use_beta_sigmas", True), ("use_flow_sigmas", True), ("interpolation_type", "log_linear"),
+    ("solver_type", "bh1"), ("predict_x0", False), ("variance_type", "learned"),
+    ("variance_type", "learned_range"),
+)  # fmt: skip
 
 
 class Sampler(Configured):
@@ -116,11 +121,11 @@ class Sampler(Configured):
             self._check_arguments(scheduler_args)
 
     def _check_arguments(self, args: dict[str, Any]) -> None:
-        for name in args:
+        for name, value in args.items():
             if name in SAID_BY:
                 raise ValueError(f"scheduler_args may not hold {name}: it is set by {SAID_BY[name]}")
-        if str(args.get("variance_type", "")).startswith("learned"):
-            raise ValueError(f"variance_type must not be learned, got {args['variance_type']!r}")
+            if (name, value) in BROKEN:
+                raise ValueError(f"scheduler_args may not hold {name}={value!r}: it does not draw the data")
         try:
             self.build_scheduler(GaussianDiffusion())
         except (TypeError, ValueError, NotImplementedError, ImportError) as error:
