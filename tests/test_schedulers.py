@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_mav.diffusion import SCHEDULERS, GaussianDiffusion, Sampler
+from lightning_mav.diffusion import SCHEDULERS, GaussianDiffusion, Sampler, SeededNoise
 from lightning_mav.models import SRH, SRLT, DiffusionModel, Interpolation
 
 NUM_STEPS = 100
@@ -228,3 +228,21 @@ def test_other_stages_draw_noise_for_each_frame(scheduler, args):
         lambda x_t, t: 0.3 * x_t, torch.ones(2, 3, 4, 2, 2), GaussianDiffusion(), generator=seed()
     )
     assert torch.equal(out, again)
+
+
+@pytest.mark.parametrize(("scheduler", "args"), STOCHASTIC.values(), ids=STOCHASTIC)
+def test_every_step_has_noise_of_its_own(scheduler, args):
+    sampler, draws = Sampler(scheduler, num_steps=6, scheduler_args=args), []
+
+    def step_noise(draw, shape):
+        draws.append(draw)
+        return SeededNoise(0, (0,), dim=2)(draw, shape)
+
+    sampler.sample(
+        lambda x_t, t: 0.3 * x_t, torch.ones(1, 3, 4, 2, 2), GaussianDiffusion(), step_noise=step_noise
+    )
+    assert draws == list(range(len(draws)))
+    assert len(draws) >= 2
+    noises = [SeededNoise(0, (0,), dim=2)(draw, (1, 3, 4, 2, 2)) for draw in draws]
+    assert noises[0].shape == (1, 3, 1, 2, 2)
+    assert not torch.equal(noises[0], noises[1])
