@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_mav.diffusion import SCHEDULERS, GaussianDiffusion, Sampler, SeededNoise
+from lightning_mav.diffusion import SCHEDULERS, GaussianDiffusion, Sampler, SeededNoise, fork_seed
 from lightning_mav.models import SRH, SRLT, DiffusionModel, Interpolation
 
 NUM_STEPS = 100
@@ -246,3 +246,14 @@ def test_every_step_has_noise_of_its_own(scheduler, args):
     noises = [SeededNoise(0, (0,), dim=2)(draw, (1, 3, 4, 2, 2)) for draw in draws]
     assert noises[0].shape == (1, 3, 1, 2, 2)
     assert not torch.equal(noises[0], noises[1])
+
+
+def test_seed_of_the_steps_follows_the_generator_and_leaves_it_as_it_is():
+    generators = [torch.Generator().manual_seed(i) for i in (0, 0, 1)]
+    first, same, other = map(fork_seed, generators)
+    assert first == same != other
+    assert fork_seed(generators[0]) == first
+    assert torch.equal(generators[0].get_state(), torch.Generator().manual_seed(0).get_state())
+    torch.randn(1, generator=generators[0])
+    assert fork_seed(generators[0]) != first
+    assert fork_seed(None) != fork_seed(None)

@@ -152,6 +152,30 @@ def test_noise_level_tells_how_noisy_the_condition_is():
     torch.testing.assert_close(cond["x_cond"].flatten(1).std(dim=1), cond["noise_level"], atol=0.05, rtol=0.1)
 
 
+@pytest.mark.parametrize("stage_class", [SRHStage, SRLTStage])
+@pytest.mark.parametrize("corruption", ["noise", "blur", "bsr"])
+def test_super_resolution_learns_from_each_corruption(corruption, stage_class):
+    torch.manual_seed(0)
+    parts_of_stage = parts(**SR | {"temporal": stage_class is SRLTStage})
+    stage = stage_class(
+        *parts_of_stage, scale=2, corruption=corruption, max_noise_level=1.0, clamp_input=False
+    )
+    batch = (
+        {"video": 2 * torch.rand(2, 3, 2, 16, 16) - 1}
+        if stage_class is SRLTStage
+        else {"image": torch.rand(2, 3, 16, 16)}
+    )
+    x_0, cond = stage.prepare(batch)
+    clean = stage.model.upsample(stage.shrink(x_0))
+    changed = (cond["x_cond"] - clean).square().flatten(1).mean(dim=1)
+    assert cond["x_cond"].shape == x_0.shape
+    assert changed.max() > 1e-4  # the level of one may be next to none
+    assert ((cond["noise_level"] > 0) & (cond["noise_level"] <= 1)).all()
+    assert stage.loss(batch).isfinite()
+    assert stage.model.config["init_args"]["corruption"] == corruption  # a weights file knows it
+    assert stage.model.config["init_args"]["clamp_input"] is False
+
+
 def test_panels_reach_tensorboard(tmp_path):
     from lightning.pytorch.loggers import TensorBoardLogger
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
