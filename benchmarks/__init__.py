@@ -11,6 +11,7 @@ BENCHES = {
     "layers": "single layers against the usual way to write them",
     "memory": "peak memory of a training step against the peers'",
     "startup": "what a command costs before it starts",
+    "contended": "generating, training and testing beside other programs",
     "decode": "decoding clips of videos against FFmpeg and PyAV",
     "loader": "reading batches with one and two processes, and going on in an epoch",
     "frechet": "the distance of FID and FVD against scipy's",

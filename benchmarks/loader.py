@@ -20,7 +20,7 @@ from lightning_mav.errors import UsageError
 from lightning_mav.shards.check import write_missing_index
 from lightning_mav.shards.index import index_path
 from lightning_mav.shards.local import _local_index
-from lightning_mav.shards.parallel import num_cores
+from lightning_mav.threads import num_cores
 
 from . import decode
 from .report import Section, Table

@@ -17,10 +17,10 @@ from lightning_mav.numbers import MAX_COUNT, MAX_SEED, Checked, check_number
 from lightning_mav.paths import expanded
 from lightning_mav.shards.cache import ShardCache
 from lightning_mav.shards.index import MAX_MEMBER_BYTES
-from lightning_mav.shards.parallel import num_cores
 from lightning_mav.shards.reader import Sample, Shards, locate_all
 from lightning_mav.shards.remote import is_remote
 from lightning_mav.shards.urls import check_urls, expand_shards
+from lightning_mav.threads import num_cores
 
 from .batches import FAILED, SKIPPED, Batch, Batches, FixedBatches, Plan, Tally, read_all
 from .ledger import Ledger

@@ -1,11 +1,18 @@
 """Make-A-Video, whole: text to video learnt without one text-video pair (arXiv 2209.14792)."""
 
+import sys
 from typing import TYPE_CHECKING, Any
+
+from .threads import set_up_threads
 
 if TYPE_CHECKING:
     from .cascade import Cascade
 
 __all__ = ["Cascade"]
+
+# Here, since every process that computes comes by. With torch there already it would have no effect.
+if "torch" not in sys.modules:
+    set_up_threads()
 
 
 def __getattr__(name: str) -> Any:

@@ -1,10 +1,10 @@
 """The arguments of ``mav data``."""
 
 import argparse
-import os
 from pathlib import Path
 
 from ..textfile import shortened
+from ..threads import num_cores
 from .arguments import CommandParser, number_in, seed
 
 MAX_SAMPLES = 300_000  # of a shard: three members each, and readers take a million
@@ -28,7 +28,7 @@ def make_parser() -> CommandParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", metavar="pack|check|index|show", required=True)
-    count, processes, workers = number_in(int, 1), number_in(int, 1, 1000), min(8, os.cpu_count() or 1)
+    count, processes, workers = number_in(int, 1), number_in(int, 1, 1000), min(8, num_cores())
 
     pack = commands.add_parser("pack", help="make shards of a folder", description="Make shards of a folder.")
     add = pack.add_argument

@@ -25,7 +25,7 @@ from ..errors import UsageError
 from ..numbers import check_number
 from ..paths import expanded
 from ..precision import precision_name
-from ..shards.parallel import num_cores
+from ..threads import share_threads
 from .arguments import CommandParser, add_import
 from .callbacks import DataMonitor, OwnRates, StepSeed, StopOnSignal
 from .checkpoints import Checkpoint, CheckpointFiles, read_checkpoint
@@ -146,10 +146,10 @@ class MavCLI(LightningCLI):
             on_gpu = torch.cuda.is_available() and config.trainer.accelerator in ("auto", "gpu", "cuda")
             config.trainer.precision = precision_name("cuda" if on_gpu else "cpu")
         check_settings(config.trainer, config.compile)
-        if "OMP_NUM_THREADS" not in os.environ:
-            devices = config.trainer.devices
-            shares = int(devices) if str(devices).isdecimal() and on_processor else 1
-            torch.set_num_threads(max(1, num_cores() // max(1, shares)))
+        devices = str(config.trainer.devices)
+        num_threads = share_threads(int(devices) if devices.isdecimal() and on_processor else 1)
+        if num_threads is not None:
+            torch.set_num_threads(num_threads)
 
     def instantiate_classes(self) -> None:
         """Builds everything; a value that a constructor refuses is the user's mistake."""

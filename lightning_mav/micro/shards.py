@@ -25,8 +25,9 @@ from torch import Tensor
 from lightning_mav.errors import UsageError
 from lightning_mav.numbers import check_number
 from lightning_mav.paths import visible
-from lightning_mav.shards.parallel import map_in_order, num_cores
+from lightning_mav.shards.parallel import map_in_order
 from lightning_mav.textfile import parse_json, write_text
+from lightning_mav.threads import num_cores
 
 from . import world
 from .encode import encode_mp4, encode_png, to_bytes

@@ -1,6 +1,5 @@
 """Work shared out among processes, with results in the order of what they were made of."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -13,11 +12,6 @@ from ..errors import UsageError
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
-
-
-def num_cores() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def map_in_order(function: Callable[[Item], Made], items: Sequence[Item], num_workers: int) -> Iterator[Made]:
