@@ -131,10 +131,12 @@ class StopOnSignal(Callback):
     def __init__(self) -> None:
         self.signum = 0
         self.since = 0.0
+        self.has_begun = False
         self.handling = ExitStack()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes the signals over, from Lightning too, whose own handler loses the step."""
+        self.has_begun = True
         self.handling.enter_context(handled(self.note))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

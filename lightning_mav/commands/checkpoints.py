@@ -187,9 +187,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         UsageError: If there is none, or it is damaged or something else.
     """
     if path.suffix == ".safetensors":
-        raise UsageError(
-            f"--ckpt_path={path}: it holds weights alone, not the state of a training; name a .ckpt"
-        )
+        raise UsageError(f"--ckpt_path={path}: it holds weights alone; name a .ckpt file")
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "there is no such file"
         raise UsageError(

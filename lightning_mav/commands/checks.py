@@ -50,7 +50,14 @@ def check_settings(trainer: Any, compile_network: bool) -> None:
         )
     for name in ("accumulate_grad_batches", "num_nodes"):
         if isinstance(value := trainer[name], int) and value < 1:
-            raise UsageError(f"--trainer.{name}={value}: is a positive number")
+            raise UsageError(f"--trainer.{name}={value}: give a positive number")
+    if trainer.val_check_interval == 0:
+        raise UsageError(
+            "--trainer.val_check_interval=0: give a number of steps; --trainer.limit_val_batches=0 turns "
+            "validation off"
+        )
+    if trainer.gradient_clip_val is not None and not trainer.gradient_clip_val >= 0:
+        raise UsageError(f"--trainer.gradient_clip_val={trainer.gradient_clip_val}: give 0 or more")
     _check_slurm_variables()
 
 

@@ -55,7 +55,6 @@ REFUSALS = (ValueError, TypeError, RuntimeError, ArithmeticError, ImportError, M
 # What a disk or a folder says that cannot be written to.
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 DISK |= {errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
-LIGHTNING_CHECKPOINTS = ("best", "last", "hpc", "registry")  # names that its ckpt_path knows
 
 
 class MavCLI(LightningCLI):
@@ -65,6 +64,12 @@ class MavCLI(LightningCLI):
         args: The subcommand and its arguments.
     """
 
+    checkpoint_names: tuple[str, ...] = (
+        "best",
+        "last",
+        "hpc",
+        "registry",
+    )  # that Lightning's ckpt_path knows
     folders: RunFolders | None = None
     checkpoint: dict[str, Any] | None = None
 
@@ -111,7 +116,7 @@ class MavCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Reads the checkpoint that is named, if it is a file of this machine."""
         name = self.config[self.config["subcommand"]].ckpt_path
-        if name is not None and name not in LIGHTNING_CHECKPOINTS and "://" not in str(name):
+        if name is not None and name not in self.checkpoint_names and "://" not in str(name):
             self.checkpoint = read_checkpoint(Path(name))
         # LightningCLI would let the hyperparameters in the checkpoint overrule the command line.
         if self.config["subcommand"] != "fit":
@@ -119,6 +124,12 @@ class MavCLI(LightningCLI):
                 super()._parse_ckpt_path()
             except argparse.ArgumentError as error:
                 raise UsageError(f"{name}: {explain(str(error), [])}") from error
+
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            raise UsageError(f"--seed_everything: {error}") from error
 
     def before_instantiate_classes(self) -> None:
         """Chooses what the configuration leaves to the machine: arithmetic and threads."""
@@ -135,11 +146,12 @@ class MavCLI(LightningCLI):
         callbacks = config.trainer.callbacks or []
         callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
         config.trainer.callbacks = [c for c in callbacks if not c.class_path.endswith(tuple(left_out))]
+        self.stop = StopOnSignal()
         self.trainer_defaults["callbacks"] = [
             StepSeed(int(config.seed_everything)),
             DataMonitor(),
             OwnRates(),
-            StopOnSignal(),
+            self.stop,
         ]
         on_processor = is_on_processor(config.trainer.accelerator)
         if config.trainer.precision is None:
@@ -210,7 +222,8 @@ class MavCLI(LightningCLI):
             if isinstance(launcher, _SubprocessScriptLauncher):
                 # At the very end: Lightning kills this process when it sees that another has ended so.
                 atexit.register(launcher.kill, signal.SIGKILL)
-            if isinstance(error, MisconfigurationException):
+            refuses = isinstance(error, ValueError) and not self.stop.has_begun
+            if isinstance(error, MisconfigurationException) or refuses:
                 raise UsageError(explain(str(error), [])) from error
             if isinstance(error, OSError) and error.errno in DISK:
                 place = error.filename or self.config[subcommand].trainer.default_root_dir

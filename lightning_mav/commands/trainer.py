@@ -37,6 +37,8 @@ class TrainCLI(MavCLI):
             say for how many.
     """
 
+    checkpoint_names = ()
+
     def __init__(self, args: list[str], *, run: Run, weights: Path, fresh: bool = False) -> None:
         self.run = run
         self.fresh = fresh
@@ -163,6 +165,12 @@ class TrainCLI(MavCLI):
                     self.folders.put_back()
                 if isinstance(error, ValueError) and "loaded state dict" in str(error):
                     raise self.made_otherwise("choice of what is trained (--model.trainable)") from error
+                optimizer = self.config.fit.optimizer
+                if isinstance(error, RuntimeError) and optimizer and trainer.global_step == self.step:
+                    why = str(error).partition("\n")[0]
+                    raise UsageError(
+                        f"--optimizer={optimizer.class_path}: cannot train this ({why})"
+                    ) from error
                 raise
             self.step = trainer.global_step
         if trainer.is_global_zero and not self.config.fit.trainer.fast_dev_run:
