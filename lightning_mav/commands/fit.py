@@ -64,12 +64,8 @@ class MavCLI(LightningCLI):
         args: The subcommand and its arguments.
     """
 
-    checkpoint_names: tuple[str, ...] = (
-        "best",
-        "last",
-        "hpc",
-        "registry",
-    )  # that Lightning's ckpt_path knows
+    # What --ckpt_path may say instead of a path.
+    checkpoint_names: tuple[str, ...] = ("best", "last", "hpc", "registry")
     folders: RunFolders | None = None
     checkpoint: dict[str, Any] | None = None
 
