@@ -22,6 +22,9 @@ class ParseOnly(MavCLI):
     def instantiate_classes(self):
         pass
 
+    def after_instantiate_classes(self):
+        pass
+
     def _run_subcommand(self, subcommand):
         pass
 
