@@ -8,6 +8,7 @@ from .structure import Structure, Unforeseen
 REMARKS = {6, 9, 12}  # of H.264: SEI, delimiter, filler
 X264_REMARK = b"\5"  # user data: FFmpeg makes up for faults of old encoders that name themselves there
 HIGH_PROFILES = {44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244}
+SLICE_HEADER = 20  # bytes, of which the beginning is read
 NO_OUTPUT_ORDER = 1  # an order of H.264 that is counted from frame numbers; nobody uses it
 
 
@@ -35,9 +36,12 @@ class Bits:
 
     def golomb(self) -> int:
         """Returns an unsigned number of Exp-Golomb code."""
-        zeros = self.left - (self.value & (1 << self.left) - 1).bit_length()
-        self.read(zeros)
-        return self.read(zeros + 1) - 1
+        rest = self.value & (1 << self.left) - 1
+        zeros = self.left - rest.bit_length()
+        self.left -= 2 * zeros + 1
+        if self.left < 0:
+            raise Unforeseen
+        return (rest >> self.left) - 1
 
     def skip(self, kinds: str) -> None:
         """Skips numbers: ``g`` for one of Exp-Golomb code, a digit for as many bits."""
@@ -135,7 +139,7 @@ def read_h264(packets: list[Any], extradata: bytes | None) -> Structure:
     """
     length_size, units = configuration(extradata, "h264")
     sets: dict[int, tuple[Any, ...]] = {}
-    pictures: dict[int, tuple[Any, ...] | int] = {}
+    pictures: dict[int, int] = {}
     for unit in units:
         _read_h264_set(unit, sets, pictures)
     order, keys, structure = Order(), [], Structure()
@@ -151,10 +155,11 @@ def read_h264(packets: list[Any], extradata: bytes | None) -> Structure:
                 if kind in (3, 4) or end - start < 2 or not data[start + 1] & 0x80:
                     continue  # a further part of the picture
                 num_first += 1
-                bits = Bits(bytes(data[start + 1 : min(end, start + 33)]))
-                bits.skip("gg")
-                number = pictures.get(bits.golomb())
-                if not isinstance(number, int) or number not in sets:
+                bits = Bits(bytes(data[start + 1 : min(end, start + 1 + SLICE_HEADER)]))
+                bits.golomb()
+                bits.golomb()
+                number = pictures.get(bits.golomb(), -1)
+                if number not in sets:
                     raise Unforeseen
                 separate, frame_bits, kind_of_order, low_bits, frames_only = sets[number]
                 bits.read(2 * separate + frame_bits)
@@ -253,7 +258,7 @@ def read_hevc(packets: list[Any], extradata: bytes | None) -> Structure:
             if kind >= 32 or not data[start + 2] & 0x80:
                 continue
             num_first += 1
-            bits = Bits(bytes(data[start + 2 : min(end, start + 34)]))
+            bits = Bits(bytes(data[start + 2 : min(end, start + 2 + SLICE_HEADER)]))
             bits.read(1)
             if 16 <= kind <= 23:
                 if bits.read(1) and place:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from itertools import pairwise
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 import av
 import torch
@@ -21,7 +21,7 @@ from .resize import MAX_PIXELS, check_size
 VIDEO_FORMATS = {"mp4": "mp4", "mov": "mp4", "mkv": "matroska", "webm": "matroska", "avi": "avi"}
 MAX_SECONDS = 3600.0  # of a video
 # What the decoder is told once, beside a packet: later ones do not go without.
-CHANGES: tuple[Literal["new_extradata", "palette", "param_change"], ...] = (
+CHANGES = (
     "new_extradata",
     "palette",
     "param_change",
@@ -81,10 +81,7 @@ def _open(data: bytes, kind: str, options: dict[str, str]) -> tuple[InputContain
     except av.FFmpegError as error:
         raise ValueError(f"no video of its kind: {error.strerror}") from error
     assert isinstance(container, InputContainer)
-    stream = film_of(container)
-    if stream.codec_context is None:
-        raise ValueError("no decoder for the video stream")
-    return container, stream
+    return container, film_of(container)
 
 
 def film_of(container: InputContainer) -> av.VideoStream:
@@ -94,11 +91,14 @@ def film_of(container: InputContainer) -> av.VideoStream:
     then the first. Covers and thumbnails do not count.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is none, or no decoder.
     """
-    streams = [s for s in container.streams.video if not s.disposition & PICTURES]
+    streams = [stream for stream in container.streams.video if not stream.disposition & PICTURES]
     if not streams:
         raise ValueError("no video stream")
+    streams = [stream for stream in streams if stream.codec_context is not None]
+    if not streams:
+        raise ValueError("no decoder for the video stream")
 
     def merit(stream: av.VideoStream) -> tuple[bool, bool, int]:
         is_default = bool(stream.disposition & Disposition.default)
@@ -168,7 +168,7 @@ class Packets:
             place = len(self.packets)
             if packet.is_discard:
                 hidden.add(place)
-            changes |= any(packet.has_sidedata(kind) for kind in CHANGES)
+            changes |= any(side.data_type in CHANGES for side in packet.iter_sidedata())
             stamps.append((packet.pts, packet.dts))
             packet.pts = packet.dts = place
             self.packets.append(packet)
