@@ -56,6 +56,7 @@ class ShardsDataModule(LightningDataModule, Checked):
         max_samples: Samples to decode, from the start of the shards; only with ``cache``.
     """
 
+    kind: str
     suffixes: frozenset[str]
     remedy: str
     max_member_bytes = MAX_MEMBER_BYTES
@@ -100,12 +101,13 @@ class ShardsDataModule(LightningDataModule, Checked):
         self.max_samples = max_samples
         self.start = {"num_samples": 0, "global_step": 0}  # of the run, or of what it was resumed from
         self.plan: Plan | None = None
+        self.stream: Batches | None = None
         self.ledger: Ledger | None = None
         self.num_received = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """Leaves the trainer behind when reading processes are started: they need nothing of it."""
-        return {**self.__dict__, "trainer": None}
+        return {**self.__dict__, "trainer": None, "stream": None}
 
     def decode(self, sample: Sample) -> dict[str, Any]:
         """Decodes all of a sample for the store: ``frames``, and ``times`` or ``text``."""
@@ -145,7 +147,7 @@ class ShardsDataModule(LightningDataModule, Checked):
             first_batch=0 if self.trainer is None else self.trainer.global_step * accumulate,
             max_skipped=self.max_skipped,
         )
-        batches = self.batches(self.plan)
+        batches = self.stream = self.batches(self.plan)
         self.num_received = 0
         num_samples = len(batches.order)  # type: ignore[arg-type]
         if self.ledger is None or self.ledger.num_samples != num_samples:
@@ -176,7 +178,7 @@ class ShardsDataModule(LightningDataModule, Checked):
                 raise UsageError(f"no sample was found in {len(paths)} shards, {url}; {self.remedy}")
             orders.append(Order(own, self.seed + len(orders)))
         mixed = MixedOrder(orders, list(self.weights.values()), self.seed)
-        return Batches(everything.read, self.example, self.collate, mixed, plan)
+        return Batches(everything.read, self.example, self.collate, mixed, plan, name=everything.name)
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         """Returns a few batches that are the same in every run; no loader without ``val_urls``."""
@@ -210,7 +212,7 @@ class ShardsDataModule(LightningDataModule, Checked):
     def state_dict(self) -> dict[str, Any]:
         """Returns what has been trained on, not what reading processes have made beyond it."""
         step = 0 if self.trainer is None else self.trainer.global_step
-        ledger = {} if self.ledger is None else self.ledger.gathered().state_dict()
+        ledger = {} if self.ledger is None else self._written(self.ledger.gathered()).state_dict()
         return {"num_samples": self.num_consumed(), "global_step": step, "ledger": ledger}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -235,13 +237,26 @@ class ShardsDataModule(LightningDataModule, Checked):
             raise UsageError(batch[FAILED])
         if self.plan is None or self.ledger is None:
             return batch
-        self.ledger.add(self.plan.positions(self.num_received), batch.get(SKIPPED, {}))
+        self.ledger.add(self.plan.positions(self.num_received), batch.get(SKIPPED, {}), self._name_at)
         self.num_received += 1
         size = self.plan.batch_size * self.plan.world_size
         end = self.plan.first_sample + self.num_received * size
         for number in range((end - size) // self.ledger.num_samples, end // self.ledger.num_samples):
-            rank_zero_info(self.ledger.gathered().line(number))
+            rank_zero_info(self._written(self.ledger.gathered()).line(number))
         return {key: value for key, value in batch.items() if key != SKIPPED}
+
+    def _name_at(self, position: int) -> str:
+        """Names the sample at a position."""
+        assert self.stream is not None
+        return self.stream.name(self.stream.order(position))
+
+    def _written(self, ledger: Ledger) -> Ledger:
+        """Lists samples that were skipped in a file of the run, and returns the ledger of all ranks."""
+        if self.trainer is not None and self.trainer.is_global_zero:
+            folder = Path(self.trainer.default_root_dir)
+            if folder.resolve() != Path.cwd():  # which is where a run without a folder of its own is
+                ledger.write(folder / f"skipped_{self.kind}s.json")
+        return ledger
 
     def _open(self, paths: list[str]) -> Shards:
         return Shards(paths, self.suffixes, self.max_member_bytes, self.fetched)

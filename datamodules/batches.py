@@ -110,6 +110,7 @@ class Batches(IterableDataset):
         order: Returns the number of the sample at a position; has a length.
         plan: Where the stream stands.
         decoded: What became of the samples when they were decoded beforehand, if they were.
+        name: Names the sample of a number.
     """
 
     def __init__(
@@ -120,12 +121,14 @@ class Batches(IterableDataset):
         order: Order,
         plan: Plan,
         decoded: Tally | None = None,
+        name: Callable[[int], str] = str,
     ) -> None:
         self.read = read
         self.make = make
         self.collate = collate
         self.order = order
         self.plan = plan
+        self.name = name
         self.num_made = 0
         self.decoded = decoded
         self.tally = Tally()

@@ -29,6 +29,7 @@ class ImageTextShards(ShardsDataModule):
         kwargs: See ``ShardsDataModule``.
     """
 
+    kind = "image"
     remedy = "make them with 'mav data pack' or img2dataset, or with 'mav world' for the micro-world"
     max_member_bytes = MAX_IMAGE_BYTES
 
@@ -81,7 +82,7 @@ class ImageTextShards(ShardsDataModule):
 
     def store_settings(self) -> dict[str, Any]:
         """Returns whatever decides what is in the store."""
-        settings = {"kind": "image", "image_size": self.image_size, "with_text": self.with_text}
+        settings = {"kind": self.kind, "image_size": self.image_size, "with_text": self.with_text}
         return settings if self.keep is None else {**settings, "keep": vars(self.keep)}
 
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from torch import distributed
+
+from lightning_mav.shards.writer import write_json
+
+MAX_NAMED = 200  # samples of each reason
 
 
 class Ledger:
@@ -20,11 +26,24 @@ class Ledger:
         self.num_samples = num_samples
         self.num_done: Counter[int] = Counter()  # by pass
         self.skipped: Counter[tuple[int, str]] = Counter()  # by pass and reason
+        self.named: dict[str, dict[str, None]] = {}  # by reason: the first samples of each
 
-    def add(self, positions: Iterable[int], skipped: dict[int, str]) -> None:
-        """Enters a batch: its positions, and why those that were skipped were."""
+    def add(
+        self, positions: Iterable[int], skipped: dict[int, str], name: Callable[[int], str] | None = None
+    ) -> None:
+        """Enters a batch.
+
+        Args:
+            positions: Its positions.
+            skipped: Why those that were skipped were.
+            name: Names the sample at a position.
+        """
         self.num_done.update(position // self.num_samples for position in positions)
         self.skipped.update((position // self.num_samples, reason) for position, reason in skipped.items())
+        for position, reason in skipped.items() if name else ():
+            named = self.named.setdefault(reason, {})
+            if name and len(named) < MAX_NAMED:
+                named[name(position)] = None
 
     def reasons(self, number: int) -> Counter[str]:
         """Returns how many samples of a pass were skipped, by reason."""
@@ -47,12 +66,24 @@ class Ledger:
         for ledger in map(Ledger.from_state_dict, states):
             total.num_done += ledger.num_done
             total.skipped += ledger.skipped
+            for reason, names in ledger.named.items():
+                named = total.named.get(reason, {}) | names
+                total.named[reason] = dict.fromkeys(list(named)[:MAX_NAMED])
         return total
+
+    def write(self, path: Path) -> None:
+        """Lists the first samples that were skipped for each reason, if any were; a help, no more."""
+        if self.named:
+            with suppress(OSError):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_json(path, {reason: list(names) for reason, names in sorted(self.named.items())})
 
     def state_dict(self) -> dict[str, Any]:
         """Returns plain numbers and words, for a checkpoint."""
         skipped = [[number, reason, n] for (number, reason), n in self.skipped.items()]
-        return {"num_samples": self.num_samples, "num_done": dict(self.num_done), "skipped": skipped}
+        named = {reason: list(names) for reason, names in self.named.items()}
+        done = dict(self.num_done)
+        return {"num_samples": self.num_samples, "num_done": done, "skipped": skipped, "named": named}
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Any]) -> Ledger:
@@ -60,6 +91,8 @@ class Ledger:
         ledger = cls(state["num_samples"])
         ledger.num_done.update(state["num_done"])
         ledger.skipped.update({(number, reason): n for number, reason, n in state["skipped"]})
+        named = state.get("named", {})  # which earlier checkpoints do not have
+        ledger.named = {reason: dict.fromkeys(names) for reason, names in named.items()}
         return ledger
 
 

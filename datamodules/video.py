@@ -37,6 +37,7 @@ class VideoShards(ShardsDataModule):
         kwargs: See ``ShardsDataModule``.
     """
 
+    kind = "video"
     suffixes = frozenset(VIDEO_FORMATS)
     max_member_bytes = MAX_VIDEO_BYTES
     remedy = "make them with 'mav data pack' or video2dataset, or with 'mav world' for the micro-world"
@@ -108,7 +109,7 @@ class VideoShards(ShardsDataModule):
     def store_settings(self) -> dict[str, Any]:
         """Returns whatever decides what is in the store; videos too short for a clip are not."""
         return {
-            "kind": "video",
+            "kind": self.kind,
             "image_size": self.image_size,
             "min_frames": self.choose.num_frames,
             "max_seconds": self.max_seconds,

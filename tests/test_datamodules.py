@@ -260,7 +260,11 @@ def test_passes_are_accounted_for(tmp_path, caplog):
     broken_shards(tmp_path)
     datamodule = ImageTextShards(str(tmp_path), image_size=8, batch_size=3)
     with caplog.at_level("INFO"):
-        seen, _ = fit(datamodule, max_steps=6)
+        seen, _ = fit(datamodule, max_steps=6, default_root_dir=tmp_path / "run")
+    named = json.loads((tmp_path / "run" / "skipped_images.json").read_text())
+    assert named["no caption"] == [f"00004 in {tmp_path / '000000.tar'}"]
+    assert sum(map(len, named.values())) == 6, "each once"
+    assert datamodule.state_dict()["ledger"]["named"] == named
     assert all(batch.keys() == {"image", "text"} for batch in seen)
     for number in range(2):
         assert datamodule.ledger.num_done[number] == 8

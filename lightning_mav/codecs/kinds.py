@@ -40,11 +40,16 @@ SIGNATURES = (
     (0, b"%PDF", "PDF"),
     (0, b"PK\3\4", "zip"),
     (0, b"\x1f\x8b", "gzip"),
+    (0, b"#EXTM3U", "playlist"),
+    (0, b"ffconcat", "playlist"),
     (257, b"ustar", "tar"),
 )
 RIFF = {"WebP", "AVI", "WAV"}
 # Atoms that a QuickTime or MP4 file may begin with.
-ATOMS = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"moof", b"styp", b"sidx"}
+ATOMS = {
+    *(b"ftyp", b"moov", b"mdat", b"moof", b"styp", b"sidx", b"free", b"skip"),
+    *(b"wide", b"pnot", b"junk", b"udta", b"uuid", b"prfl", b"pict", b"PICT"),
+}
 # Brands of still pictures in the container of MP4.
 BRANDS = {
     **dict.fromkeys((b"avif", b"avis"), "AVIF"),
@@ -67,8 +72,8 @@ def kind_of(head: bytes) -> str:
         return BRANDS.get(head[8:12], "MP4") if head[4:8] == b"ftyp" else "MP4"
     if head[:4] == b"\x1a\x45\xdf\xa3":
         return "WebM" if b"webm" in head[:64] else "Matroska"
-    if head[:1] == b"G" and head[TS_PACKET : TS_PACKET + 1] == b"G":
-        return "MPEG"
+    if head[:1] == head[TS_PACKET : TS_PACKET + 1] == head[2 * TS_PACKET : 2 * TS_PACKET + 1] == b"G":
+        return "MPEG-TS"
     text = head[:64].lstrip(b"\xef\xbb\xbf \r\n\t").lower()
     if text.startswith((b"<svg", b"<?xml")):
         return "SVG" if b"<svg" in head.lower() else "XML"
