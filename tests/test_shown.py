@@ -152,7 +152,7 @@ NO_VIDEOS = {
     "JPEG": lambda: picture("JPEG"),
     "PNG": lambda: picture("PNG"),
     "WebP": lambda: picture("WEBP"),
-    "HEIF": lambda: b"\0\0\0\x1cftypavif" + bytes(64),
+    "AVIF": lambda: b"\0\0\0\x1cftypavif" + bytes(64),
     "playlist": lambda: b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n",
     "Ogg": lambda: b"OggS" + bytes(64),
     "mpegts": lambda: encode("mpegts", "mpeg2video", num_frames=5),

@@ -3,37 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from .kinds import kind_of
+
 PARENTS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf", b"mvex"}
 MAX_DEPTH = 8
 SIZES, RUN = b"stsz", b"trun"  # codespell:ignore
 SOUND, SOUND_GROUP = b"soun", 160  # FFmpeg lists so many samples of sound as one, or more
 ONE = (1).to_bytes(4)
-# What an MP4 or QuickTime file may begin with.
-MP4_STARTS = {
-    *(b"ftyp", b"moov", b"mdat", b"moof", b"styp", b"sidx", b"free", b"skip"),
-    *(b"wide", b"pnot", b"junk", b"udta", b"uuid", b"prfl", b"pict", b"PICT"),
-}
-HEIF_BRANDS = {b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1"}
-STARTS = {
-    b"\x1a\x45\xdf\xa3": "matroska",
-    b"GIF8": "GIF",
-    b"\xff\xd8\xff": "JPEG",
-    b"\x89PNG": "PNG",
-    b"OggS": "Ogg",
-    b"FLV": "FLV",
-    b"0&\xb2u": "ASF (WMV)",
-    b"\0\0\1\xba": "MPEG program stream",
-    b"\0\0\1\xb3": "MPEG video without a container",
-    b"ID3": "MP3",
-    b"BM": "BMP",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"%PDF": "PDF",
-    b"PK\3\4": "ZIP",
-    b"\x1f\x8b": "gzip",
-    b"#EXTM3U": "playlist",
-    b"ffconcat": "playlist",
-}
+# Kinds of files as FFmpeg calls them.
+CONTAINERS = {"MP4": "mp4", "Matroska": "matroska", "WebM": "matroska", "AVI": "avi", "MPEG-TS": "mpegts"}
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
@@ -57,15 +35,8 @@ def container_of(data: bytes) -> str | None:
     Returns:
         Its name, for those that may be videos as FFmpeg calls it; None if it is none of those known here.
     """
-    if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
-        return "HEIF"
-    if data[4:8] in MP4_STARTS:
-        return "mp4"
-    if data[:4] == b"RIFF":
-        return {b"AVI ": "avi", b"WEBP": "WebP", b"WAVE": "WAV"}.get(data[8:12])
-    if data[:1] == data[188:189] == data[376:377] == b"G":
-        return "mpegts"
-    return next((name for start, name in STARTS.items() if data.startswith(start)), None)
+    kind = kind_of(data)
+    return CONTAINERS.get(kind, kind) or None
 
 
 def check_container(data: bytes, container: str) -> None:

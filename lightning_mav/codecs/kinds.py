@@ -65,6 +65,7 @@ def kind_of(head: bytes) -> str:
     Args:
         head: The file, or its first ``HEAD_BYTES``.
     """
+    head = head[:HEAD_BYTES]
     for offset, signature, kind in SIGNATURES:
         if head[offset : offset + len(signature)] == signature and (kind not in RIFF or head[:4] == b"RIFF"):
             return kind
