@@ -156,6 +156,12 @@ def test_palettes(depth, alphas):
     assert np.abs(got[0] - on_white(palette[indices], alpha)).max() <= 1
 
 
+def test_a_palette_that_is_missing():
+    with pytest.raises(ValueError, match="damaged or truncated image: ") as caught:
+        shown(png([b"\0\1"], 8, PALETTE))
+    assert reason_of(caught.value) == "damaged or truncated image"
+
+
 def test_inks():
     cmyk = (40, 160, 90, 60)
     true = [(255 - ink) * (255 - cmyk[3]) / 255 for ink in cmyk[:3]]

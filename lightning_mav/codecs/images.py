@@ -25,6 +25,11 @@ GROUND = (255, 255, 255)  # under transparent pixels, as img2dataset has it
 DISPLAY_GAMMA = 2.2
 GAMMA_TOLERANCE = 0.05  # libpng's: closer to the display's own, nothing is done
 MAX_PROFILE_BYTES = 2**22  # of an ICC profile; those of printing presses take two million
+# What Pillow's readers raise for files that are not as they should be.
+BROKEN = (
+    *(OSError, SyntaxError, EOFError, LookupError, ArithmeticError, ValueError, TypeError, AssertionError),
+    *(struct.error, zlib.error),
+)
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -72,10 +77,8 @@ def _reading(data: bytes, suffix: str) -> Iterator[None]:
         if kind and kind not in ("PNG", "JPEG", "WebP"):
             raise ValueError(f"{kind} file, no PNG, JPEG or WebP: its name ends in .{suffix}") from error
         raise ValueError("no PNG, JPEG or WebP image") from error
-    except (OSError, SyntaxError, EOFError, LookupError, ArithmeticError, ValueError) as error:
-        raise ValueError(f"damaged or truncated image: {error}") from error
-    except (struct.error, zlib.error) as error:
-        raise ValueError(f"damaged or truncated image: {error}") from error
+    except BROKEN as error:
+        raise ValueError(f"damaged or truncated image: {error or type(error).__name__}") from error
 
 
 def _orientation(image: Image.Image) -> int:
