@@ -1,5 +1,6 @@
 """Settings of a command: a dataclass, a YAML file that explains its values, and what is given beside it."""
 
+import sys
 from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,6 +37,12 @@ def read_settings(kind: type[T], path: Path, **overrides: Any) -> T:
         settings = OmegaConf.to_object(OmegaConf.merge(merged, overrides))
     except (yaml.YAMLError, RecursionError) as error:
         raise UsageError(f"{path}: is no YAML ({' '.join(str(error).split())})") from error
+    except OverflowError as error:
+        given = {**content, **overrides}.items()
+        keys = [
+            str(key) for key, value in given if isinstance(value, int) and abs(value) > sys.float_info.max
+        ]
+        raise UsageError(f"{where}: {', '.join(keys)}: a number of that many digits is too large") from error
     except (OmegaConfBaseException, OSError, ValueError, TypeError) as error:
         key = getattr(error, "full_key", None)
         message = f"{where}: {f'{key}: ' if key else ''}{shortened(first_line(error), 400)}"

@@ -13,6 +13,7 @@ from lightning_mav.codecs.decode import decode_video
 from lightning_mav.errors import UsageError
 from lightning_mav.micro import shards, world
 from lightning_mav.micro.shards import write_images, write_videos
+from lightning_mav.numbers import MAX_SEED
 
 
 def members(path):
@@ -96,6 +97,11 @@ def test_same_seed_same_bytes_and_other_seed_or_split_other_bytes(tmp_path, micr
     write_videos(tmp_path / "again" / "videos", **settings)
     again, before = (members(root / "videos" / "000000.tar") for root in (tmp_path / "again", micro_world))
     assert again == before
+
+
+def test_the_largest_seed_draws_too(tmp_path):
+    write_images(tmp_path / "images", num_images=2, image_size=16, seed=MAX_SEED, progress=False)
+    assert (tmp_path / "images" / "000000.tar").is_file()
 
 
 def test_writes_once_and_again_for_other_settings(tmp_path, monkeypatch):

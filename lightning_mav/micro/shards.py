@@ -176,7 +176,7 @@ class _Videos:
 def _generator(folder: Path, seed: int) -> torch.Generator:
     """Gives each split a randomness of its own."""
     split = SPLITS.index(folder.name) if folder.name in SPLITS else len(SPLITS)
-    return torch.Generator().manual_seed(seed * (len(SPLITS) + 1) + split)
+    return torch.Generator().manual_seed((seed * (len(SPLITS) + 1) + split) % 2**64)
 
 
 def _draw(pool: Tensor, num: int, generator: torch.Generator) -> Tensor:
