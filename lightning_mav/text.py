@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from .micro.vocabulary import Merge, merge
 
 NUM_MERGES = 49152 - 256 - 2  # more lines than these the vocabulary file of OpenAI has, but CLIP not
-MAX_LETTERS = 10_000  # of a text: merging takes the square of a word's length, and 75 tokens are used
+MAX_LETTERS = 4_000  # of a text: merging takes the square of a word's length, and 75 tokens are used
 SPECIAL = ("<start_of_text>", "<end_of_text>")
 WORDS = regex.compile(
     "|".join(SPECIAL) + r"|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+", regex.IGNORECASE
@@ -49,7 +49,7 @@ class Tokenizer:
         self.sot_token_id, self.eot_token_id = (self.encoder[token] for token in SPECIAL)
 
     def encode(self, text: str) -> list[int]:
-        """Returns the tokens of a text, start and end left out; no more than 10,000 letters are read.
+        """Returns the tokens of a text, start and end left out; no more than 4,000 letters are read.
 
         Halves of characters, which no encoding can hold, become question marks.
         """

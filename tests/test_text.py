@@ -38,6 +38,25 @@ def test_tokens_are_those_of_open_clip(tokenizers, text):
     assert own.decode(tokens[1::2]) == theirs.decode(tokens[1::2])  # broken characters among them
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ab" * 5_000_000,
+        " " * 5_000_000 + "ball",
+        "word " * 1_000_000,
+        "&amp;" * 1_000_000,
+        "\ud800" * 1_000_000,
+    ],
+    ids=["one word", "spaces", "words", "entities", "halves of characters"],
+)
+def test_a_text_of_megabytes_has_the_tokens_of_its_start(tokenizers, text):
+    own, theirs = tokenizers
+    start = " ".join(text[:5_100_000].split())[:1000].replace("\ud800", "?")
+    assert own.encode(text)[:75] == theirs.encode(start)[:75]
+    assert len(own.encode(text)) < 10_000
+
+
 def test_vocabulary_is_that_of_open_clip(tokenizers):
     own, theirs = tokenizers
     assert own.encoder == theirs.encoder
