@@ -10,7 +10,7 @@ import pytest
 
 from lightning_mav.cli import main
 from lightning_mav.errors import UsageError
-from lightning_mav.report import Figure, Report, Sample, Table, load_report, write_report
+from lightning_mav.report import Figure, Report, Sample, Table, keep_other_report, load_report, write_report
 from lightning_mav.report.compare import compare_figures, compare_samples, differences, incomparable
 from lightning_mav.report.layout import decimals, rankings
 
@@ -198,6 +198,46 @@ def test_compare_prints_and_writes_a_page(tmp_path, capsys):
     for folder in ("a", "b c"):
         targets = {(out.parent / link).resolve() for link in links if f"/{folder}/" in link}
         assert targets == {(tmp_path / folder / sample.video).resolve() for sample in report().samples}
+
+
+def test_a_page_replaces_pages_of_compare_alone(tmp_path, capsys):
+    write_report(report(), tmp_path / "a")
+    out, reports = tmp_path / "both.html", (str(tmp_path / "a"), str(tmp_path / "a"))
+    for _ in range(2):
+        main(["compare", *reports, "--out", str(out)])
+    (tmp_path / "folder").mkdir()
+    before = {path: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    for path in (*before, tmp_path / "folder"):
+        with pytest.raises(SystemExit) as stop:
+            main(["compare", *reports, "--out", str(path)])
+        assert stop.value.code == 2
+        assert f"{path}: is there, and no page of 'mav compare'" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", "micro"],
+        ["evaluate", "micro", "--stage", "decoder"],
+        ["evaluate", "prompts", "--prompts", "prompts.txt"],
+        ["data", "show", "shards"],
+    ],
+)
+def test_the_report_of_another_evaluation_is_kept(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prompts.txt").write_text("a ball")
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "0.tar").write_bytes(bytes(10240))
+    write_report(report(title="The micro-world, image"), tmp_path / "out")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments, "--out", "out"])
+    assert stop.value.code == 2
+    assert "out: holds the report of another evaluation, 'The micro-world, image'" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    keep_other_report(tmp_path / "out", "The micro-world, image")  # the same may be measured again
+    keep_other_report(tmp_path, "anything")
 
 
 @pytest.mark.parametrize(

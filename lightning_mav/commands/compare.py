@@ -5,11 +5,13 @@ import os
 import sys
 from pathlib import Path
 
+from ..errors import UsageError
 from ..textfile import write_text
 from .arguments import CommandParser
 from .console import print_tables
 from .output import output_folder, publishing
 
+MARK = b'<meta name="generator" content="mav compare">'  # in report/pages/compare.html
 EXAMPLE = """example:
   mav compare outputs/evaluate/before outputs/evaluate/after --out outputs/compare.html
 
@@ -34,12 +36,21 @@ def main(argv: list[str]) -> None:
         return
     # Links are as the page is named, not as links of the file system resolve: so a browser reads them.
     out = Path(os.path.abspath(args.out))
+    if out.exists() and MARK not in _start(out):
+        raise UsageError(f"--out {args.out}: is there, and no page of 'mav compare'; choose another name")
     with output_folder(out.parent) as folder, publishing(folder, out.parent, f"{out.name}"):
         homes = [Path(os.path.abspath(path if path.is_dir() else path.parent)) for path in paths]
         one, other = (Path(os.path.relpath(home, out.parent)).as_posix() for home in homes)
         page = to_html(a, b, (one, other), (str(args.a), str(args.b)))
         write_text(folder / out.name, page)
     print(args.out)
+
+
+def _start(path: Path) -> bytes:
+    if not path.is_file():
+        return b""
+    with path.open("rb") as file:
+        return file.read(2000)
 
 
 def _parser() -> CommandParser:

@@ -115,6 +115,7 @@ def _show(args: argparse.Namespace) -> None:
     from ..codecs.decode import IMAGE_FORMATS, VIDEO_FORMATS
     from ..datamodules.clips import ClipSampler
     from ..datamodules.rates import Histogram, draw_rates
+    from ..report import keep_other_report
     from ..shards.contact import draw_samples, spread
     from ..shards.reader import Shards
 
@@ -124,6 +125,7 @@ def _show(args: argparse.Namespace) -> None:
         raise UsageError(f"no clips can be drawn: {error}") from None
     shards = Shards(_shards(args.shards), [*IMAGE_FORMATS, *VIDEO_FORMATS, "txt"])
     problems, histogram = Counter[str](), None
+    keep_other_report(args.out, "contact sheet")
     with output_folder(args.out) as folder:
         sheet = draw_samples(shards, args.num, problems)
         if sheet is None:

@@ -41,13 +41,14 @@ def main(argv: list[str]) -> None:
     # The folder is made first, so that one that cannot be written costs no minutes.
     with output_folder(out) as folder, plain_warnings():
         from ..evaluation import evaluate_micro, load_settings
-        from ..evaluation.report import to_report
+        from ..evaluation.report import title_of, to_report
         from ..evaluation.sheets import draw_images, write_videos
-        from ..report import write_report
+        from ..report import keep_other_report, write_report
         from .runs import config_folder
 
         overrides = given(args, "seed", "num_per_class", "steps")
         settings = load_settings(args.config or config_folder() / "eval" / f"{bench}.yaml", **overrides)
+        keep_other_report(out, title_of(args.stage))
         cascade = _load(args.weights, args.stage)
         with stage_progress(f"evaluate {bench}, {args.stage}") as progress:
             evaluation = evaluate_micro(cascade, settings, args.stage, progress)

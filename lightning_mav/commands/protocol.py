@@ -41,12 +41,13 @@ def main(bench: str, argv: list[str]) -> None:
         from ..protocols.scoring import score
         from ..protocols.showing import choose_shown, make_report, write_shown
         from ..protocols.store import SampleStore
-        from ..report import write_report
+        from ..report import keep_other_report, write_report
         from .samples import SampleModule, make_trainer
 
         # All that can be missing is looked for before the first sample is generated.
         settings = _settings(bench, args)
         protocol = PROTOCOLS[bench](settings)
+        keep_other_report(out, protocol.title)
         items = protocol.items()
         real_files = protocol.real_files() if settings.compares else []
         if settings.compares and min(len(items), len(real_files)) < 2:

@@ -40,6 +40,11 @@ def tables(report: dict[str, Any]) -> list[Table]:
     return found
 
 
+def title_of(stage: str) -> str:
+    """Returns the title of the report on a stage."""
+    return f"The micro-world, {stage}"
+
+
 def to_report(evaluation: Evaluation, stage: str) -> Report:
     """Puts together what was found; samples, images, settings, weights and so on are to be added."""
     found = evaluation.report
@@ -59,7 +64,7 @@ def to_report(evaluation: Evaluation, stage: str) -> Report:
     ]
     return Report(
         bench="micro",
-        title=f"The micro-world, {stage}",
+        title=title_of(stage),
         notes=NOTES,
         figures=shares + evaluation.figures,
         tables=tables(found),

@@ -1,6 +1,6 @@
 """What an evaluation found, and how it is shown: JSON, Markdown and a page to look at."""
 
-from .results import Figure, Report, Sample, Table, load_report
+from .results import Figure, Report, Sample, Table, keep_other_report, load_report
 from .write import write_report
 
-__all__ = ["Figure", "Report", "Sample", "Table", "load_report", "write_report"]
+__all__ = ["Figure", "Report", "Sample", "Table", "keep_other_report", "load_report", "write_report"]

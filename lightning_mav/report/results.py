@@ -137,6 +137,24 @@ def _check_inside(name: str) -> None:
         raise ValueError(f"{name!r} must be relative to the report's folder, and in it")
 
 
+def keep_other_report(folder: Path, title: str) -> None:
+    """Refuses a folder that holds the report of something else; the same may be measured again.
+
+    Args:
+        folder: Where a report is to be written.
+        title: Its title.
+
+    Raises:
+        UsageError: If the report that is there has another title.
+    """
+    try:
+        there = load_report(folder).title
+    except UsageError:
+        return  # there is none
+    if there != title:
+        raise UsageError(f"--out {folder}: holds the report of another evaluation, {there!r}; choose another")
+
+
 def load_report(path: Path) -> Report:
     """Reads the ``report.json`` of a file or of the folder that holds it.
 
