@@ -19,6 +19,7 @@ from .clip import Clip, text_half
 from .configured import allow_modules
 from .errors import UsageError
 from .models import SRH, SRLT, Decoder, Interpolation, Prior
+from .numbers import check_number
 from .paths import expanded, visible
 from .precision import autocast_context
 from .sampling import Sampling
@@ -160,6 +161,7 @@ class Cascade(nn.Module):
         """Turns image embeddings ``(B, D)`` into videos: all that follows the prior."""
         if until not in VIDEO_STAGES:
             raise ValueError(f"until must be one of {', '.join(VIDEO_STAGES)}, got {until!r}")
+        check_number("fps", fps, 0)
         fast = fps * frame_skip
         calls: dict[str, Callable[[Tensor], Tensor]] = {
             "decoder": lambda embed: self.decode(embed, fps, sampling),

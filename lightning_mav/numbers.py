@@ -97,7 +97,7 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 def _fits(value: Any, hint: Any) -> bool:
     if get_origin(hint) in (Union, UnionType):
-        return any(_fits(value, each) for each in get_args(hint))
+        return any(_is_of(value, each) for each in get_args(hint))
     if get_origin(hint) in (list, tuple, Sequence):
         items = get_args(hint)
         if get_origin(hint) is not tuple or items[-1] is Ellipsis:
@@ -110,6 +110,13 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, hint) if hint in (bool, NoneType) else True
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    """Whether a value is of one of several types, which need not be plain ones."""
+    kind = get_origin(hint) or hint
+    is_other = isinstance(kind, type) and kind not in (int, float, bool, str, list, tuple, Sequence)
+    return isinstance(value, kind) if is_other else _fits(value, hint)
 
 
 def _words(hint: Any) -> str:

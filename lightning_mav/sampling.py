@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from .numbers import check_number, check_types
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -23,6 +25,9 @@ class Sampling:
         num_steps: Denoising steps, for all stages or by stage; a stage not named keeps its own number.
         guidance_scale: Classifier-free guidance, by stage; a plain number is the decoder's.
         progress: Called as ``progress(stage, done, total)`` after each step.
+
+    Raises:
+        ValueError: If a number is not finite or out of its range.
     """
 
     seed: int = 0
@@ -30,6 +35,17 @@ class Sampling:
     num_steps: int | Mapping[str, int] | None = None
     guidance_scale: float | Mapping[str, float] | None = None
     progress: Callable[[str, int, int], None] | None = None
+
+    def __post_init__(self) -> None:
+        check_types(type(self).__init__, vars(self))
+        check_number("seed", self.seed, 0)
+        for name, values, low in (
+            ("num_steps", self.num_steps, 1),
+            ("guidance_scale", self.guidance_scale, 0),
+        ):
+            for value in values.values() if isinstance(values, Mapping) else [values]:
+                if value is not None:
+                    check_number(name, value, low)
 
     def stage_seed(self, stage: str) -> int:
         """Returns the seed of one stage's generator."""

@@ -52,6 +52,7 @@ from lightning_mav.diffusion import GaussianDiffusion, Sampler
 from lightning_mav.errors import UsageError
 from lightning_mav.features import MicroVideoNetwork
 from lightning_mav.nn import PriorTransformer, Pseudo3DUNet
+from lightning_mav.sampling import Sampling
 from lightning_mav.shards.check import write_missing_index
 from lightning_mav.shards.index import ShardError, index_path, load_index
 from lightning_mav.stages import SRHStage
@@ -519,3 +520,21 @@ def test_whole_numbers_are_numbers_and_tuples_are_lists():
     assert Pseudo3DUNet(**SIZES | {"channel_mults": (1,), "dropout": 0}).in_channels == 3
     assert ClipSampler(4, fps_range=[1, 30]).num_frames == 4
     assert Sampler(guidance_scale=10**400 // 10**399).guidance_scale == 10
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"seed": 1.5}, "seed must be a whole number"),
+        ({"num_steps": "3"}, "num_steps must be a whole number or"),
+        ({"num_steps": {"prior": 0}}, "num_steps must be at least 1"),
+        ({"num_steps": {"prior": "3"}}, "num_steps must be at least 1"),
+        ({"guidance_scale": math.nan}, "guidance_scale must be a finite number or"),
+        ({"guidance_scale": {"prior": math.nan}}, "guidance_scale must be at least 0"),
+    ],
+)
+def test_sampling_takes_finite_numbers_of_their_type(given, message):
+    with pytest.raises(ValueError, match=f"^{message}.*, got "):
+        Sampling(**given)
+    assert Sampling(num_steps={"prior": 2}, guidance_scale=3).arguments("prior")["num_steps"] == 2

@@ -164,7 +164,7 @@ class Interpolation(DiffusionModel):
         Raises:
             ValueError: If ``frame_skip`` is out of range or there are fewer than two key frames.
         """
-        if not 1 <= frame_skip < self.num_frames:
+        if not isinstance(frame_skip, int) or not 1 <= frame_skip < self.num_frames:
             raise ValueError(f"frame_skip must lie in 1..{self.num_frames - 1}, got {frame_skip}")
         if frame_skip == 1:
             return video
