@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from test_models import tiny_decoder
 
 from lightning_mav import weights
+from lightning_mav.commands.weights import main as check
 from lightning_mav.errors import UsageError
 from lightning_mav.weights import find_weights, load_weights, read_training, save_weights, sha256
 
@@ -186,3 +187,15 @@ def test_own_weights_come_before_shipped_ones(tmp_path, monkeypatch):
     own = save_weights(tiny_decoder(), tmp_path / "outputs" / "nano" / "weights" / "sr_lt_image.safetensors")
     assert find_weights("nano/sr_lt_image") == own
     assert find_weights(str(shipped)) == shipped
+
+
+def test_check_command_uses_the_digest_where_there_is_no_checksum(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(weights, "SHIPPED", tmp_path)
+    path = save_weights(tiny_decoder(), tmp_path / "outputs/own/weights/decoder.safetensors")
+    (path.parent / "SHA256SUMS").unlink()
+    check(["check", "--folder", "nowhere"])
+    assert "files have their checksums\n" in capsys.readouterr().out  # none is unknown
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+    with pytest.raises(UsageError, match=r"1 of the files are damaged: .*decoder.safetensors .* digest"):
+        check(["check", "--folder", "nowhere"])
