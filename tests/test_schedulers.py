@@ -7,6 +7,9 @@ from torch import nn
 from lightning_mav.diffusion import SCHEDULERS, GaussianDiffusion, Sampler, SeededNoise, fork_seed
 from lightning_mav.models import SRH, SRLT, DiffusionModel, Interpolation
 
+# Of diffusers' own use of numpy.
+pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
+
 NUM_STEPS = 100
 MEAN, STD = 0.3, 0.5
 FIRST_ORDER = ("DDIM", "DDPM", "EulerDiscrete", "EulerAncestralDiscrete")  # their error falls with 1 / steps
