@@ -295,7 +295,7 @@ def test_digest_is_of_tensors_and_configuration_not_of_how_they_are_written(weig
         save_file(tensors, other, metadata={"more": "x", "config": json.dumps(config), **training})
         return _digest(other), _digest(other, header=False)
 
-    mirrored = dict(reversed(config.items()))
+    mirrored = dict(reversed(config.items())) | {"class_path": f"elsewhere.{config['class_path']}"}
     assert digests(tensors, mirrored, training="{}") == (_digest(path), _digest(path, header=False))
     whole, content = digests(tensors, config | {"class_path": "another"})
     assert whole != _digest(path)
@@ -446,7 +446,7 @@ def test_mistakes_in_an_ablation_are_named(run, change, message):
         (["noise", "--scale", "huge"], f"no SCALE 'huge'; scales are {', '.join(scales())}"),
         (["image_start", "--scale", "base"], "no steps for SCALE 'base', only for micro, nano"),
         (["noise", "--weights", "no/where"], "no weights there"),
-        (["noise", "--seeds", "0"], "--seeds must be at least 1"),
+        (["noise", "--seeds", "0"], "--seeds: must be a whole number from 1 to 100"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_run(argv, message, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..textfile import write_text
-from .arguments import CommandParser, add_import
+from .arguments import CommandParser, add_import, number_in
 from .output import output_folder, publishing
 from .runs import config_folder, scales
 
@@ -24,8 +24,6 @@ def main(argv: list[str]) -> None:
         raise UsageError("matplotlib is not installed; get what the plots need: pip install -e '.[bench]'")
     if args.scale not in scales():
         raise UsageError(f"no SCALE {args.scale!r}; scales are {', '.join(scales())}")
-    if args.seeds is not None and args.seeds < 1:
-        raise UsageError(f"--seeds must be at least 1, got {args.seeds}")
     from . import claims
     from .ablation import load_ablation, shipped
     from .ablation_records import RECORDS, read_records, record, write_record
@@ -77,7 +75,7 @@ def _parser() -> CommandParser:
     out = "receives claims.md and ablations/NAME.png (default: docs for what is shipped, else "
     add("--out", type=Path, metavar="DIR", help=out + "outputs/ablations/SCALE)")
     seeds = "trainings of each variant that trains, with seeds 0 to N - 1 (default: the ablation's seeds)"
-    add("--seeds", type=int, metavar="N", help=seeds)
+    add("--seeds", type=number_in(int, 1, 100), metavar="N", help=seeds)
     add("--config", type=Path, metavar="YAML", help="settings of the instrument (default: eval/micro.yaml)")
     add_import(parser)
     return parser
