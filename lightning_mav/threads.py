@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
+from .textfile import split_lines
+
 # GNU's OpenMP, which torch has on Linux: turns of the loop, by default 300,000. With far fewer, waking the
 # threads up slows an idle machine; with more, they slow a busy one. Measured by: make bench BENCH=contended
 SPINS = "5000"
@@ -107,14 +109,14 @@ def _quota(group: Path) -> float | None:
     """Processors' worth of time of one group, or None if it has no quota of its own."""
     try:
         if (group / "cpu.max").exists():
-            quota, period = (group / "cpu.max").read_text().split()
+            quota, period = (group / "cpu.max").read_bytes().split()
         else:
-            quota = (group / "cpu.cfs_quota_us").read_text()
-            period = (group / "cpu.cfs_period_us").read_text()
+            quota = (group / "cpu.cfs_quota_us").read_bytes()
+            period = (group / "cpu.cfs_period_us").read_bytes()
         return int(quota) / int(period) if int(quota) > 0 else None
     except (OSError, ValueError, ZeroDivisionError):  # "max", or not there
         return None
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text(errors="replace").splitlines()
+    return split_lines(path.read_bytes().decode(errors="replace"))

@@ -19,7 +19,7 @@ from lightning_mav import cli
 from lightning_mav.commands import checkpoints
 from lightning_mav.commands.callbacks import DataMonitor, StepSeed, StopOnSignal
 from lightning_mav.commands.checkpoints import read_newest
-from lightning_mav.commands.signals import Stopped
+from lightning_mav.commands.signals import STOPPING, Stopped
 from lightning_mav.commands.train import train
 from lightning_mav.datamodules.base import ShardsDataModule
 from lightning_mav.errors import UsageError
@@ -47,6 +47,15 @@ def kill_in(monkeypatch, owner, name, signum=signal.SIGTERM, when=lambda *args: 
 
 def at_step(step):
     return lambda trainer, *args: trainer.global_step == step
+
+
+@pytest.fixture(autouse=True)
+def heeded_signals():
+    """Undoes what a shell does to programs in the background: there SIGINT is ignored."""
+    before = {signum: signal.signal(signum, signal.SIG_DFL) for signum in STOPPING}
+    yield
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
 
 
 @pytest.fixture(scope="module")
@@ -344,8 +353,8 @@ SLURM = {"SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_
         (["--trainer.gradient_clip_val=-1"], {}, "gradient_clip_val=-1"),
         (["--trainer.val_check_interval=0"], {}, "val_check_interval=0: give a number of steps"),
         (["--trainer.max_epochs=0"], {}, "no step was trained"),
-        (["--seed_everything=-1"], {}, "seed_everything: "),
-        (["--model.lr=-1"], {}, "Invalid learning rate"),
+        (["--seed_everything=-1"], {}, "seed_everything must be at least 0"),
+        (["--model.lr=-1"], {}, "lr must be at least 0, got -1.0"),
         (["--optimizer=LBFGS"], {}, "optimizer=torch.optim.LBFGS: cannot train this"),
         (["--ckpt_path=last"], {}, "ckpt_path=last: there is no such file"),
         ([], {"SLURM_NTASKS": "8"}, "SLURM_PROCID is not: start this by srun"),

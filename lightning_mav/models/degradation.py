@@ -8,10 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
-
-from ..video import from_uint8, to_uint8
 
 Corruption = Literal["noise", "blur", "bsr"]
 
@@ -102,6 +99,11 @@ def _noise(video: Tensor, strength: float) -> Tensor:
 
 def _jpeg(video: Tensor, strength: float) -> Tensor:
     """Writes and reads the frames as JPEG."""
+    # Not at the top: sampling needs neither.
+    from PIL import Image
+
+    from ..video import from_uint8, to_uint8
+
     best, worst = JPEG_QUALITIES
     quality = round(best + (worst - best) * strength)
     frames = []
