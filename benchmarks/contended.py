@@ -69,9 +69,8 @@ def run(args: argparse.Namespace) -> Section:
             f"for {SPINS} turns of its loop (`GOMP_SPINCOUNT`), unless the user has set something else.",
             f"`generate` makes one video with the shipped weights. `train` makes {STEPS} steps of the nano "
             "decoder, from the start of the program to its weights. `test` runs a part of the test suite in "
-            f"two processes ({', '.join(f'`{test}`' for test in TESTS)}); each test computes with "
-            "one thread, before and now. "
-            f"A command is stopped after {args.limit:g} s, and counts as that long.",
+            f"two processes ({', '.join(f'`{test}`' for test in TESTS)}); tests compute with one thread "
+            f"each, before and now. A command is stopped after {args.limit:g} s, and counts as that long.",
         ],
         [table(times)],
     )

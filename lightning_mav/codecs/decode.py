@@ -80,6 +80,8 @@ def decode_video(
             found = _decode(packets, stream, set(numbers), FrameResizer(image_size, stream))
     except av.FFmpegError as error:
         raise ValueError(f"damaged video: {error.strerror}") from error
+    if missing := set(numbers) - found.keys():
+        raise ValueError(f"damaged video: {len(missing)} of {len(set(numbers))} frames do not decode")
     pixels = [found[number] for number in numbers]
     if len({frame.shape for frame in pixels}) > 1:
         raise ValueError("size changes: frames of native size do not go together")

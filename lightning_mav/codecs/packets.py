@@ -88,7 +88,7 @@ def film_of(container: InputContainer) -> av.VideoStream:
     """Returns the video stream that players show.
 
     A film goes before a single picture, then the default stream before others, then more pixels before fewer,
-    then the first. Covers and thumbnails do not count.
+    then the first. Covers and thumbnails do not count, nor does what FFmpeg cannot decode.
 
     Raises:
         ValueError: If there is none, or no decoder.

@@ -175,7 +175,7 @@ def read_newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             return path, _read(path, f"delete it, or move it out of {folder}")
-        except (zipfile.BadZipFile, RuntimeError, EOFError) as error:
+        except zipfile.BadZipFile as error:
             warnings.warn(f"{path} is damaged ({error}): falling back to the one before it", stacklevel=2)
     return None
 
@@ -197,7 +197,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         found = _read(path, "name another")
     except OSError as error:
         raise UsageError(f"--ckpt_path={path}: cannot be read ({error.strerror}); name another") from error
-    except (zipfile.BadZipFile, RuntimeError, EOFError) as error:
+    except zipfile.BadZipFile as error:
         reason = first_line(error)
         raise UsageError(f"--ckpt_path={path}: is no whole checkpoint ({reason}); name another") from error
     if not isinstance(found, dict) or not {"state_dict", "global_step"} <= found.keys():
@@ -206,7 +206,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _read(path: Path, remedy: str) -> dict[str, Any]:
-    """Reads a checkpoint without running what a pickle may hold."""
+    """Reads a checkpoint without running what a pickle may hold.
+
+    Raises:
+        UsageError: If it holds more than tensors and plain values.
+        BadZipFile: If it is damaged.
+        OSError: If the system does not let it be read.
+    """
     try:
         _check(path)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -215,6 +221,12 @@ def _read(path: Path, remedy: str) -> dict[str, Any]:
             f"{path}: is a pickle of more than tensors and plain values, which could run code when it is "
             f"read; no checkpoint of this project is: {remedy}"
         ) from error
+    except (MemoryError, zipfile.BadZipFile):
+        raise
+    except Exception as error:  # of damaged files, whatever their readers like
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
+        raise zipfile.BadZipFile(first_line(error)) from error
 
 
 def _check(path: Path) -> None:

@@ -22,9 +22,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..configured import ConfigDict, Configured, ForeignClassError, allow_modules, from_config
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 from ..paths import expanded
-from ..textfile import read_lines, write_text
+from ..textfile import read_lines, shortened, write_text
 
 CHECKSUMS = "SHA256SUMS"
 SHIPPED = Path(__file__).parent
@@ -190,7 +190,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
     except ForeignClassError as error:
         raise UsageError(f"{path}: {error}") from error
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise UsageError(_corrupt(path, str(error).partition("\n")[0])) from error
+        raise UsageError(_corrupt(path, shortened(first_line(error), 200))) from error
 
 
 def find_weights(name: str, scale: str = "micro") -> Path:
