@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_mav.codecs.decode import decode_video
-from lightning_mav.codecs.packets import OPTIONS
+from lightning_mav.codecs.opening import OPTIONS
 from lightning_mav.codecs.resize import FrameResizer, to_tensor
 
 # A bench may know both sides, as the commands do.

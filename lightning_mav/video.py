@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from .codecs.decode import VIDEO_FORMATS, decode_video
-from .codecs.packets import ALLOWED, open_video
+from .codecs.opening import ALLOWED, open_video
 from .errors import UsageError
 
 OPENED = ALLOWED | {"GIF", "mpegts"}

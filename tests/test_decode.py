@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_mav.codecs import clock, containers, decode, nal, packets, resize
+from lightning_mav.codecs import clock, containers, decode, nal, opening, packets, resize
 from lightning_mav.codecs.decode import decode_image, decode_video
 from lightning_mav.datamodules.batches import reason_of
 
@@ -416,7 +416,7 @@ def test_any_damage_ends_in_frames_or_a_reason(suffix):
 
 
 def test_size_in_the_stream_is_no_larger_than_that_in_the_header(monkeypatch):
-    monkeypatch.setattr(packets, "MAX_PIXELS", 2000)  # the decoder's; the header passes
+    monkeypatch.setattr(opening, "MAX_PIXELS", 2000)  # the decoder's; the header passes
     with pytest.raises(ValueError, match="damaged video"):
         decode_video(large(32, 32), "mp4", 16)
 
@@ -429,7 +429,7 @@ def test_frames_are_measured_again(monkeypatch):
 
 def test_limits_of_what_is_decoded(monkeypatch):
     data = encode(gop=10)
-    monkeypatch.setattr(packets, "MAX_FRAMES", 59)
+    monkeypatch.setattr(opening, "MAX_FRAMES", 59)
     with pytest.raises(ValueError, match="too many frames: 60"):
         decode_video(data, "mp4", 16)
     with pytest.raises(ValueError, match="too many frames: 60"):  # its header does not say
@@ -507,8 +507,8 @@ def test_no_other_file_is_opened(tmp_path, monkeypatch):
         assert len(list(container.decode(video=0))) == 60
     with pytest.raises(ValueError, match="no frames"):
         decode_video(data, "mp4", 16)
-    leave = {**packets.OPTIONS, "enable_drefs": "1", "use_absolute_path": "1"}
-    monkeypatch.setattr(packets, "OPTIONS", leave)
+    leave = {**opening.OPTIONS, "enable_drefs": "1", "use_absolute_path": "1"}
+    monkeypatch.setattr(opening, "OPTIONS", leave)
     with pytest.raises(ValueError, match="refers to another file"):
         decode_video(data, "mp4", 16)
 

@@ -17,7 +17,7 @@ from test_law import OPEN, OPEN_HEVC, X264, check_law, pixels_as_stored  # noqa:
 
 from lightning_mav.codecs import containers, packets
 from lightning_mav.codecs.decode import decode_video
-from lightning_mav.codecs.packets import open_video
+from lightning_mav.codecs.opening import open_video
 from lightning_mav.codecs.probe import check_sample, frame_times
 from lightning_mav.codecs.recode import ENCODER, recode, set_apart
 from lightning_mav.protocols.real import read_window

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from .clock import Clock
 from .images import IMAGE_FORMATS, read_image
-from .packets import ALLOWED, VIDEO_FORMATS, Packets, SeekError, open_video
+from .opening import ALLOWED, VIDEO_FORMATS, open_video
+from .packets import Packets, SeekError
 from .resize import FrameResizer, to_square, to_tensor
 
 __all__ = ["IMAGE_FORMATS", "VIDEO_FORMATS", "decode_image", "decode_video"]

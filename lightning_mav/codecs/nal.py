@@ -1,15 +1,10 @@
-"""Packets of H.264 and HEVC: which picture is shown when, and where decoding can start."""
+"""What H.264 and HEVC have in common: the parts of packets, and the counts that give the order of showing."""
 
 from collections.abc import Iterator
-from typing import Any
 
-from .structure import Structure, Unforeseen
+from .structure import Unforeseen
 
-REMARKS = {6, 9, 12}  # of H.264: SEI, delimiter, filler
-X264_REMARK = b"\5"  # user data: FFmpeg makes up for faults of old encoders that name themselves there
-HIGH_PROFILES = {44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244}
 SLICE_HEADER = 20  # bytes, of which the beginning is read
-NO_OUTPUT_ORDER = 1  # an order of H.264 that is counted from frame numbers; nobody uses it
 
 
 class Bits:
@@ -100,6 +95,11 @@ def _take(data: bytes, position: int, count: int, units: list[bytes]) -> int:
     return position
 
 
+def framed(unit: bytes, length_size: int) -> bytes:
+    """Returns a part as it stands in packets, see ``nal_units``."""
+    return (len(unit).to_bytes(length_size) if length_size else b"\0\0\1") + unit
+
+
 class Order:
     """Tells when pictures are shown by the lower bits of their count (H.264, 8.2.1.1; H.265, 8.3.1)."""
 
@@ -128,188 +128,3 @@ class Order:
         if refers:
             self.high, self.low = high, low
         return self.period, high + low
-
-
-def read_h264(packets: list[Any], extradata: bytes | None) -> Structure:
-    """Foretells the frames of H.264 (ITU-T H.264, 7.3).
-
-    Raises:
-        Unforeseen: If it does not begin with a picture that lets nothing refer to what was before it, a frame
-            takes two packets, or the order is counted in a rare way.
-    """
-    length_size, units = configuration(extradata, "h264")
-    sets: dict[int, tuple[Any, ...]] = {}
-    pictures: dict[int, int] = {}
-    for unit in units:
-        _read_h264_set(unit, sets, pictures)
-    order, keys, structure = Order(), [], Structure()
-    for place, packet in enumerate(packets):
-        data = memoryview(packet) if length_size else bytes(packet)
-        num_first, disposable, low = 0, True, 0
-        for start, end in nal_units(data, length_size):
-            if start >= end:
-                continue
-            header, kind = data[start], data[start] & 31
-            if 1 <= kind <= 5:
-                disposable &= not header & 0x60
-                if kind in (3, 4) or end - start < 2 or not data[start + 1] & 0x80:
-                    continue  # a further part of the picture
-                num_first += 1
-                bits = Bits(bytes(data[start + 1 : min(end, start + 1 + SLICE_HEADER)]))
-                bits.golomb()
-                bits.golomb()
-                number = pictures.get(bits.golomb(), -1)
-                if number not in sets:
-                    raise Unforeseen
-                separate, frame_bits, kind_of_order, low_bits, frames_only = sets[number]
-                bits.read(2 * separate + frame_bits)
-                if not frames_only and bits.read(1):
-                    raise Unforeseen  # a field: its frame may be in two packets
-                if kind == 5:
-                    bits.golomb()
-                    order.restart()
-                    structure.starts.append(place)
-                low = bits.read(low_bits) if kind_of_order == 0 else place
-                keys.append(
-                    order.place(low, low_bits, refers=bool(header & 0x60))
-                    if kind_of_order == 0
-                    else (order.period, place)
-                )
-            else:
-                disposable &= kind in REMARKS
-                remark = kind == 6 and not place and data[start + 1 : start + 2] == X264_REMARK
-                if remark or kind in (7, 8):
-                    unit = bytes(data[start:end])
-                    _read_h264_set(unit, sets, pictures)
-                    structure.headers.append((place, _framed(unit, length_size)))
-        if num_first != 1:
-            raise Unforeseen
-        if disposable:
-            structure.disposable.add(place)
-    structure.shown = sorted(range(len(packets)), key=keys.__getitem__)
-    return structure
-
-
-def _framed(unit: bytes, length_size: int) -> bytes:
-    return (len(unit).to_bytes(length_size) if length_size else b"\0\0\1") + unit
-
-
-def _read_h264_set(unit: bytes, sets: dict[int, Any], pictures: dict[int, Any]) -> None:
-    kind, bits = unit[0] & 31, Bits(unit[1:])
-    if kind == 8:
-        number = bits.golomb()
-        pictures[number] = bits.golomb()
-    elif kind == 7:
-        profile = bits.read(8)
-        bits.read(16)
-        number, separate = bits.golomb(), 0
-        if profile in HIGH_PROFILES:
-            chroma = bits.golomb()
-            separate = bits.read(1) if chroma == 3 else 0
-            bits.skip("gg1")
-            if bits.read(1):
-                for index in range(12 if chroma == 3 else 8):
-                    if bits.read(1):
-                        _skip_scaling_list(bits, 16 if index < 6 else 64)
-        frame_bits, kind_of_order, low_bits = bits.golomb() + 4, bits.golomb(), 0
-        if kind_of_order == 0:
-            low_bits = bits.golomb() + 4
-        elif kind_of_order == NO_OUTPUT_ORDER:
-            raise Unforeseen
-        bits.skip("g1gg")
-        sets[number] = separate, frame_bits, kind_of_order, low_bits, bits.read(1)
-
-
-def _skip_scaling_list(bits: Bits, size: int) -> None:
-    last = following = 8
-    for _ in range(size):
-        if following:
-            code = bits.golomb()
-            following = (last + ((code + 1) // 2 if code % 2 else -(code // 2))) % 256
-        last = following or last
-
-
-def read_hevc(packets: list[Any], extradata: bytes | None) -> Structure:
-    """Foretells the frames of HEVC (ITU-T H.265, 7.3 and 8.1.3).
-
-    Raises:
-        Unforeseen: If it does not begin with a picture that stands alone, or some pictures are not shown.
-    """
-    length_size, units = configuration(extradata, "hevc")
-    sets: dict[int, int] = {}
-    pictures: dict[int, tuple[int, int]] = {}
-    for unit in units:
-        _read_hevc_set(unit, sets, pictures)
-    order, keys, kinds, structure = Order(), [], [], Structure()
-    leads_nowhere = False
-    for place, packet in enumerate(packets):
-        data = memoryview(packet) if length_size else bytes(packet)
-        num_first = 0
-        for start, end in nal_units(data, length_size):
-            if end - start < 3 or data[start] & 1 or data[start + 1] >> 3:
-                continue  # of another layer, which FFmpeg leaves out
-            kind, layer = data[start] >> 1 & 63, data[start + 1] & 7
-            if kind in (32, 33, 34):
-                unit = bytes(data[start:end])
-                _read_hevc_set(unit, sets, pictures)
-                structure.headers.append((place, _framed(unit, length_size)))
-            if kind in (16, 17, 18, 36, 37):
-                raise Unforeseen  # a broken link or an end inside: some pictures are not shown
-            if kind >= 32 or not data[start + 2] & 0x80:
-                continue
-            num_first += 1
-            bits = Bits(bytes(data[start + 2 : min(end, start + 2 + SLICE_HEADER)]))
-            bits.read(1)
-            if 16 <= kind <= 23:
-                if bits.read(1) and place:
-                    raise Unforeseen  # pictures before it are not shown
-                structure.starts.append(place)
-                leads_nowhere = kind == 21 and not place
-            elif kind in (8, 9) and leads_nowhere:
-                raise Unforeseen  # leading pictures of the first key frame are not shown
-            number, extra = pictures.get(bits.golomb(), (-1, 0))
-            if number not in sets:
-                raise Unforeseen
-            low, low_bits = 0, sets[number]
-            if kind in (19, 20):
-                order.restart()
-            else:
-                bits.read(extra)
-                bits.golomb()
-                low = bits.read(low_bits)
-            counts = layer == 1 and not (6 <= kind <= 9) and (kind >= 16 or bool(kind % 2))
-            keys.append(order.place(low, low_bits, refers=counts))
-            kinds.append((layer, kind))
-        if num_first != 1:
-            raise Unforeseen
-    highest = max(layer for layer, _ in kinds)
-    structure.disposable = {
-        place for place, (layer, kind) in enumerate(kinds) if layer == highest and kind < 16 and kind % 2 == 0
-    }
-    structure.shown = sorted(range(len(packets)), key=keys.__getitem__)
-    return structure
-
-
-def _read_hevc_set(unit: bytes, sets: dict[int, int], pictures: dict[int, tuple[int, int]]) -> None:
-    kind, bits = unit[0] >> 1 & 63, Bits(unit[2:])
-    if kind == 34:
-        number, of = bits.golomb(), bits.golomb()
-        bits.read(1)
-        if bits.read(1):
-            raise Unforeseen  # pictures may say that they are not shown
-        pictures[number] = of, bits.read(3)
-    elif kind == 33:
-        bits.read(4)
-        num_layers = bits.read(3)
-        bits.read(1 + 96)
-        flags = [(bits.read(1), bits.read(1)) for _ in range(num_layers)]
-        bits.read(2 * (8 - num_layers) if num_layers else 0)
-        bits.read(sum(88 * profile + 8 * level for profile, level in flags))
-        number = bits.golomb()
-        if bits.golomb() == 3 and bits.read(1):
-            raise Unforeseen
-        bits.skip("gg")
-        if bits.read(1):
-            bits.skip("gggg")
-        bits.skip("gg")
-        sets[number] = bits.golomb() + 4

@@ -10,7 +10,9 @@ from typing import Any
 
 import av
 
-from .nal import Bits, read_h264, read_hevc
+from .h264 import read_h264
+from .hevc import read_hevc
+from .nal import Bits
 from .structure import Structure, Unforeseen
 
 I, P, B = 1, 2, 3  # noqa: E741

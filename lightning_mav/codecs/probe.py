@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..textfile import decode_caption, parse_json
 from .decode import IMAGE_FORMATS, VIDEO_FORMATS, decode_image, decode_video
-from .packets import Packets, open_video
+from .opening import open_video
+from .packets import Packets
 
 
 def probe_video(data: bytes, suffix: str) -> dict[str, Any]:
