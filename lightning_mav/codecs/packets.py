@@ -7,6 +7,7 @@ from itertools import pairwise
 import av
 import torch
 from av.container import InputContainer
+from av.video.frame import PictureType
 
 from .clock import Clock
 from .opening import check_length
@@ -18,6 +19,12 @@ CHANGES = (
     "palette",
     "param_change",
 )
+# Where the first key frame is not there, these decoders put grey in its place, and show frames between that
+# and the next one of which nothing tells what they hold.
+OF_MPEG = {
+    *("mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v1", "msmpeg4v2", "msmpeg4"),
+    *("h263", "flv", "wmv1", "wmv2"),
+}
 
 
 class SeekError(Exception):
@@ -123,7 +130,7 @@ class Packets:
             FFmpegError: If FFmpeg complains.
         """
         start = next((place for place, packet in enumerate(self.packets) if packet.is_keyframe), 0)
-        missing, number = set(self.shown), 0
+        missing, number, begun = set(self.shown), 0, False
         self.codec.flush_buffers()
         for place, packet in enumerate([*self.packets, None]):
             self._check_clock()
@@ -136,6 +143,11 @@ class Packets:
             for frame in decoded:
                 if frame.is_corrupt:
                     raise ValueError(f"damaged video: frame {number} of those decoded")
+                begun |= frame.pict_type == PictureType.I
+                if frame.pict_type == PictureType.B and not begun and self.codec.name in OF_MPEG:
+                    raise ValueError("damaged video: a frame is made of others that are not there")
+                if self.is_measured and [frame.pts] != self.shown[number : number + 1]:
+                    raise ValueError(f"damaged video: frame {number} is another when decoded again")
                 missing.discard(frame.pts)
                 number += 1
                 yield frame
@@ -164,16 +176,20 @@ class Packets:
             orders = sorted(self.order[place] for place in shown.intersection(span))
             expected = iter([order for order in orders if order >= first])
             self.codec.flush_buffers()
+            reached = -1
             for frame in self._span_frames(span):
                 order = -1 if frame.pts is None else self.order.get(frame.pts, -1)
                 if order < first:
                     continue
-                if frame.is_corrupt or order != next(expected, None):
+                # Also of what is shown later: wanted frames may depend on it.
+                if frame.is_corrupt:
                     raise SeekError
-                yield frame
-                if order == last:
-                    break
-            else:
+                if reached < last:
+                    if order != next(expected, None):
+                        raise SeekError
+                    reached = order
+                    yield frame
+            if reached < last:
                 raise SeekError
 
     def _span_frames(self, span: list[int]) -> Iterator[av.VideoFrame]:
