@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .codecs.decode import VIDEO_FORMATS, decode_video
 from .codecs.opening import ALLOWED, open_video
+from .codecs.x264 import x264_params
 from .errors import UsageError
 
 OPENED = ALLOWED | {"GIF", "mpegts"}
@@ -52,11 +53,10 @@ def write_mp4(path: str | Path, video: Tensor, fps: float, *, crf: int = 12) -> 
     frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     rate = Fraction(fps).limit_denominator(1001)
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": "medium"})
+        options = {"crf": str(crf), "preset": "medium", "x264-params": x264_params()}
+        stream = container.add_stream("libx264", rate=rate, options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        # Threads would make the file depend on the number of cores.
-        stream.codec_context.thread_count = 1
         # 1 stands for BT.709, limited range: untagged colours are a player's guess.
         for tag in ("colorspace", "color_primaries", "color_trc", "color_range"):
             setattr(stream.codec_context, tag, 1)

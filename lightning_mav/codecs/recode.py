@@ -10,10 +10,10 @@ import numpy as np
 
 from .probe import open_packets
 from .resize import SCALE, Box, Scaler, pixel_aspect, shown_size, stored_box, upright
+from .x264 import x264_params
 
 DEFAULT_GOP = 30  # frames: clips are reached twice as fast as with 250, for a tenth more bytes
-# The file must not depend on the number of cores, hence one thread.
-ENCODER = {"crf": "18", "preset": "fast", "x264-params": "threads=1"}
+ENCODER = {"crf": "18", "preset": "fast", "x264-params": x264_params()}
 BT709 = 1
 SQUARE = Fraction(1)
 DEFAULT_RATE = 25  # frames per second of a video that does not say

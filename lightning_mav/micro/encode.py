@@ -8,8 +8,10 @@ from av.video.reformatter import VideoReformatter
 from PIL import Image
 from torch import Tensor
 
+from ..codecs.x264 import x264_params
+
 # Full-resolution colour: at 64 px, halving it costs 15 dB.
-VIDEO_OPTIONS = {"crf": "12", "preset": "ultrafast", "x264-params": "threads=1"}
+VIDEO_OPTIONS = {"crf": "12", "preset": "ultrafast", "x264-params": x264_params()}
 
 
 def to_bytes(video: Tensor) -> Tensor:
