@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from lightning_mav.codecs.decode import decode_image
 from lightning_mav.codecs.images import MAX_PROFILE_BYTES
@@ -88,6 +89,33 @@ def test_exif_behind_the_pixels_and_broken_exif():
     assert (shown(behind) == stored[::-1, ::-1]).all()
     for damaged in (b"", b"MM\0*\xff\xff\xff\xff", b"II*\0\x08\0\0\0\xff\xff", b"words"):
         assert (shown(data[:-12] + chunk(b"eXIf", damaged) + data[-12:]) == stored).all()
+
+
+LONG = bytes(2**21)  # more than Pillow reads of a compressed text
+TEXTS = {
+    "zTXt": [chunk(b"zTXt", b"workflow\0\0" + zlib.compress(LONG))],
+    "iTXt": [chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(LONG))],
+    "many": [chunk(b"tEXt", b"note\0" + LONG)] * 40,
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_long_texts_do_not_keep_a_picture_from_being_read(kind):
+    stored = np.random.default_rng(0).integers(256, size=(8, 9, 3), dtype=np.uint8)
+    data, texts = save(Image.fromarray(stored), "PNG"), b"".join(TEXTS[kind])
+    assert (shown(data[:33] + texts + data[33:]) == stored).all()  # behind the header
+    assert (shown(data[:-12] + texts + data[-12:]) == stored).all()  # behind the pixels
+    with pytest.raises(ValueError, match="truncated"):
+        shown(data[:33] + texts + data[33:-30])
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_exif_that_a_png_keeps_as_text(zipped):
+    stored, exif, info = np.arange(24, dtype=np.uint8).reshape(2, 4, 3), Image.Exif(), PngInfo()
+    exif[0x0112] = 3
+    content = exif.tobytes()
+    info.add_text("Raw profile type exif", f"\nexif\n{len(content):8}\n{content.hex()}", zip=zipped)
+    assert (shown(save(Image.fromarray(stored), "PNG", pnginfo=info)) == stored[::-1, ::-1]).all()
 
 
 def on_white(colours, alpha):

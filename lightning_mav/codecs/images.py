@@ -25,6 +25,8 @@ GROUND = (255, 255, 255)  # under transparent pixels, as img2dataset has it
 DISPLAY_GAMMA = 2.2
 GAMMA_TOLERANCE = 0.05  # libpng's: closer to the display's own, nothing is done
 MAX_PROFILE_BYTES = 2**22  # of an ICC profile; those of printing presses take two million
+TEXTS = (b"tEXt", b"zTXt", b"iTXt")  # of a PNG: what editors and generators note, at times megabytes of it
+EXIF_TEXT = b"Raw profile type exif\0"  # where ImageMagick keeps EXIF, which may turn the picture
 # What Pillow's readers raise for files that are not as they should be.
 BROKEN = (
     *(OSError, SyntaxError, EOFError, LookupError, ArithmeticError, ValueError, TypeError, AssertionError),
@@ -52,7 +54,8 @@ def read_image(data: bytes, suffix: str) -> np.ndarray:
         ValueError: If it is no whole image of these kinds, or too large.
     """
     with _reading(data, suffix):
-        image: Image.Image = Image.open(BytesIO(data), formats=sorted({*IMAGE_FORMATS.values()}))
+        stripped = _without_texts(data) if kind_of(data) == "PNG" else data
+        image: Image.Image = Image.open(BytesIO(stripped), formats=sorted({*IMAGE_FORMATS.values()}))
     check_size(image.width, image.height)
     with _reading(data, suffix), image:
         if image.info.get("default_image"):  # of a PNG: shown only by what cannot show the animation
@@ -61,6 +64,18 @@ def read_image(data: bytes, suffix: str) -> np.ndarray:
         turn = TURNS.get(_orientation(image))
         image = _to_rgb(image, data)
         return np.asarray(image if turn is None else image.transpose(turn))
+
+
+def _without_texts(data: bytes) -> bytes:
+    """Leaves out the texts of a PNG, which do not change its pixels; Pillow refuses images with long ones."""
+    parts, start = [data[:8]], 8
+    while start + 8 <= len(data):
+        end = start + 12 + int.from_bytes(data[start : start + 4])
+        kind, content = data[start + 4 : start + 8], data[start + 8 : start + 8 + len(EXIF_TEXT)]
+        if kind not in TEXTS or content == EXIF_TEXT:
+            parts.append(data[start:end])
+        start = end
+    return b"".join(parts) + data[start:]
 
 
 @contextmanager
