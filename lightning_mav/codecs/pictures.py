@@ -59,8 +59,10 @@ def _read_mpeg4(packets: list[Any], extradata: bytes | None) -> Structure:
         kinds.append((I, P, B, P)[data[start + 4] >> 6])
         _keep_header(structure, place, data[:start], b"\0\0\1\xb3")
     _with_delayed_references(structure, kinds)
-    if is_interlaced:  # FFmpeg measures all distances in time by the first B-picture that it sees
-        structure.starts, structure.disposable = structure.starts[:1], set()
+    structure.disposable = set()  # a damaged B-picture changes what FFmpeg makes of those after it
+    # FFmpeg measures all distances in time by the first B-picture that it sees; other headers may change it.
+    if is_interlaced or len({header for _, header in structure.headers}) > 1:
+        structure.starts = structure.starts[:1]
     return structure
 
 

@@ -16,6 +16,7 @@ from ..textfile import read_text
 _UNKNOWN_OPTION = re.compile(r"[Oo]ption '([\w.]+)' is not accepted")
 _UNKNOWN_KEY = re.compile(r"(?:does not accept option '|unrecognized arguments: --)([\w.]+)")
 _CLASS_PATH = re.compile(r"class_path '([\w.]+)'")
+_LONG_WORD = re.compile(r"\S{200,}")
 _NOISE = re.compile(r"^(Does not validate|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|$)")
 
 
@@ -57,7 +58,8 @@ def explain(message: str, keys: list[str]) -> str:
             name = scope.pop()
         return _unknown(name, ".".join(scope) or "the configuration", _children(keys, scope))
     lines = [line.strip(" -") for line in message.split("\n")]
-    return " ".join(line for line in lines if not _NOISE.match(line))
+    line = " ".join(line for line in lines if not _NOISE.match(line))
+    return _LONG_WORD.sub(lambda word: f"{word[0][:80]}...", line)
 
 
 def _unknown(key: str, place: str, known: list[str]) -> str:

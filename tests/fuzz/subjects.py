@@ -9,7 +9,7 @@ import json
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,6 +18,7 @@ from pathlib import Path
 from random import Random
 
 import av
+import av.logging
 import numpy as np
 import torch
 from mutations import Mutation, flip, mutate, mutate_text
@@ -29,6 +30,9 @@ from lightning_mav.errors import UsageError, reason_of
 
 ROOT = Path(__file__).parents[2]
 UNCHANGED, OTHER = "read as it was", "read as something else"
+# Some damage FFmpeg only logs: it marks no frame, and what it makes up depends on what it decoded before.
+UNMARKED = "differ where FFmpeg marks no frame"
+LOST = "whole where FFmpeg loses the frame"
 
 
 class Wrong(Exception):  # noqa: N818 - it says what is wrong
@@ -60,6 +64,8 @@ def make_video(container: str, codec: str, **muxing: str) -> list[bytes]:
     # x264's code for AVX512 reads memory that it has not written: one video in ten would be another.
     options = {"libx264": {"x264-params": "no-asm=1:bframes=2"}, "mpeg4": {"bf": "2"}}.get(codec, {})
     options = options | ({"cpu-used": "8"} if codec.startswith("libvpx") else {})
+    # Else Matroska has random numbers in it, and a seed would not give the same file again.
+    muxing = {"fflags": "+bitexact", **muxing}
     with av.open(data, "w", format=container, options=muxing) as file:
         stream = file.add_stream(codec, rate=10, options=options)
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = 48, 32, "yuv420p", 7
@@ -77,6 +83,16 @@ def make_video(container: str, codec: str, **muxing: str) -> list[bytes]:
 def judge_video(suffix: str, data: bytes, whole: bytes, rng: Random, folder: Path) -> str:
     """Chosen frames must be those of decoding everything, which must be those that FFmpeg decodes."""
     try:
+        return compare_frames(suffix, data, whole, rng)
+    except Wrong:
+        if complaints(data, suffix):
+            return UNMARKED
+        raise
+
+
+def compare_frames(suffix: str, data: bytes, whole: bytes, rng: Random) -> str:
+    """Reads a video in every way there is, and compares."""
+    try:
         times = frame_times(data, suffix)
         probe_video(data, suffix)
     except ValueError:
@@ -93,7 +109,13 @@ def judge_video(suffix: str, data: bytes, whole: bytes, rng: Random, folder: Pat
                 raise Wrong("a chosen frame differs from decoding everything")
     if isinstance(every, str):
         # Damage in between: what was chosen does not depend on it.
-        check_frames(few[0], chosen or [0], plain_frames(data, suffix), len(times))
+        try:
+            check_frames(few[0], chosen or [0], plain_frames(data, suffix), len(times))
+        except Wrong:
+            undamaged = whole_video(whole, suffix)
+            if len(undamaged) == len(times) and torch.equal(few[0], undamaged[chosen or [0]]):
+                return LOST
+            raise
         return "chosen frames are whole"
     check_frames(every[0], range(len(every[0])), plain_frames(data, suffix), len(every[0]))
     if isinstance(one_by_one, str):
@@ -116,9 +138,26 @@ def whole_video(whole: bytes, suffix: str) -> torch.Tensor:
     return decode_video(whole, suffix, None)[0]
 
 
+def complaints(data: bytes, suffix: str) -> list[str]:
+    """What FFmpeg's decoders log while everything is decoded; nothing if they mark a frame as damaged."""
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.WARNING)
+    av.logging.set_skip_repeated(False)  # else a process hears of each kind but once
+    try:
+        with av.logging.Capture() as logs:
+            marked = sum(frame.is_corrupt for frame in decode_all(data, suffix))  # all of them
+    finally:
+        av.logging.set_level(level)
+    return [] if marked else [message for _, name, message in logs if name in av.codecs_available]
+
+
 def plain_frames(data: bytes, suffix: str) -> list[np.ndarray]:
+    """The pixels of what FFmpeg decodes."""
+    return [frame.to_ndarray(format="rgb24") for frame in decode_all(data, suffix)]
+
+
+def decode_all(data: bytes, suffix: str) -> Iterator[av.VideoFrame]:
     """What FFmpeg decodes from the start to the end, over all that it complains of."""
-    frames = []
     name = {"mp4": "mp4", "mov": "mp4", "avi": "avi"}.get(suffix, "matroska")
     with av.open(io.BytesIO(data), format=name, metadata_errors="ignore") as file:
         stream = file.streams.video[0]
@@ -127,15 +166,12 @@ def plain_frames(data: bytes, suffix: str) -> list[np.ndarray]:
         while True:
             try:
                 packet = next(packets)
+                decoded = packet.decode()
             except StopIteration:
-                break
+                return
             except av.FFmpegError:
                 continue
-            try:
-                frames += [frame.to_ndarray(format="rgb24") for frame in packet.decode()]
-            except av.FFmpegError:
-                continue
-    return frames
+            yield from decoded
 
 
 def check_frames(frames: torch.Tensor, indices: object, plain: list[np.ndarray], num: int) -> None:

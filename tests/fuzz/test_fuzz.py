@@ -8,17 +8,28 @@ from random import Random
 
 import pytest
 from harness import Outcome, Pool, Report, Summary, damaged, judge
-from subjects import SUBJECTS, UNCHANGED
+from subjects import SUBJECTS, UNCHANGED, UNMARKED
 
 from lightning_mav.threads import num_cores
 
 FEW, MANY = 20, 2000
+# Seeds that once were wrong, such as a damaged reference that is shown after what is made of it.
+KNOWN = {
+    "mp4": (708, 1461),
+    "mov": (302,),
+    "mkv": (1168,),
+    "avi": (20, 114, 429, 567, 775, 822, 1000, 1073),
+    "weights": (15,),
+    "checkpoints": (6, 10, 18, 24, 186, 334, 380),
+    "layers": (69, 664),
+}
+MAX_UNMARKED = 4  # of MANY; docs/data.md gives the number
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_a_few_damaged_files(name):
     wholes, summary = SUBJECTS[name].make(), Summary()
-    for seed in range(FEW if name != "layers" else 3):
+    for seed in (*range(FEW if name != "layers" else 3), *KNOWN.get(name, ())):
         summary.add(seed, judge(name, wholes, seed))
     assert not summary.faults, summary.describe(name)
 
@@ -38,6 +49,7 @@ def test_many_damaged_files(name, pool, capsys):
         summary = pool.fuzz(name, MANY, Report())
         print(summary.describe(name))  # noqa: T201
     assert not summary.faults, summary.describe(name)
+    assert summary.results[UNMARKED] <= MAX_UNMARKED, summary.describe(name)
 
 
 @pytest.mark.parametrize("name", [name for name in SUBJECTS if name not in ("gif", "bmp", "tiff")])
@@ -53,13 +65,15 @@ def test_whole_files_are_read(name, tmp_path):
         )
 
 
-def test_damage_is_the_same_each_time():
-    for name in ("png", "shards", "settings"):
-        wholes = SUBJECTS[name].make()
-        files = [damaged(name, wholes, seed)[0] for seed in range(30)]
-        assert files == [damaged(name, wholes, seed)[0] for seed in range(30)]
-        assert len(set(files)) > 20
-        assert not set(files) & set(wholes)
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_damage_is_the_same_each_time(name):
+    """Files that are made anew, as in another process, are damaged in the same ways."""
+    wholes = SUBJECTS[name].make()
+    files = [damaged(name, wholes, seed)[0] for seed in range(30)]
+    again = SUBJECTS[name].make()
+    assert files == [damaged(name, again, seed)[0] for seed in range(30)]
+    assert len(set(files)) > 20
+    assert not set(files) & set(wholes)
 
 
 def test_faults_are_told_from_refusals():
