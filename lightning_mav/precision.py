@@ -4,7 +4,22 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from .errors import UsageError, first_line
+
 PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+def usable_device(option: str, name: str | int | torch.device) -> torch.device:
+    """Returns the device that an option names.
+
+    Raises:
+        UsageError: If this machine has none of that name.
+    """
+    try:
+        return torch.zeros(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = first_line(error)
+        raise UsageError(f"{option} {name}: not usable here ({reason}); leave it out or give cpu") from None
 
 
 def has_fast_bf16(device: torch.device | str) -> bool:

@@ -353,6 +353,18 @@ SLURM = {"SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_
         (["--trainer.gradient_clip_val=-1"], {}, "gradient_clip_val=-1"),
         (["--trainer.val_check_interval=0"], {}, "val_check_interval=0: give a number of steps"),
         (["--trainer.max_epochs=0"], {}, "no step was trained"),
+        (["--trainer.check_val_every_n_epoch=0"], {}, "check_val_every_n_epoch=0: give a positive"),
+        (["--trainer.num_nodes=2"], {}, "not set: MASTER_ADDR, NODE_RANK"),
+        (["--trainer.num_nodes=2"], {"MASTER_ADDR": "localhost"}, "not set: NODE_RANK"),
+        (["--fresh", "--trainer.default_root_dir=."], {}, "folder aside that this command is in"),
+        (["--fresh", "--trainer.default_root_dir=null"], {}, "folder aside that this command is in"),
+        (["--checkpoint.filename={step"], {}, "filename={step: is no pattern"),
+        (["--checkpoint.filename={step:07q}"], {}, "filename={step:07q}: is no pattern"),
+        (["--ckpt_path=file:///nowhere/a.ckpt"], {}, "a.ckpt: there is no such file"),
+        (["--ckpt_path=nowhere://a.ckpt"], {}, "ckpt_path=nowhere://a.ckpt: cannot be read"),
+        (["--ema.device=cuda:99"], {}, "--ema.device cuda:99: not usable here"),
+        (["--ema.update_every_n_steps=0"], {}, "update_every_n_steps=0: give a positive"),
+        (["--ema.update_starting_at_step=2"], {}, "untrained weights be written"),
         (["--seed_everything=-1"], {}, "seed_everything must be at least 0"),
         (["--model.lr=-1"], {}, "lr must be at least 0, got -1.0"),
         (["--optimizer=LBFGS"], {}, "optimizer=torch.optim.LBFGS: cannot train this"),
@@ -404,6 +416,7 @@ def test_job_that_salloc_calls_interactive_trains(fit, monkeypatch):
         ("truncated", "is no whole checkpoint"),
         ("pickle", "could run code"),
         ("tensor", "is no checkpoint of a training"),
+        ("weights alone", "holds weights alone .--checkpoint.save_weights_only"),
         ("other stage", "another network"),
     ],
 )
@@ -414,6 +427,9 @@ def test_checkpoint_that_cannot_be_gone_on_from_is_one_line(made, words, fit, tm
         path.mkdir()
     elif made == "weights":
         path = weights
+    elif made == "weights alone":
+        fit("sr_h", 2, "--checkpoint.save_weights_only=true", fresh=True)
+        path = folder / "checkpoints/last.ckpt"
     elif made == "truncated":
         data = (folder / "checkpoints/last.ckpt").read_bytes()
         path.write_bytes(data[: len(data) // 2])

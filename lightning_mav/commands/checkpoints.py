@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
+from lightning.fabric.utilities.cloud_io import get_filesystem
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
@@ -203,6 +204,20 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict) or not {"state_dict", "global_step"} <= found.keys():
         raise UsageError(f"--ckpt_path={path}: is no checkpoint of a training; name another")
     return found
+
+
+def check_remote(url: str) -> None:
+    """Refuses the address of a checkpoint that is not there.
+
+    Raises:
+        UsageError: If it is not, or cannot be asked for.
+    """
+    try:
+        found, reason = get_filesystem(url).exists(url), "there is no such file"
+    except (ImportError, OSError, ValueError) as error:
+        found, reason = False, f"cannot be read ({first_line(error)})"
+    if not found:
+        raise UsageError(f"--ckpt_path={url}: {reason}; name another")
 
 
 def _read(path: Path, remedy: str) -> dict[str, Any]:

@@ -5,10 +5,14 @@ from typing import Any
 
 import torch
 from lightning import Trainer
-from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.fabric.plugins.environments import (
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 
 from ..errors import UsageError
-from ..precision import PRECISIONS
+from ..precision import PRECISIONS, usable_device
 
 ALIASES = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 SLURM_RANKS = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
@@ -48,7 +52,7 @@ def check_settings(trainer: Any, compile_network: bool) -> None:
         raise UsageError(
             f"--trainer.max_steps={trainer.max_steps}: give a number of steps, or -1 to train until stopped"
         )
-    for name in ("accumulate_grad_batches", "num_nodes"):
+    for name in ("accumulate_grad_batches", "num_nodes", "check_val_every_n_epoch"):
         if isinstance(value := trainer[name], int) and value < 1:
             raise UsageError(f"--trainer.{name}={value}: give a positive number")
     if trainer.val_check_interval == 0:
@@ -59,6 +63,27 @@ def check_settings(trainer: Any, compile_network: bool) -> None:
     if trainer.gradient_clip_val is not None and not trainer.gradient_clip_val >= 0:
         raise UsageError(f"--trainer.gradient_clip_val={trainer.gradient_clip_val}: give 0 or more")
     _check_slurm_variables()
+
+
+def check_average(ema: Any, max_steps: int) -> None:
+    """Refuses an average that never takes a step in: it would be written in place of what is trained.
+
+    Args:
+        ema: Arguments of Lightning's ``EMAWeightAveraging``.
+        max_steps: Steps of the training, -1 if they have no end.
+
+    Raises:
+        UsageError: If it never does, or its device is not there.
+    """
+    if ema.update_every_n_steps < 1:
+        raise UsageError(f"--ema.update_every_n_steps={ema.update_every_n_steps}: give a positive number")
+    if ema.update_starting_at_step is not None and 0 < max_steps <= ema.update_starting_at_step:
+        raise UsageError(
+            f"--ema.update_starting_at_step={ema.update_starting_at_step}: with --trainer.max_steps="
+            f"{max_steps} nothing would be averaged, and untrained weights be written: give less"
+        )
+    if ema.device is not None:
+        usable_device("--ema.device", ema.device)
 
 
 def _check_slurm_variables() -> None:
@@ -86,9 +111,15 @@ def check_processes(trainer: Trainer) -> None:
     Raises:
         UsageError: If some would wait for others that never come, or train on their own in one folder.
     """
+    environment = trainer._accelerator_connector.cluster_environment
+    missing = [name for name in ("MASTER_ADDR", "NODE_RANK") if name not in os.environ]
+    if trainer.num_nodes > 1 and missing and isinstance(environment, LightningEnvironment):
+        raise UsageError(
+            f"--trainer.num_nodes={trainer.num_nodes}: MASTER_ADDR and NODE_RANK say where the first node is "
+            f"and which one this is; not set: {', '.join(missing)}; set them, or use torchrun or srun"
+        )
     if not (SLURMEnvironment.detect() or TorchElasticEnvironment.detect()):
         return
-    environment = trainer._accelerator_connector.cluster_environment
     started, asked = environment.world_size(), trainer.num_devices * trainer.num_nodes
     per_node = os.environ.get("SLURM_NTASKS_PER_NODE") if SLURMEnvironment.detect() else None
     if started != asked or (per_node and per_node != str(trainer.num_devices)):

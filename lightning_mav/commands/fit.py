@@ -28,8 +28,8 @@ from ..precision import precision_name
 from ..threads import share_threads
 from .arguments import CommandParser, add_import
 from .callbacks import DataMonitor, OwnRates, StepSeed, StopOnSignal
-from .checkpoints import Checkpoint, CheckpointFiles, read_checkpoint
-from .checks import check_processes, check_settings, is_on_processor
+from .checkpoints import Checkpoint, CheckpointFiles, check_remote, read_checkpoint
+from .checks import check_average, check_processes, check_settings, is_on_processor
 from .console import plain_warnings
 from .explain import explain, utf8_files
 from .folders import RunFolders
@@ -114,6 +114,8 @@ class MavCLI(LightningCLI):
         name = self.config[self.config["subcommand"]].ckpt_path
         if name is not None and name not in self.checkpoint_names and "://" not in str(name):
             self.checkpoint = read_checkpoint(Path(name))
+        elif "://" in str(name):
+            check_remote(str(name))
         # LightningCLI would let the hyperparameters in the checkpoint overrule the command line.
         if self.config["subcommand"] != "fit":
             try:
@@ -133,6 +135,8 @@ class MavCLI(LightningCLI):
         for section, key in ((config.trainer, "default_root_dir"), (config.checkpoint, "dirpath")):
             if section[key]:
                 section[key] = expanded(str(section[key]))
+        if not config.trainer.default_root_dir:
+            config.trainer.default_root_dir = "."  # what Lightning makes of it
         config.weights_only = True  # of a checkpoint: no pickled code
         left_out = []
         if config.trainer.enable_progress_bar is False:  # None is the default, which shows it
@@ -154,6 +158,7 @@ class MavCLI(LightningCLI):
             on_gpu = torch.cuda.is_available() and config.trainer.accelerator in ("auto", "gpu", "cuda")
             config.trainer.precision = precision_name("cuda" if on_gpu else "cpu")
         check_settings(config.trainer, config.compile)
+        check_average(config.ema, config.trainer.max_steps)
         devices = str(config.trainer.devices)
         num_threads = share_threads(int(devices) if devices.isdecimal() and on_processor else 1)
         if num_threads is not None:
@@ -166,6 +171,14 @@ class MavCLI(LightningCLI):
         except REFUSALS as error:
             raise UsageError(explain(str(error) or type(error).__name__, [])) from error
         check_processes(self.trainer)
+        saver = self.trainer.checkpoint_callback
+        if isinstance(saver, Checkpoint) and saver.filename:
+            try:
+                saver.format_checkpoint_name({})
+            except (ValueError, LookupError) as error:
+                raise UsageError(
+                    f"--checkpoint.filename={saver.filename}: is no pattern ({error})"
+                ) from error
         if self.config[self.config["subcommand"]].compile:
             # In place: names in checkpoints stay, and copies (the average, a deep copy) are not compiled.
             trained = self.model.model
@@ -200,6 +213,12 @@ class MavCLI(LightningCLI):
         """
         if self.checkpoint and _shapes(self.checkpoint["state_dict"]) != _shapes(self.model.state_dict()):
             raise self.made_otherwise("network")
+        fits = self.config["subcommand"] == "fit"
+        if self.checkpoint and fits and not self.checkpoint.get("optimizer_states"):
+            raise UsageError(
+                f"{self.config.fit.ckpt_path}: holds weights alone (--checkpoint.save_weights_only), so that "
+                "training cannot go on from there: name another, or move it away to start over"
+            )
 
     def made_otherwise(self, changed: str) -> UsageError:
         """Returns what to say where a checkpoint does not go with the settings."""

@@ -8,7 +8,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError, first_line
 from ..numbers import MAX_GUIDANCE
 from ..textfile import shortened, write_text
 from .arguments import CommandParser, add_import, number_in, prompt_of, seed
@@ -112,22 +111,15 @@ def _parser() -> CommandParser:
 
 
 def _load(args: argparse.Namespace) -> "Cascade":
-    import torch
-
     # First of what imports diffusers. Its utilities would otherwise import TorchDynamo, which takes nearly as
     # long as torch itself, to mark models for a compiler that this program never runs; and SciPy, where it is
     # installed, for schedules that no stage uses.
     with absent("torch._dynamo"), absent("scipy"), suppress(ImportError):
         import diffusers  # noqa: F401
     from ..cascade import Cascade
+    from ..precision import usable_device
 
-    try:
-        device = args.device and torch.zeros(0, device=args.device).device
-    except (RuntimeError, AssertionError) as error:
-        reason = first_line(error)
-        raise UsageError(
-            f"--device {args.device}: not usable here ({reason}); leave it out or give cpu"
-        ) from None
+    device = args.device and usable_device("--device", args.device)
     return Cascade.from_pretrained(args.weights, device, until=args.until, text_only=True)
 
 

@@ -63,6 +63,12 @@ class TrainCLI(MavCLI):
                 f"--trainer.strategy={strategy} shards the network, which its average (--ema) and Muon are "
                 "not made for: use ddp, with --model.unet.checkpoint=true if memory is short"
             )
+        root = Path(config.trainer.default_root_dir)
+        if self.fresh and Path.cwd().is_relative_to(root.resolve()):
+            raise UsageError(
+                f"--fresh would move the folder aside that this command is in: name another than "
+                f"--trainer.default_root_dir={root}"
+            )
         target = config.trainer.max_steps
         exported = 0 if self.fresh else _exported_step(self.weights)
         if exported is None:
@@ -137,8 +143,8 @@ class TrainCLI(MavCLI):
             if optimizer
             else self.model.optimizer_class(params)
         )
-        states = self.checkpoint.get("optimizer_states") or [{"param_groups": [{}]}]
-        if not made.param_groups[0].keys() <= states[0]["param_groups"][0].keys():
+        saved = self.checkpoint["optimizer_states"][0]
+        if not made.param_groups[0].keys() <= saved["param_groups"][0].keys():
             raise self.made_otherwise("optimizer")
 
     def made_otherwise(self, changed: str) -> UsageError:
