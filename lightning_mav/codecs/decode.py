@@ -95,9 +95,10 @@ def _decode(
     """Returns the pixels of some frames, given by their numbers."""
     if packets.seekable:
         places = {packets.shown[number]: number for number in wanted}
-        _check_cost(sum(map(len, packets.spans(set(places)))), stream)
+        spans = packets.spans(set(places))
+        _check_cost(sum(map(len, spans)), stream)
         with suppress(SeekError):
-            frames = packets.sought(set(places))
+            frames = packets.sought(set(places), spans)
             return {places[frame.pts]: resize(frame) for frame in frames if frame.pts in places}
     # Here the decoder needs more of what was before than is known of; from the very start it has that.
     _check_cost(len(packets.packets), stream)

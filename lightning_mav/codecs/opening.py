@@ -16,10 +16,10 @@ from .resize import MAX_PIXELS, check_size
 VIDEO_FORMATS = {"mp4": "mp4", "mov": "mp4", "mkv": "matroska", "webm": "matroska", "avi": "avi"}
 MAX_SECONDS = 3600.0  # of a video
 MAX_FRAMES = 2**18  # of a video: an hour at 60 frames per second and more
-# Opening would decode frames to see what is inside, and we only need what the headers say: a fifth of the
-# time of a clip, and before its size is known. External tracks of QuickTime stay closed.
 ALLOWED = frozenset(VIDEO_FORMATS.values())
 PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+# Opening would decode frames to see what is inside, and we only need what the headers say: a fifth of the
+# time of a clip, and before its size is known. External tracks of QuickTime stay closed.
 OPTIONS = {"codec_whitelist": "none", "enable_drefs": "0"}
 LOOK_INSIDE = {"max_pixels": str(MAX_PIXELS), "enable_drefs": "0"}
 

@@ -156,11 +156,12 @@ class Packets:
         if not number:
             raise ValueError("damaged video: no frame decodes")
 
-    def sought(self, wanted: set[int]) -> Iterator[av.VideoFrame]:
+    def sought(self, wanted: set[int], spans: list[list[int]]) -> Iterator[av.VideoFrame]:
         """Decodes some frames and what they depend on, starting each time as late as that is possible.
 
         Args:
             wanted: Places of packets.
+            spans: What to decode for them, see ``spans``.
 
         Yields:
             All frames that were decoded on the way, in the order of showing.
@@ -169,7 +170,7 @@ class Packets:
             SeekError: If a frame is other than foretold, damaged or missing.
         """
         shown = set(self.shown)
-        for span in self.spans(wanted):
+        for span in spans:
             first = self.order.get(span[0], -1)
             last = max(self.order[place] for place in wanted.intersection(span))
             # What follows a key frame but is shown before it lacks what it depends on.
