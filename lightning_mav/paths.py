@@ -1,6 +1,9 @@
-"""Paths as people write them, and the files of a folder that are nobody's data."""
+"""Paths as people write them, files that are nobody's data, and locks of folders."""
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePath
 
 # What systems put beside people's files, besides names that begin with a dot: macOS, Windows, and the
@@ -32,3 +35,14 @@ def visible(folder: Path, pattern: str = "*") -> list[Path]:
     """Lists what is in a folder and matches a pattern, in order, without hidden files."""
     found = folder.glob(pattern)
     return sorted(path for path in found if not is_hidden(path.relative_to(folder).as_posix()))
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Lets one process at a time change a folder: stages may be trained side by side, for one."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -10,9 +10,9 @@ import av
 import numpy as np
 import pytest
 import torch
+from data_command import fails, mav
 from PIL import Image
 
-from lightning_mav.cli import main
 from lightning_mav.codecs.decode import decode_image, decode_video
 from lightning_mav.codecs.probe import frame_times, probe_video, read_frames
 from lightning_mav.codecs.recode import recode
@@ -87,22 +87,6 @@ def photos(tmp_path):
     (folder / "d.txt").write_bytes(b"\xff\xfe")
     (folder / "f.txt").write_text("f")
     return folder
-
-
-def mav(*arguments):
-    main(["data", *map(str, arguments)])
-
-
-def fails(pattern, *arguments, capsys):
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as caught:
-        mav(*arguments)
-    error = capsys.readouterr().err
-    assert caught.value.code == 2
-    assert error.startswith("mav: error: ")
-    assert error.count("\n") == 1
-    assert pattern in error
-    return error
 
 
 def contents(folder):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from data_command import fails, mav
 from PIL import Image
 
-from lightning_mav.cli import main
 from lightning_mav.codecs.images import MAX_IMAGE_BYTES
 from lightning_mav.datamodules import ImageTextShards, MicroImages, VideoShards
 from lightning_mav.errors import UsageError
@@ -45,20 +45,6 @@ def write_tar(path, *names):
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
     return str(path)
-
-
-def mav(*arguments):
-    main(["data", *map(str, arguments)])
-
-
-def fails(pattern, *arguments, capsys):
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as caught:
-        mav(*arguments)
-    error = capsys.readouterr().err
-    assert caught.value.code == 2
-    assert error.count("\n") == 1
-    assert pattern in error
 
 
 def test_what_is_hidden():

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..paths import locked
 from ..textfile import parse_json
 
 SUFFIXES = ("mp4", "gif", "png", "json")  # of a video's files
@@ -48,8 +49,6 @@ def publishing(unfinished: Path, out: Path, what: str) -> Iterator[None]:
     Raises:
         UsageError: If something could not be written; ``what`` names it.
     """
-    from ..weights import locked
-
     try:
         with locked(out):
             yield

@@ -6,7 +6,6 @@ the files has their checksums.
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 
 from ..configured import ConfigDict, Configured, ForeignClassError, allow_modules, from_config
 from ..errors import UsageError, first_line
-from ..paths import expanded
+from ..paths import expanded, locked
 from ..textfile import read_lines, shortened, write_text
 
 CHECKSUMS = "SHA256SUMS"
@@ -288,17 +287,6 @@ def read_checksums(folder: Path) -> dict[str, str]:
     path = folder / CHECKSUMS
     lines = read_lines(path, "fetch it again, or remove it") if path.is_file() else []
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Lets one process at a time change a folder: stages may be trained side by side, for one."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _write_checksum(path: Path, digest: str) -> None:
