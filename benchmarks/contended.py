@@ -36,6 +36,7 @@ while os.getppid() == parent:
 """
 # What the libraries do by themselves when nothing is set.
 BEFORE = {"GOMP_SPINCOUNT": "300000", "KMP_BLOCKTIME": "200"}
+ARGUMENTS_BEFORE = {"train": ["--num_threads=null"]}  # threads on all cores
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,8 +69,9 @@ def run(args: argparse.Namespace) -> Section:
             "takes alone. Before, OpenMP's threads waited for each other as its library does by itself; now "
             f"for {SPINS} turns of its loop (`GOMP_SPINCOUNT`), unless the user has set something else.",
             f"`generate` makes one video with the shipped weights. `train` makes {STEPS} steps of the nano "
-            "decoder, from the start of the program to its weights. `test` runs a part of the test suite in "
-            f"two processes ({', '.join(f'`{test}`' for test in TESTS)}); tests compute with one thread "
+            "decoder, from the start of the program to its weights; before with a thread on each core, now "
+            "with one (`num_threads`). `test` runs a part of the test suite in two processes "
+            f"({', '.join(f'`{test}`' for test in TESTS)}); tests compute with one thread "
             f"each, before and now. A command is stopped after {args.limit:g} s, and counts as that long.",
         ],
         [table(times)],
@@ -92,7 +94,8 @@ def measure(
                     for task, command in tasks.items():
                         for setting, variables in settings.items():
                             progress.update(bar, description=f"{task}, {setting}, {load}")
-                            took = seconds(command, variables, limit)
+                            more = ARGUMENTS_BEFORE.get(task, []) if setting == "before" else []
+                            took = seconds([*command, *more], variables, limit)
                             times.setdefault((task, setting, load), []).append(took)
                             progress.advance(bar)
     return times

@@ -42,14 +42,18 @@ def set_up_threads(environment: MutableMapping[str, str] = os.environ, root: Pat
         _chosen.add("OMP_NUM_THREADS")
 
 
-def share_threads(num_processes: int) -> int | None:
+def share_threads(num_processes: int, num_threads: int | None = None) -> int | None:
     """How many threads each of several processes should compute with, or None if the user has set that.
 
     Processes that are started later inherit the number.
+
+    Args:
+        num_processes: How many processes compute.
+        num_threads: What is asked for; by default each process gets its share of the cores.
     """
     if any(name in os.environ and name not in _chosen for name in THREADS):
         return None
-    num_threads = max(1, num_cores() // num_processes)
+    num_threads = num_threads or max(1, num_cores() // num_processes)
     os.environ["OMP_NUM_THREADS"] = str(num_threads)
     _chosen.add("OMP_NUM_THREADS")
     return num_threads

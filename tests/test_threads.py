@@ -201,8 +201,11 @@ def test_processes_share_the_cores(monkeypatch):
     assert share_threads(3) == 2
     assert os.environ["OMP_NUM_THREADS"] == "2"
     assert share_threads(100) == 1
+    assert share_threads(2, num_threads=3) == 3
+    assert os.environ["OMP_NUM_THREADS"] == "3"
     monkeypatch.setattr(threads, "_chosen", set())  # as in a process that inherits it
     assert share_threads(2) is None
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert share_threads(2) is None
+    assert share_threads(2, num_threads=3) is None
     assert os.environ["OMP_NUM_THREADS"] == "5"

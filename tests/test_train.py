@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
-from lightning_mav import configured
+from lightning_mav import configured, threads
 from lightning_mav.commands.checkpoints import read_newest
 from lightning_mav.commands.runs import RUNS
 from lightning_mav.commands.train import train
@@ -126,6 +126,19 @@ def test_weights_are_stored_as_asked_for(fit):
         fit("sr_h", 1, *huge, fresh=True)
     _, weights = fit("sr_h", 1, *huge, "--weights_dtype=bf16")
     assert {tensor.dtype for tensor in load_file(weights).values()} == {torch.bfloat16}
+
+
+def test_a_training_computes_with_as_many_threads_as_asked_for(fit, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    for name in threads.THREADS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(threads, "_chosen", set())
+    monkeypatch.setattr(threads, "num_cores", lambda: 8)
+    fit("sr_h", 1, scale="nano", fresh=True)  # networks that small are slower with more
+    fit("sr_h", 1, fresh=True)
+    fit("sr_h", 1, "--num_threads=3", fresh=True)
+    assert asked == [1, 8, 3]
 
 
 def test_weights_without_a_step_are_never_trained_over(fit, capsys):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from jsonargparse.typing import PositiveInt
 from lightning import Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -84,7 +85,7 @@ class MavCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds the callbacks that every run has, whether its network is compiled and how it is stored."""
+        """Adds what is no part of a trainer, a stage or its data."""
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.add_lightning_class_args(EMAWeightAveraging, "ema")
         parser.add_argument(
@@ -95,6 +96,12 @@ class MavCLI(LightningCLI):
             type=Literal["fp16", "bf16", "fp32"],
             default="fp32",
             help="How the weights file stores numbers.",
+        )
+        parser.add_argument(
+            "--num_threads",
+            type=PositiveInt | None,
+            default=None,
+            help="Threads of each process, unless OMP_NUM_THREADS is set (default: all cores, shared).",
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -160,7 +167,8 @@ class MavCLI(LightningCLI):
         check_settings(config.trainer, config.compile)
         check_average(config.ema, config.trainer.max_steps)
         devices = str(config.trainer.devices)
-        num_threads = share_threads(int(devices) if devices.isdecimal() and on_processor else 1)
+        num_processes = int(devices) if devices.isdecimal() and on_processor else 1
+        num_threads = share_threads(num_processes, config.num_threads)
         if num_threads is not None:
             torch.set_num_threads(num_threads)
 
