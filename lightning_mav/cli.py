@@ -2,12 +2,11 @@
 
 import errno
 import importlib
-import io
 import os
 import sys
-from contextlib import suppress
 from importlib import metadata
 
+from .commands.console import drop_output, open_streams
 from .errors import UsageError
 from .memory import keep_freed_memory
 from .textfile import printable
@@ -26,6 +25,7 @@ COMMANDS = {
 }
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)  # writing fails without a path
 LIGHTNING_COMMANDS = ("fit", "validate")
+TRAINING = ("fit", "train")  # the files that they write are all that they are called for
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     Args:
         argv: The command and its arguments; by default those the program was started with.
     """
-    _print_anything()
+    open_streams()
     try:
         run(sys.argv[1:] if argv is None else argv)
         if sys.stdout is not None:
@@ -53,17 +53,9 @@ def main(argv: list[str] | None = None) -> None:
         raise _exit(reason) from None
 
 
-def _print_anything() -> None:
-    """Lets the terminal show as escapes what it has no characters for, whatever the locale."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
 def _exit(message: str) -> SystemExit:
     """Prints one line and returns the exception that ends the program."""
-    with suppress(OSError):  # stderr may be closed, or a file on the disk that is full
-        print(f"mav: error: {printable(message)}", file=sys.stderr, flush=True)
+    print(f"mav: error: {printable(message)}", file=sys.stderr, flush=True)
     return SystemExit(2)
 
 
@@ -83,6 +75,8 @@ def run(argv: list[str]) -> None:
     elif argv[0] in ("-V", "--version"):
         print(f"mav {metadata.version('lightning-mav')}")
     elif argv[0] in COMMANDS:
+        if argv[0] in TRAINING:
+            drop_output()
         keep_freed_memory()
         if argv[0] in LIGHTNING_COMMANDS:
             importlib.import_module("lightning_mav.commands.fit").main(argv)

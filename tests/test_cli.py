@@ -1,11 +1,17 @@
 """The command line: fast help, one-line errors, and the order of runs and layers."""
 
+import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import lightning  # noqa: F401 - here, so that its log handlers do not hold on to the stderr of one test
 import pytest
+from PIL import Image
+from test_evaluate import TINY
+from test_train import arguments
+from tiny_cascade import save_tiny_cascade
 
 from lightning_mav import cli
 from lightning_mav.commands import train as train_command
@@ -199,3 +205,96 @@ def test_make_targets_are_documented():
         ["make", "--no-print-directory", "-f", makefile, "help"], capture_output=True, text=True, check=True
     ).stdout
     assert [line.split()[0] for line in listed.splitlines()[2:]] == targets
+
+
+SPEAKER = """
+import os, sys
+from lightning_mav.commands.console import drop_output, open_streams
+from lightning_mav.commands.signals import say
+
+open_streams()
+drop_output()
+with open("made", "w") as file:
+    assert file.fileno() > 2  # or it would receive what is printed
+    for stream in (sys.stdout, sys.stderr):
+        print("\\u00e9 words " * 10_000, file=stream, flush=True)
+    say("words")
+    assert sys.stdin.read() == ""
+    file.write("whole")
+raise SystemExit(7)
+"""
+STREAMS = {
+    "stdout full": ">/dev/full",
+    "stderr full": "2>/dev/full",
+    "both full": ">/dev/full 2>/dev/full",
+    "stdout closed": ">&-",
+    "stderr closed": "2>&-",
+    "both closed": ">&- 2>&-",
+    "all closed": "<&- >&- 2>&-",
+    "readers gone": "2>&1 | true",
+}
+
+
+def under(streams, command, folder, *, env=None):
+    """Runs a command in a shell with streams as a shell writes them, and returns its exit status."""
+    line = f"{{ {shlex.join(map(str, command))}; echo $? >status; }} {STREAMS[streams]}"
+    subprocess.run(["sh", "-c", line], cwd=folder, stdin=subprocess.DEVNULL, env=env, check=True, timeout=300)
+    return int((folder / "status").read_text())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("streams", STREAMS)
+def test_streams_that_cannot_be_written_stop_no_work_and_hide_no_status(streams, tmp_path):
+    assert under(streams, [sys.executable, "-c", SPEAKER], tmp_path) == 7
+    assert (tmp_path / "made").read_text() == "whole"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("streams", ["both full", "all closed", "readers gone"])
+def test_commands_finish_whatever_their_streams_are(streams, tmp_path, micro_world):
+    weights = save_tiny_cascade(tmp_path / "weights")
+    (tmp_path / "images").mkdir()
+    for i in range(3):
+        Image.new("RGB", (8, 8), (80 * i, 0, 0)).save(tmp_path / f"images/{i}.png")
+        (tmp_path / f"images/{i}.txt").write_text(f"picture {i}")
+    (tmp_path / "eval.yaml").write_text(json.dumps(TINY))
+    # Where a command says on stdout what it found, losing that is an error, though what it made is there.
+    lost = {"stdout full": 2, "both full": 2, "readers gone": 1}.get(streams, 0)
+    commands = [
+        (
+            ["train", "sr_h", *arguments("sr_h", 2, micro_world, "nano"), "--scale", "nano"],
+            0,
+            ["outputs/nano/weights/sr_h.safetensors", "outputs/nano/sr_h/checkpoints/step=0000002.ckpt"],
+        ),
+        (
+            ["generate", "a ball", "--weights", weights, "--out", "g", "--steps", "1"],
+            lost,
+            ["g/a-ball-0.mp4", "g/a-ball-0.gif", "g/a-ball-0.png", "g/a-ball-0.json"],
+        ),
+        (
+            [
+                "evaluate",
+                "--weights",
+                weights,
+                "--stage",
+                "decoder",
+                "--config",
+                "eval.yaml",
+                "--out",
+                "e",
+                "--steps",
+                "1",
+                "--num-per-class",
+                "1",
+            ],
+            lost,
+            ["e/report.json", "e/index.html"],
+        ),
+        (["data", "pack", "images", "packed"], lost, ["packed/00000.tar"]),
+    ]
+    for command, status, made in commands:
+        program = [sys.executable, "-m", "lightning_mav"]
+        assert under(streams, [*program, *command], tmp_path) == status, command
+        assert [name for name in made if not (tmp_path / name).is_file()] == []

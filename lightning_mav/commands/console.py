@@ -1,16 +1,67 @@
-"""What commands show on stderr while they work."""
+"""What commands print, and how they print it wherever that goes."""
 
+import io
+import os
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 from ..textfile import printable, shortened
 
 if TYPE_CHECKING:
     from ..report import Table
+
+
+class _Dropping(io.FileIO):
+    """A stream whose reader may be gone, or whose disk may be full: then what is written is lost."""
+
+    def write(self, data: Any) -> int:
+        """Writes what can be written, and says that it was all."""
+        with suppress(OSError):
+            super().write(data)
+        return len(data)
+
+
+def open_streams() -> None:
+    """Lets the program print, whatever its streams are; to be called first.
+
+    What is shown on stderr is dropped where it cannot be written. Streams that are closed become the null
+    device: else the next file that is opened, a checkpoint say, would have their number and receive what is
+    meant for them. A character that the terminal does not have is shown as an escape.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
+            if getattr(sys, name) is None:
+                mode = "w" if number else "r"
+                setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _dropping(sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def drop_output() -> None:
+    """Drops what cannot be written on stdout, too, for a command that only tells there how far it is."""
+    if sys.stdout is sys.__stdout__:
+        sys.stdout = _dropping(sys.stdout)
+
+
+def _dropping(stream: Any) -> Any:
+    """Returns a stream that writes where another does, in the same encoding."""
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    stream.flush()
+    raw = io.BufferedWriter(_Dropping(stream.fileno(), "w", closefd=False))
+    return io.TextIOWrapper(
+        raw, stream.encoding, errors="backslashreplace", line_buffering=stream.line_buffering
+    )
 
 
 @contextmanager

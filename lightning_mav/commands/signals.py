@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from ..errors import UsageError
@@ -31,7 +31,8 @@ class Stopped(SystemExit):
 
 def say(line: str) -> None:
     """Writes a line to stderr; allowed within a handler, where ``print`` is not."""
-    os.write(2, f"mav: {line}\n".encode())
+    with suppress(OSError):  # stderr may be a terminal that is gone, or a file on a disk that is full
+        os.write(2, f"mav: {line}\n".encode())
 
 
 @contextmanager
