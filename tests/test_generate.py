@@ -2,9 +2,11 @@
 
 import hashlib
 import importlib
+import inspect
 import json
 import os
 import re
+import shutil
 
 import pytest
 import torch
@@ -15,6 +17,8 @@ from lightning_mav import cli, configured, video
 from lightning_mav.cascade import Cascade
 from lightning_mav.commands.generate import main
 from lightning_mav.commands.output import base_name, own_name
+from lightning_mav.configured import from_config
+from lightning_mav.diffusion import Sampler
 from lightning_mav.errors import UsageError
 from lightning_mav.video import read_video
 from lightning_mav.weights import load_weights, save_weights
@@ -71,6 +75,47 @@ def test_json_says_how_to_make_it_again(generated, weights):
     for name in ("clip", "prior", "decoder", "interpolation", "sr_lt", "sr_h"):
         content = (weights / f"{name}.safetensors").read_bytes()
         assert settings["weights"][name]["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_json_holds_all_that_the_stages_were_made_with_and_asked_for(generated, weights):
+    settings = json.loads((generated / f"{NAME}.json").read_text())
+    asked = inspect.signature(Cascade.forward).parameters.keys() - {
+        "self",
+        "prompts",
+        "progress",
+        "num_steps",
+    }
+    assert asked <= settings.keys()
+    for name, stage in settings["stages"].items():
+        model = load_weights(weights / f"{name}.safetensors")
+        parts = ((stage, model), (stage, model.sampler), (stage["diffusion"], model.diffusion))
+        for recorded, part in (*parts, (stage["net"]["init_args"], model.net)):
+            wanted = inspect.signature(type(part).__init__).parameters.keys() - {"self", "sampler"}
+            wanted = {key: part.config["init_args"][key] for key in wanted}
+            wanted.pop("diffusion", None)
+            assert wanted.pop("num_steps", None) in (None, 1, 2)  # asked for, under the name of the option
+            assert {key: recorded.get(key, "missing") for key in wanted} == wanted
+        assert stage["steps"] == 1
+
+
+def test_json_differs_wherever_the_frames_may(weights, tmp_path):
+    folder = tmp_path / "weights"
+    shutil.copytree(weights, folder)
+    decoder = load_weights(folder / "decoder.safetensors")
+    changes = {"threshold": "dynamic", "guidance_rescale": 0.5, "guidance_interval": [0.1, 2.0]}
+    decoder = from_config(
+        decoder.config | {"init_args": decoder.config["init_args"] | {"sampler": sampler_with(changes)}}
+    )
+    save_weights(decoder, folder / "decoder.safetensors")
+    generate(folder, tmp_path / "out", PROMPT, "--until", "decoder")
+    (path,) = (tmp_path / "out").glob("*.json")
+    stage = json.loads(path.read_text())["stages"]["decoder"]
+    assert {key: stage[key] for key in changes} == changes
+    assert stage["guidance_scale"] == 3.0
+
+
+def sampler_with(changes):
+    return Sampler(guidance_scale=3.0, **changes).config
 
 
 def test_an_earlier_result_is_replaced_and_says_what_was_done(weights, tmp_path, capsys):

@@ -136,15 +136,17 @@ def _settings(
     sampling = Sampling(args.seed, prompt, args.steps, args.guidance_scale)
     stages = {}
     for stage, result in output.stages.items():
-        asked, own = sampling.arguments(stage), getattr(cascade, stage).sampler
-        guidance = asked["guidance_scale"]
+        asked, own = sampling.arguments(stage), getattr(cascade, stage).config["init_args"]
+        # All that the stage and its sampler were made with, so that no setting to come is forgotten here.
+        settings = {**own, **own["sampler"]["init_args"], "diffusion": own["diffusion"]["init_args"]}
+        del settings["sampler"]
+        steps, guidance = settings.pop("num_steps"), asked["guidance_scale"]
         stages[stage] = {
             "shape": list(result.shape[1:]),
             "seed": sampling.stage_seed(stage),
-            "steps": asked["num_steps"] or own.num_steps,
-            "guidance_scale": own.guidance_scale if guidance is None else guidance,
-            "scheduler": own.scheduler,
-            "scheduler_args": own.scheduler_args,
+            **settings,
+            "steps": asked["num_steps"] or steps,
+            "guidance_scale": settings["guidance_scale"] if guidance is None else guidance,
             "seconds": round(output.seconds[stage], 3),
         }
     device = cascade.device
@@ -163,7 +165,12 @@ def _settings(
         },
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "precision": precision_name(device),
-        "versions": {"lightning_mav": metadata.version("lightning-mav"), "torch": torch.__version__},
+        "threads": torch.get_num_threads(),
+        "versions": {
+            "lightning_mav": metadata.version("lightning-mav"),
+            "diffusers": metadata.version("diffusers"),
+            "torch": torch.__version__,
+        },
     }
 
 
