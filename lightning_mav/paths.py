@@ -1,10 +1,13 @@
 """Paths as people write them, files that are nobody's data, and locks of folders."""
 
+import errno
 import fcntl
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
+from typing import IO
 
 # What systems put beside people's files, besides names that begin with a dot: macOS, Windows, and the
 # servers of QNAP and Synology.
@@ -37,11 +40,50 @@ def visible(folder: Path, pattern: str = "*") -> list[Path]:
     return sorted(path for path in found if not is_hidden(path.relative_to(folder).as_posix()))
 
 
+_claimed: dict[tuple[int, int], IO[str]] = {}  # what this process has, which its own locks do not see
+
+
+def claim(path: Path) -> IO[str]:
+    """Keeps a file for this process, and notes which that is in it; makes the file if it is missing.
+
+    It does so until the file is closed or the process ends, killed or not. A lock of ``flock`` would last as
+    long as any process that was forked from this one.
+
+    Returns:
+        The file, to be closed.
+
+    Raises:
+        BlockingIOError: If it is taken; its ``strerror`` says by which process.
+        OSError: If the file cannot be written, or its file system has no locks.
+    """
+    if path.exists():
+        status = path.stat()
+        held = _claimed.get((status.st_dev, status.st_ino))
+        if held is not None and not held.closed:  # opened and closed again, it would lose the lock
+            raise BlockingIOError(errno.EAGAIN, f"{os.getpid()}, which is this one")
+    file = path.open("a+", encoding="utf-8", errors="replace")
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        holder = file.readline().strip() or "unknown"
+        file.close()
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            raise BlockingIOError(errno.EAGAIN, holder) from None
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    file.truncate(0)
+    file.write(f"{os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+    status = os.fstat(file.fileno())
+    _claimed[status.st_dev, status.st_ino] = file
+    return file
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Lets one process at a time change a folder: stages may be trained side by side, for one."""
     handle = os.open(folder, os.O_RDONLY)
-    try:
+    try:  # by flock: a folder cannot be opened for writing, which the lock of `claim` needs
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:

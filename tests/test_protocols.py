@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -372,6 +373,37 @@ def test_second_run_waits_outside(tmp_path):
         second.lock()
     store.unlock()
     second.lock()
+
+
+HOLDER = """
+import os, sys, time
+from pathlib import Path
+from lightning_mav.protocols.store import SampleStore
+
+store = SampleStore(Path(sys.argv[1]), {}, 3)
+store.claim()
+store.lock()
+if not os.fork():  # as reading processes are
+    time.sleep(20)
+    os._exit(0)
+print("locked", flush=True)
+time.sleep(60)
+"""
+
+
+def test_lock_ends_with_the_run_and_not_with_what_it_has_forked(tmp_path):
+    store = SampleStore(tmp_path / "s", {}, 3)
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, store.folder], stdout=subprocess.PIPE, text=True)
+    with holder:
+        assert holder.stdout.readline() == "locked\n"
+        for _ in range(2):  # the first must not have given the other's lock away
+            with pytest.raises(UsageError, match=rf"another run is writing there \(process {holder.pid} on"):
+                store.lock()
+        holder.kill()
+        holder.stdout.close()
+        holder.wait()
+        store.lock()
+    store.unlock()
 
 
 def test_features_are_computed_once(tmp_path):

@@ -1,10 +1,7 @@
 """Folders of a training: for one run at a time, writable from the start, moved aside for a new run."""
 
-import fcntl
 import itertools
-import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import UsageError
+from ..paths import claim
 
 LOCK = ".lock"
 
@@ -82,23 +80,13 @@ class RunFolders:
         self.aside = None
 
     def _lock(self, folder: Path) -> None:
-        # Not by flock: that lasts as long as any process that was forked from this one, a kill or not.
-        path = folder / LOCK
-        file = path.open("a+", encoding="utf-8")
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.readline().strip() or "unknown"
-            file.close()
+            self._locks[folder / LOCK] = claim(folder / LOCK)
+        except BlockingIOError as holder:
             raise UsageError(
-                f"{folder}: another training writes there (process {holder}): wait for it, stop it, or "
-                "start this one in another folder"
+                f"{folder}: another training writes there (process {holder.strerror}): wait for it, stop it, "
+                "or start this one in another folder"
             ) from None
-        file.truncate(0)
-        file.write(f"{os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
-        self._locks[path] = file
 
 
 def _holds_anything(folder: Path) -> bool:

@@ -108,7 +108,7 @@ def _read(path: Path) -> Any:
 
 
 def _identity(made: Any) -> Any:
-    """Leaves out in what two runs that make the same video differ: time, threads, and where the weights are."""
+    """Leaves out in what two runs that make the same video may differ: time, threads, places of files."""
     if not isinstance(made, dict):
         return made
     return {key: _identity(value) for key, value in made.items() if key not in ("seconds", "threads", "file")}

@@ -4,7 +4,6 @@ A sample is on disk as soon as it is made, by itself, and moves into a shard wit
 killed at any instant, and the next one, on any number of devices, makes those that are missing and no other.
 """
 
-import fcntl
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from typing import IO, Any
 from torch import Tensor
 
 from ..errors import UsageError
-from ..paths import visible
+from ..paths import claim, visible
 from ..shards.index import Member, ShardError, index_path, read_index, read_member, scan_shard
 from ..shards.writer import Packed, digest_of, finished_shard, write_json, write_shard
 from ..textfile import parse_json
@@ -40,7 +39,7 @@ class SampleStore:
         self.digest = digest_of([mark])
         self.own: list[str] = []  # keys that this process has still to put into a shard
         self._members: dict[int, tuple[Path, dict[str, Member]]] | None = None
-        self._locked: IO[bytes] | None = None
+        self._locked: IO[str] | None = None
 
     def claim(self) -> None:
         """Makes the folder this run's, or takes it up again.
@@ -74,12 +73,12 @@ class SampleStore:
         Raises:
             UsageError: If there is another.
         """
-        self._locked = (self.folder / ".lock").open("wb")
         try:
-            fcntl.flock(self._locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            self._locked = claim(self.folder / ".lock")
+        except BlockingIOError as holder:
             raise UsageError(
-                f"{self.folder}: another run is writing there; wait for it, or choose another --out"
+                f"{self.folder}: another run is writing there (process {holder.strerror}); wait for it, or "
+                "choose another --out"
             ) from None
 
     def unlock(self) -> None:
