@@ -5,6 +5,7 @@ import importlib
 import os
 import sys
 from importlib import metadata
+from typing import NoReturn
 
 from .commands.console import drop_output, open_streams
 from .errors import UsageError
@@ -34,6 +35,8 @@ def main(argv: list[str] | None = None) -> None:
     Args:
         argv: The command and its arguments; by default those the program was started with.
     """
+    if argv is None and sys.getfilesystemencoding() == "ascii":
+        _restart_in_utf8()
     open_streams()
     try:
         run(sys.argv[1:] if argv is None else argv)
@@ -51,6 +54,15 @@ def main(argv: list[str] | None = None) -> None:
         if (reason := _outside(error)) is None:
             raise
         raise _exit(reason) from None
+
+
+def _restart_in_utf8() -> NoReturn:
+    """Starts the program again in Python's UTF-8 mode: ASCII has no words for paths and prompts of the world.
+
+    Python does so itself where the locale is C, unless ``PYTHONUTF8=0`` forbids it.
+    """
+    os.environ["PYTHONUTF8"] = "1"  # for the processes that this one will start
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def _exit(message: str) -> SystemExit:

@@ -1,6 +1,7 @@
 """The command line: fast help, one-line errors, and the order of runs and layers."""
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -298,3 +299,15 @@ def test_commands_finish_whatever_their_streams_are(streams, tmp_path, micro_wor
         program = [sys.executable, "-m", "lightning_mav"]
         assert under(streams, [*program, *command], tmp_path) == status, command
         assert [name for name in made if not (tmp_path / name).is_file()] == []
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_program_is_in_utf8_whatever_the_locale(locale, tmp_path):
+    place = tmp_path / "d\u00e9/\u65e5"
+    code = "import sys; from lightning_mav.cli import main; sys.argv[1:] or sys.exit('none'); main()"
+    env = {**os.environ, "LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-c", code, "train", "clip", "--scale", str(place)]
+    done = subprocess.run(command, env=env, capture_output=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert str(place).encode() in done.stderr
+    assert done.stderr.count(b"\n") == 1

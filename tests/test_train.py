@@ -1,5 +1,7 @@
 """Every run trains, resumes, and writes weights that can be loaded, from the shipped layers at tiny sizes."""
 
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -7,6 +9,7 @@ import sys
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save
 
 from lightning_mav import configured, threads
@@ -256,6 +259,19 @@ def test_checkpoint_of_another_kind_is_refused_and_nothing_changed(fit, override
     with pytest.raises(UsageError, match=f"another {changed}"):
         fit("sr_h", 3, *overrides)
     assert (folder / "config.yaml").read_text() == before
+
+
+def test_settings_are_written_and_read_in_utf8_whatever_the_locale(tmp_path, micro_world):
+    code = "import json, sys; from lightning_mav.cli import main; main(json.loads(sys.argv[1]))"
+    env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    value = "d\u00e9 \u65e5\u672c"
+    options = [*arguments("sr_h", 1, micro_world, "nano"), f"--trainer.logger.init_args.comment={value}"]
+    for more in (options, ["--trainer.max_steps=2", "--config=outputs/nano/sr_h/config.yaml"]):
+        command = ["train", "sr_h", "--scale", "nano", *more]
+        program = [sys.executable, "-c", code, json.dumps(command)]
+        subprocess.run(program, cwd=tmp_path, env=env, check=True, capture_output=True, timeout=200)
+        config = yaml.safe_load((tmp_path / "outputs/nano/sr_h/config.yaml").read_bytes().decode())
+        assert config["trainer"]["logger"]["init_args"]["comment"] == value
 
 
 def test_run_with_muon_is_resumed_with_muon_alone(fit, capsys):

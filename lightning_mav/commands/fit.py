@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 import torch
 from jsonargparse.typing import PositiveInt
-from lightning import Trainer
+from lightning import LightningModule, Trainer
+from lightning.fabric.utilities.cloud_io import get_filesystem
 from lightning.pytorch.callbacks import EMAWeightAveraging
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
@@ -58,6 +59,21 @@ DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errn
 DISK |= {errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
 
 
+class SaveConfig(SaveConfigCallback):
+    """Writes the settings of a run as ``config.yaml``: in UTF-8, where Lightning follows the locale."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Writes the file, from one process."""
+        folder = trainer.log_dir  # asks the first process, so all must
+        if self.already_saved or not trainer.is_global_zero or folder is None:
+            return
+        files = get_filesystem(folder)
+        files.makedirs(folder, exist_ok=True)
+        with files.open(os.path.join(folder, self.config_filename), "wb") as file:
+            file.write(self.parser.dump(self.config, skip_none=False).encode())
+        self.already_saved = True
+
+
 class MavCLI(LightningCLI):
     """LightningCLI whose checkpoint and average are keys of their own (``--ema.decay=0.999``).
 
@@ -80,7 +96,7 @@ class MavCLI(LightningCLI):
         super().__init__(
             args=args,
             parser_kwargs={**kwargs, **{name: dict(kwargs) for name in self.subcommands()}},
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=SaveConfig,
             seed_everything_default=0,
         )
 
