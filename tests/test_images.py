@@ -1,5 +1,6 @@
 """Images become what a viewer shows: orientation, transparency, profiles, depths, by any name."""
 
+import base64
 import io
 import struct
 import zlib
@@ -10,7 +11,6 @@ from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
 from lightning_mav.codecs.decode import decode_image
-from lightning_mav.codecs.images import MAX_PROFILE_BYTES
 from lightning_mav.codecs.kinds import kind_of, suffix_of
 from lightning_mav.errors import reason_of
 
@@ -268,9 +268,8 @@ def test_profiles_of_grey():
         swapped()[:300],
         profile(b"CMYK", wtpt=xyz(0.9642, 1, 0.8249)),
         profile(b"GRAY", wtpt=xyz(0.9642, 1, 0.8249), kTRC=curve(1)),
-        swapped() + bytes(MAX_PROFILE_BYTES),
     ],
-    ids=["sRGB", "words", "cut off", "of inks", "of grey", "large"],
+    ids=["sRGB", "words", "cut off", "of inks", "of grey"],
 )
 def test_profiles_that_change_nothing(icc):
     stored = np.random.default_rng(0).integers(256, size=(8, 9, 3), dtype=np.uint8)
@@ -290,6 +289,129 @@ def test_gamma_of_a_png():
     assert (at(0.45455) == values).all()
     assert (at(1.0, chunk(b"sRGB", b"\0")) == values).all()
     assert (at(0) == values).all()
+
+
+def inks_profile():
+    """An ICC profile that takes inks, none or full, to colours that no formula would, and these in Lab."""
+    lab = np.random.default_rng(0).integers(-30, 31, size=(16, 3)) + np.array([50, 0, 0])
+    lab[0], lab[15] = (100, 0, 0), 0  # white and black of a profile are fitted to those of sRGB
+    entries = np.round(np.stack([lab[:, 0] * 2.55, lab[:, 1] + 128, lab[:, 2] + 128], 1)).astype(np.uint8)
+    steps = bytes([4, 3, 2, 0]) + struct.pack(">9i", *(65536 * one for one in (1, 0, 0, 0, 1, 0, 0, 0, 1)))
+    table = b"mft1" + bytes(4) + steps + bytes(range(256)) * 4 + entries.tobytes() + bytes(range(256)) * 3
+    data = profile(b"CMYK", A2B0=table, wtpt=xyz(0.9642, 1, 0.8249))
+    return data[:12] + b"prtr" + data[16:20] + b"Lab " + data[24:], entries / (2.55, 1, 1) - (0, 128, 128)
+
+
+def srgb_of(lab):
+    """Colours in Lab of D50 as sRGB, by the formulas of CIE and Bradford."""
+    y = (lab[:, 0] + 16) / 116
+    f = np.stack([y + lab[:, 1] / 500, y, y - lab[:, 2] / 200], 1)
+    xyz = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * (0.9642, 1, 0.8249)
+    light = (
+        xyz @ np.array([[3.1339, -1.6169, -0.4906], [-0.9788, 1.9161, 0.0335], [0.0719, -0.2290, 1.4052]]).T
+    )
+    return encoded(light.clip(0, 1))
+
+
+@pytest.mark.parametrize("transform", [0, 2])  # inks as they are, or as brightness and colour
+def test_inks_with_a_profile(transform):
+    icc, lab = inks_profile()
+    for number, true in enumerate(srgb_of(lab)):
+        inks = [255 * (number >> bit & 1) for bit in (3, 2, 1, 0)]  # the first one varies slowest
+        stored = inks
+        if transform:
+            red, green, blue = inks[:3]
+            luma = 0.299 * red + 0.587 * green + 0.114 * blue
+            stored = [luma, 128 + (blue - luma) / 1.772, 128 + (red - luma) / 1.402, 255 - inks[3]]
+            stored = [255 - min(255, max(0, round(value))) for value in stored]
+        data = save(Image.new("CMYK", (16, 16), tuple(stored)), "JPEG", quality=100, icc_profile=icc)
+        place = data.index(b"Adobe") + 11
+        data = data[:place] + bytes([transform]) + data[place + 1 :]
+        assert np.abs(shown(data, "jpg") - true).max() <= 5, number
+
+
+# As an encoder with arithmetic coding writes it: 48x32, red 5 x, green 7 y, blue 128.
+ARITHMETIC = """
+/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAIBAQEBAQIBAQECAgICAgQDAgICAgUEBAMEBgUGBgYFBgYGBwkIBgcJBwYGCAsICQoK
+CgoKBggLDAsKDAkKCgr/2wBDAQICAgICAgUDAwUKBwYHCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoK
+CgoKCgoKCgr/yQARCAAgADADASIAAhEBAxEB/8wACgAQEAUBEBEF/9oADAMBAAIRAxEAPwD/AO46YK8EJdOhPZjscDfSNXJGqnD/
+AHFV4rsADEEaCTmluoHP7hyQnhVyX8mgUEbQACnjN1m1KS5Q9i8HdKAMwbYt/W0Mex20tQiiTwy5h4niLvEXTp5Asd/52pYx1Udd
+JsPWMnwJQyXzlpswgyPz7D6c6EtHYPHb1ra9PZkPVP6dyxllOabmg+vKSi7PBKOc9IBRfY83e8jakYdSKFqKnXtsuLiQSNSsZzC+
+lXPtCP/Z
+"""
+
+
+def test_jpeg_of_arithmetic_codes():
+    y, x = np.mgrid[:32, :48]
+    true = np.stack([5 * x, 7 * y, 128 + 0 * x], 2)
+    assert np.abs(shown(base64.b64decode(ARITHMETIC), "jpg") - true).max() <= 5
+
+
+def test_jpeg_of_other_bits_or_channels_is_refused_as_such():
+    data = save(Image.new("RGB", (16, 16)), "JPEG")
+    start = data.index(b"\xff\xc0")
+    deep = data[: start + 1] + b"\xc1" + data[start + 2 : start + 4] + b"\x0c" + data[start + 5 :]
+    with pytest.raises(ValueError, match=r"^unsupported image: cannot handle 12-bit layers$"):
+        shown(deep, "jpg")
+    two = data[: start + 9] + b"\2" + data[start + 10 :]
+    with pytest.raises(ValueError, match=r"^unsupported image: cannot handle 2-layer images$"):
+        shown(two, "jpg")
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_truncated_jpeg_is_refused(progressive):
+    pixels = np.random.default_rng(0).integers(256, size=(48, 64, 3), dtype=np.uint8)
+    data = save(Image.fromarray(pixels), "JPEG", progressive=progressive, quality=90)
+    for length in (*range(2, len(data), 97), len(data) - 2):
+        with pytest.raises(ValueError, match=r"JPEG or WebP image|damaged or truncated image: "):
+            shown(data[:length], "jpg")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+def test_only_exif_turns_pictures_as_in_browsers(kind):
+    stored = np.zeros((24, 48, 3), np.uint8)
+    text = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r:Description tiff:Orientation="6"/></x:xmpmeta>'
+    data = save(Image.fromarray(stored), kind, xmp=text)
+    assert shown(data, "jpg").shape == stored.shape
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
+@pytest.mark.parametrize("mark", [b"", b"Exif\0\0"])
+def test_exif_in_either_order_of_bytes_with_its_mark_or_without(kind, order, mark):
+    if kind == "JPEG" and not mark:
+        return  # then it is no EXIF
+    stored = np.zeros((24, 48, 3), np.uint8)
+    stored[:12, :16], stored[12:, 32:] = (255, 0, 0), (0, 0, 255)
+    entry = struct.pack(f"{order}HHIHH", 0x0112, 3, 1, 6, 0)
+    exif = {"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}HIH", 42, 8, 1) + entry + bytes(4)
+    data = save(Image.fromarray(stored), kind, exif=mark + exif, quality=100, lossless=True)
+    assert np.abs(shown(data, "jpg").astype(int) - as_shown(stored, 6)).mean() < 3
+
+
+def riff(kind, content):
+    return kind + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+
+
+def test_first_frame_of_an_animated_webp_that_covers_a_part():
+    frame = np.random.default_rng(0).integers(256, size=(3, 5, 4), dtype=np.uint8)
+    still = save(Image.fromarray(frame), "WEBP", lossless=True, exact=True)
+    pixels = still[still.index(b"VP8L") :]
+    size = [(value).to_bytes(3, "little") for value in (11, 7, 1, 1, 4, 2, 100)]
+    head = bytes([0x12, 0, 0, 0]) + size[0] + size[1]  # animated, with alpha
+    for flags in range(4):  # how it is blended, and what is left of it
+        anmf = riff(b"ANMF", b"".join(size[2:]) + bytes([flags]) + pixels)
+        ground = riff(b"ANIM", b"\0\xff\0\xff\0\0")  # of green, which programs need not show
+        body = b"WEBP" + riff(b"VP8X", head) + ground + anmf * 2
+        true = np.full((8, 12, 3), 255.0)
+        true[2:5, 2:7] = on_white(frame[..., :3], frame[..., 3])
+        assert np.abs(shown(b"RIFF" + struct.pack("<I", len(body)) + body, "webp") - true).max() <= 1
+
+
+def test_webp_with_alpha_and_a_profile():
+    rgba = np.random.default_rng(0).integers(256, size=(8, 9, 4), dtype=np.uint8)
+    data = save(Image.fromarray(rgba), "WEBP", lossless=True, exact=True, icc_profile=swapped())
+    assert np.abs(shown(data, "webp") - on_white(rgba[..., [1, 0, 2]], rgba[..., 3])).max() <= 1
 
 
 def test_first_frame_of_an_animation_and_not_the_picture_for_those_that_show_none():

@@ -1,22 +1,24 @@
 """Image files to pixels as a viewer shows them: what plain conversion to RGB drops is applied first.
 
-In this order: the first frame of an animation is taken, 16 bits are rounded to 8, colours become sRGB by the
-embedded ICC profile or a PNG's gamma, transparent pixels are put on white, and the picture is turned as EXIF
+In this order: the first frame of an animation is taken, colours become sRGB by the embedded ICC profile or a
+PNG's gamma, 16 bits are rounded to 8, transparent pixels are put on white, and the picture is turned as EXIF
 says. That pixels may not be square (JFIF density, PNG pHYs) is ignored, as viewers do.
 """
 
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from io import BytesIO
+from itertools import pairwise
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from .kinds import kind_of
+from .png import MAX_PROFILE_BYTES, Still, read_still, samples
 from .resize import check_size
 
 IMAGE_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
@@ -24,9 +26,13 @@ MAX_IMAGE_BYTES = 2**28  # of a file
 GROUND = (255, 255, 255)  # under transparent pixels, as img2dataset has it
 DISPLAY_GAMMA = 2.2
 GAMMA_TOLERANCE = 0.05  # libpng's: closer to the display's own, nothing is done
-MAX_PROFILE_BYTES = 2**22  # of an ICC profile; those of printing presses take two million
-TEXTS = (b"tEXt", b"zTXt", b"iTXt")  # of a PNG: what editors and generators note, at times megabytes of it
-EXIF_TEXT = b"Raw profile type exif\0"  # where ImageMagick keeps EXIF, which may turn the picture
+DEEP = 65535  # the largest sample of 16 bits
+STRIP = 2**18  # pixels that go through a profile at a time
+READERS: dict[str, Callable[[BytesIO], ImageFile.ImageFile]] = {
+    "PNG": PngImagePlugin.PngImageFile,
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "WebP": WebPImagePlugin.WebPImageFile,
+}
 # What Pillow's readers raise for files that are not as they should be.
 BROKEN = (
     *(OSError, SyntaxError, EOFError, LookupError, ArithmeticError, ValueError, TypeError, AssertionError),
@@ -53,75 +59,77 @@ def read_image(data: bytes, suffix: str) -> np.ndarray:
     Raises:
         ValueError: If it is no whole image of these kinds, or too large.
     """
-    with _reading(data, suffix):
-        stripped = _without_texts(data) if kind_of(data) == "PNG" else data
-        image: Image.Image = Image.open(BytesIO(stripped), formats=sorted({*IMAGE_FORMATS.values()}))
-    check_size(image.width, image.height)
-    with _reading(data, suffix), image:
-        if image.info.get("default_image"):  # of a PNG: shown only by what cannot show the animation
-            image.seek(1)
-        image.load()
+    still = None
+    if kind_of(data) == "PNG":
+        with _reading():
+            still = read_still(data)
+        check_size(*still.size)
+        data = still.data
+    image = _open(data, suffix)
+    check_size(*image.size)
+    profile = image.info.get("icc_profile") if still is None else still.profile
+    if profile and len(profile) > MAX_PROFILE_BYTES:
+        raise ValueError(f"profile too large: that of its colours has more than {MAX_PROFILE_BYTES} bytes")
+    with _reading(), image:
+        if still and still.bits == 16:
+            colours, alpha = _split_deep(samples(still), image.info.get("transparency"), profile, still.gamma)
+        else:
+            image.load()
+            colours, alpha = _split(image, data)
+            if profile:
+                colours = _to_srgb(colours, profile)
+            elif still and still.gamma:
+                colours = colours.point([*_at_display_gamma(still.gamma, 255)] * len(colours.getbands()))
+        shown = _on_ground(colours.convert("RGB"), alpha, still)
         turn = TURNS.get(_orientation(image))
-        image = _to_rgb(image, data)
-        return np.asarray(image if turn is None else image.transpose(turn))
+        return np.asarray(shown if turn is None else shown.transpose(turn))
 
 
-def _without_texts(data: bytes) -> bytes:
-    """Leaves out the texts of a PNG, which do not change its pixels; Pillow refuses images with long ones."""
-    parts, start = [data[:8]], 8
-    while start + 8 <= len(data):
-        end = start + 12 + int.from_bytes(data[start : start + 4])
-        kind, content = data[start + 4 : start + 8], data[start + 8 : start + 8 + len(EXIF_TEXT)]
-        if kind not in TEXTS or content == EXIF_TEXT:
-            parts.append(data[start:end])
-        start = end
-    return b"".join(parts) + data[start:]
+def _open(data: bytes, suffix: str) -> ImageFile.ImageFile:
+    """Reads the header of an image."""
+    kind = kind_of(data)
+    if kind in READERS:
+        with _reading():
+            return READERS[kind](BytesIO(data))
+    if kind:
+        raise ValueError(f"{kind} file, no PNG, JPEG or WebP: its name ends in .{suffix}")
+    raise ValueError("no PNG, JPEG or WebP image")
 
 
 @contextmanager
-def _reading(data: bytes, suffix: str) -> Iterator[None]:
+def _reading() -> Iterator[None]:
     """Says what Pillow's readers complain of, in words that can be counted; warnings are left out."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"empty or too large: {error}") from error
-    except Image.UnidentifiedImageError as error:
-        kind = kind_of(data)
-        if kind and kind not in ("PNG", "JPEG", "WebP"):
-            raise ValueError(f"{kind} file, no PNG, JPEG or WebP: its name ends in .{suffix}") from error
-        raise ValueError("no PNG, JPEG or WebP image") from error
     except BROKEN as error:
-        raise ValueError(f"damaged or truncated image: {error or type(error).__name__}") from error
+        problem = str(error) or type(error).__name__
+        # Of so many bits or channels, which is no damage.
+        what = "unsupported" if problem.startswith("cannot handle") else "damaged or truncated"
+        raise ValueError(f"{what} image: {problem}") from error
 
 
 def _orientation(image: Image.Image) -> int:
+    image.info.pop("xmp", None)  # where Pillow looks if EXIF says nothing, and browsers do not
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # of damaged EXIF, whatever its readers like; viewers pay no heed to it then
         return 1
 
 
-def _to_rgb(image: Image.Image, data: bytes) -> Image.Image:
-    info = image.info
-    colours, alpha = _split(image, data)
-    profile, gamma = info.get("icc_profile"), info.get("gamma")
-    if profile:
-        colours = _to_srgb(colours, profile)
-    elif gamma and "srgb" not in info:
-        colours = _at_display_gamma(colours, gamma)
-    colours = colours.convert("RGB")
-    if alpha is None:
+def _on_ground(colours: Image.Image, alpha: Image.Image | None, still: Still | None) -> Image.Image:
+    size, corner = (colours.size, (0, 0)) if still is None else (still.size, still.corner)
+    if alpha is None and size == colours.size:
         return colours
-    ground = Image.new("RGB", colours.size, GROUND)
-    ground.paste(colours, mask=alpha)
+    ground = Image.new("RGB", size, GROUND)
+    ground.paste(colours, corner, mask=alpha)
     return ground
 
 
 def _split(image: Image.Image, data: bytes) -> tuple[Image.Image, Image.Image | None]:
     """Returns 8-bit colours, grey, RGB or CMYK, and how opaque they are; the latter is None if all are."""
-    key, values = image.info.get("transparency"), np.empty(0)
+    key = image.info.get("transparency")
     if image.mode in ("LA", "RGBA"):
         return image.convert(image.mode.removesuffix("A")), image.getchannel("A")
     if image.mode in ("P", "PA"):
@@ -129,16 +137,10 @@ def _split(image: Image.Image, data: bytes) -> tuple[Image.Image, Image.Image | 
             image = image.convert("RGBA")
             return image.convert("RGB"), image.getchannel("A")
         return image.convert("RGB"), None
-    if image.mode.startswith("I"):  # grey of 16 bits
-        values = np.asarray(image).astype(int)
-        colours = Image.fromarray(((values + 128) // 257).clip(0, 255).astype(np.uint8))
-    else:
-        colours = image.convert("L") if image.mode == "1" else image
-        if key is not None:
-            values, key = np.asarray(colours), _eight_bits(key, image.mode, data)
+    colours = image.convert("L") if image.mode == "1" else image
     if key is None:
         return colours, None
-    opaque = values != np.asarray(key)
+    opaque = np.asarray(colours) != np.asarray(_eight_bits(key, image.mode, data))
     opaque = opaque.any(axis=2) if opaque.ndim == 3 else opaque
     return colours, Image.fromarray(opaque.astype(np.uint8) * 255)
 
@@ -147,14 +149,62 @@ def _eight_bits(key: int | tuple[int, ...], mode: str, data: bytes) -> int | tup
     """Brings the colour of a PNG that counts as transparent to the bits that Pillow brings pixels to."""
     bits = data[24]  # of the file's samples
     if isinstance(key, tuple):
-        return tuple(value >> 8 if bits == 16 else value & 255 for value in key)
+        return tuple(value & 255 for value in key)
     if mode == "1":
         return key
     return key % 2**bits * 255 // (2**bits - 1)
 
 
+def _split_deep(
+    values: np.ndarray, key: int | tuple[int, ...] | None, profile: bytes | None, gamma: float | None
+) -> tuple[Image.Image, Image.Image | None]:
+    """Returns 8-bit colours of 16-bit samples, sRGB or grey, and how opaque they are; None if all are."""
+    has_alpha = values.shape[2] in (2, 4)
+    colours, alpha = values[..., : values.shape[2] - has_alpha], None
+    if colours.shape[2] == 1:
+        colours = colours[..., 0]
+    if has_alpha:
+        alpha = Image.fromarray(_in_strips(values[..., -1], _table(1, DEEP).__getitem__))
+    elif key is not None:
+        opaque = colours != np.asarray(key)
+        opaque = opaque.any(axis=2) if opaque.ndim == 3 else opaque
+        alpha = Image.fromarray(opaque.astype(np.uint8) * 255)
+    transform = _transform(profile, "L" if colours.ndim == 2 else "RGB") if profile else None
+    table = _at_display_gamma(gamma, DEEP) if gamma and not profile else _table(1, DEEP)
+    convert = table.__getitem__ if transform is None else partial(_between, transform)
+    return Image.fromarray(_in_strips(colours, convert)), alpha
+
+
+def _in_strips(values: np.ndarray, convert: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Converts a few rows at a time, which takes less memory."""
+    step = max(1, STRIP // values.shape[1])
+    return np.concatenate([convert(values[top : top + step]) for top in range(0, len(values), step)])
+
+
+def _between(transform: ImageCms.ImageCmsTransform, values: np.ndarray) -> np.ndarray:
+    """Takes 16-bit samples, ``(H, W)`` or ``(H, W, 3)``, to ``(H, W, 3)`` bytes by a way that takes 8 bits.
+
+    What lies between is interpolated in tetrahedra: channels are raised to the next of 8 bits one by one,
+    those first that are closest to it.
+    """
+    values = values.reshape(*values.shape[:2], -1)
+    low, rest = np.divmod(values, 257)
+    least = np.sort(rest, axis=2)[..., ::-1]  # that a channel has which is raised
+    bounds = [257, *np.moveaxis(least, 2, 0), 0]
+    total = np.zeros((*low.shape[:2], 3), np.float32)
+    for above, bound in pairwise(bounds):
+        raised = 0 if isinstance(above, int) else rest >= above[..., None]
+        near = np.minimum(low + raised, 255).astype(np.uint8)
+        picture = Image.fromarray(near if near.shape[2] == 3 else near[..., 0])
+        if picture.mode != transform.input_mode:
+            picture = picture.convert(transform.input_mode)
+        share = ((above - bound) / np.float32(257))[..., None]
+        total += share * np.asarray(transform.apply(picture))
+    return total.round().astype(np.uint8)
+
+
 def _to_srgb(colours: Image.Image, profile: bytes) -> Image.Image:
-    transform = _transform(profile, colours.mode) if len(profile) <= MAX_PROFILE_BYTES else None
+    transform = _transform(profile, colours.mode)
     if transform is None:
         return colours
     if colours.mode != transform.input_mode:
@@ -187,10 +237,12 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
         return None
 
 
-def _at_display_gamma(colours: Image.Image, gamma: float) -> Image.Image:
-    """Applies a PNG's gamma, the exponent of its samples."""
+def _at_display_gamma(gamma: float, most: int) -> np.ndarray:
+    """Returns the bytes that a PNG's gamma makes of samples from 0 to the largest one, ``most``."""
     exponent = 1 / (gamma * DISPLAY_GAMMA)
-    if abs(exponent - 1) <= GAMMA_TOLERANCE:
-        return colours
-    table = [round(255 * (value / 255) ** exponent) for value in range(256)]
-    return colours.point(table * len(colours.getbands()))
+    return _table(1 if abs(exponent - 1) <= GAMMA_TOLERANCE else exponent, most)
+
+
+@lru_cache(maxsize=16)
+def _table(exponent: float, most: int) -> np.ndarray:
+    return (255 * (np.arange(most + 1) / most) ** exponent).round().astype(np.uint8)
