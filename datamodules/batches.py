@@ -35,18 +35,22 @@ class Tally:
 
     Args:
         num_read: All of them.
-        num_broken: Those of no use, but for those that were filtered.
-        reasons: Why samples were of no use, and how many.
+        broken: Why some of these were of no use, and how many; but for those that were filtered.
+        filtered: The same of those.
     """
 
     num_read: int = 0
-    num_broken: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
+    broken: Counter[str] = field(default_factory=Counter)
+    filtered: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """Why samples were of no use, and how many."""
+        return self.broken + self.filtered
 
     def skip(self, reason: str, *, broken: bool) -> None:
         """Enters one of no use, which has been counted as read."""
-        self.reasons[reason] += 1
-        self.num_broken += broken
+        (self.broken if broken else self.filtered)[reason] += 1
 
     def check(self, max_skipped: float, *, all_read: bool = False) -> None:
         """Looks at the share of broken ones.
@@ -58,10 +62,11 @@ class Tally:
         Raises:
             UsageError: If it is too large, and enough were read for that to mean anything.
         """
-        if (all_read or self.num_read >= MIN_COUNTED) and self.num_broken > max_skipped * self.num_read:
+        num_broken = self.broken.total()
+        if (all_read or self.num_read >= MIN_COUNTED) and num_broken > max_skipped * self.num_read:
             raise UsageError(
-                f"{self.num_broken} of {self.num_read} samples are broken, more than "
-                f"max_skipped={max_skipped:g} of them: {describe(self.reasons)}; 'mav data check --decode' "
+                f"{num_broken} of {self.num_read} samples read are broken, more than "
+                f"max_skipped={max_skipped:g} of them: {describe(self.broken)}; 'mav data check --decode' "
                 "names them"
             )
 
@@ -160,22 +165,21 @@ class Batches(IterableDataset):
 
     def example(self, position: int, batch: int) -> tuple[dict[str, Any], str | None]:
         """Makes the example of a position; the second is why the sample there could not be used."""
-        number, first_reason = self.order(position), None
+        number, reasons = self.order(position), list[str]()
+        self._count_read()  # once: only the sample that stands there counts, not those that replace it
         for attempt in range(MAX_ATTEMPTS):
             rng = np.random.default_rng([self.plan.seed, position, attempt])
-            if attempt == 0:
-                self._count_read()
             try:
-                return self.make(self.read(number), rng, batch), first_reason
+                return self.make(self.read(number), rng, batch), reasons[0] if reasons else None
             except UsageError:
                 raise
             except Exception as error:  # decoders raise whatever they like
-                self.tally.skip(reason_of(error), broken=attempt == 0 and not isinstance(error, Filtered))
+                reasons.append(reason_of(error))
                 if attempt == 0:
-                    first_reason = reason_of(error)
+                    self.tally.skip(reasons[0], broken=not isinstance(error, Filtered))
                     self.tally.check(self.plan.max_skipped)
             number = int(rng.integers(len(self.order)))  # type: ignore[arg-type]
-        raise UsageError(f"{MAX_ATTEMPTS} samples in a row are of no use: {describe(self.tally.reasons)}")
+        raise UsageError(f"{MAX_ATTEMPTS} samples in a row are of no use: {describe(Counter(reasons))}")
 
     def _count_read(self) -> None:
         self.tally.num_read += 1

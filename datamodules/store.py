@@ -21,7 +21,7 @@ from lightning_mav.shards.fetched import Shard
 from .batches import Tally
 
 MAX_BYTES = 2_500_000_000
-VERSION = 4  # raise when the same shards would be decoded to other pixels, or the index changes
+VERSION = 5  # raise when the same shards would be decoded to other pixels, or the index changes
 
 Stored = dict[str, Any]
 
@@ -115,7 +115,7 @@ def read_store(path: Path) -> FrameStore:
         starts, times = torch.from_numpy(index["starts"]), torch.from_numpy(index["times"])
         shape, texts = [int(size) for size in index["shape"]], index["texts"].tolist()
         facts = json.loads(str(index["tally"]))
-    tally = Tally(facts["num_read"], facts["num_broken"], Counter(facts["reasons"]))
+    tally = Tally(facts["num_read"], Counter(facts["broken"]), Counter(facts["filtered"]))
     num = int(starts[-1])
     pixels = torch.from_file(
         str(path.with_suffix(".u8")), shared=False, size=num * int(np.prod(shape)), dtype=torch.uint8

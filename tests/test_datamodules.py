@@ -325,6 +325,40 @@ def test_limit_of_broken_samples_holds_with_a_store_of_an_earlier_run_too(tmp_pa
         assert "are broken, more than max_skipped=0.01 of them" in reads[cache, 0.01]
 
 
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+@pytest.mark.parametrize("cache", [False, True])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_counts_of_broken_samples_agree(tmp_path, monkeypatch, num_workers, cache):
+    monkeypatch.setattr("lightning_mav.datamodules.batches.MIN_COUNTED", 40)
+    meta, unwanted = b'{"pwatermark": 0}', b'{"pwatermark": 1}'
+    good = {"png": png(50), "txt": "fifty", "json": meta}
+    broken = [{**sample, "json": meta} for sample, _ in BROKEN if "png" in sample]
+    write_shard(tmp_path / "a.tar", [good, *broken, *[{**good, "json": unwanted}] * 3, good])
+    is_broken = [0, *[1] * len(broken), 0, 0, 0, 0]
+    urls = "::".join([str(tmp_path / "a.tar")] * 2)  # the same shard twice
+    settings = {"cache": cache, "num_workers": num_workers, "keep": MetadataFilter(max_watermark=0.5)}
+    datamodule = ImageTextShards(urls, image_size=8, batch_size=3, max_skipped=0.3, **settings)
+    with pytest.raises(UsageError) as caught:
+        list(map(datamodule.receive, take(datamodule, 400)))
+    counts, _, rest = str(caught.value).partition(" samples read are broken, more than max_skipped=0.3")
+    num_broken, num_read = map(int, counts.split(" of "))
+    reasons = rest.partition(": ")[2].partition("; 'mav")[0].split("; ")
+    assert sum(int(reason.split()[0]) for reason in reasons) == num_broken
+    assert {reason.partition(" ")[2] for reason in reasons} == {
+        why for sample, why in BROKEN if "png" in sample
+    }
+    if cache:
+        assert (num_broken, num_read) == (2 * len(broken), 2 * len(is_broken))
+        return
+    order, made = datamodule.stream.order, max(1, num_workers)
+    true = [
+        [is_broken[order(i) % len(is_broken)] for i in range(3 * 200 * made) if i // 3 % made == worker]
+        for worker in range(made)
+    ]
+    assert any(sum(one[:num_read]) == num_broken for one in true)
+    assert num_read >= 40
+
+
 def test_limit_of_broken_samples_holds_for_validation(tmp_path):
     broken_shards(tmp_path, num_good=250)
     datamodule = ImageTextShards(

@@ -63,6 +63,8 @@ def read_still(data: bytes) -> Still:
     if len(head) != 13:
         raise ValueError("a PNG begins with a header of 13 bytes")
     pixels, palette, key = (_first(kinds, kind) for kind in (b"IDAT", b"PLTE", b"tRNS"))
+    if pixels == len(kinds):
+        raise ValueError("it has no pixels")
     if key > pixels or (head[9] == PALETTE and key < palette):
         key = len(kinds)
     colours = dict[bytes, bytes]()
