@@ -23,6 +23,7 @@ from lightning_mav.commands.signals import STOPPING, Stopped
 from lightning_mav.commands.train import train
 from lightning_mav.datamodules.base import ShardsDataModule
 from lightning_mav.errors import UsageError
+from lightning_mav.weights import read_training
 
 PARTS = ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers", "MicroImages")
 
@@ -348,6 +349,18 @@ SLURM = {"SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_
         (["--trainer.accumulate_grad_batches=0"], {}, "accumulate_grad_batches"),
         (["--trainer.limit_train_batches=0"], {}, "no step was trained"),
         (["--trainer.limit_train_batches=0.5"], {}, "limit_train_batches"),
+        (["--trainer.limit_train_batches=1"], {}, "limit_train_batches=1: .*end at step 1 of .*max_steps=2"),
+        (["--trainer.overfit_batches=1"], {}, "overfit_batches=1: training would end at step 1"),
+        (
+            [
+                "--trainer.limit_train_batches=3",
+                "--trainer.accumulate_grad_batches=2",
+                "--trainer.max_epochs=2",
+                "--trainer.max_steps=5",
+            ],
+            {},
+            "end at step 4 of --trainer.max_steps=5",
+        ),
         (["--trainer.enable_checkpointing=false"], {}, "checkpoint"),
         (["--trainer.gradient_clip_algorithm=nope"], {}, "gradient_clip_algorithm"),
         (["--trainer.gradient_clip_val=-1"], {}, "gradient_clip_val=-1"),
@@ -462,6 +475,26 @@ def test_other_settings_of_the_trainer_work(options, fit, recwarn):
     _, weights = fit("sr_h", 2, *options, fresh=True)
     assert weights.exists()
     assert not [w for w in recwarn if "across ranks is zero" in str(w.message)]
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        (["--trainer.max_steps=-1"], 3),
+        (["--trainer.max_steps=5", "--trainer.max_epochs=-1"], 5),
+        (["--trainer.max_steps=-1", "--trainer.max_epochs=2", "--trainer.accumulate_grad_batches=2"], 4),
+    ],
+)
+def test_limit_of_batches_ends_a_run_as_its_last_step_does(options, steps, fit):
+    options = ["--trainer.limit_train_batches=3", "--weights_dtype=fp32", *options]
+    folder, weights = fit("sr_h", 2, *options, fresh=True)
+    path, checkpoint = read_newest(folder / "checkpoints")
+    assert path.name == f"step={steps:07}.ckpt"
+    assert checkpoint["global_step"] == read_training(weights)["step"] == steps
+    average = weights.read_bytes()
+    weights.unlink()
+    fit("sr_h", 2, *options)  # nothing is left to train
+    assert weights.read_bytes() == average
 
 
 def test_fewer_steps_than_are_done_writes_what_there_is(fit, capsys):

@@ -25,8 +25,9 @@ class Checkpoint(ModelCheckpoint):
     """``ModelCheckpoint`` that also saves the last step, whatever ``every_n_train_steps`` is.
 
     It does so before the average weights replace the trained ones, so that training can go on from there.
-    The last step is that which ``max_steps`` names, or at whose end a signal asks for a stop. A step that is
-    validated is saved before that, since validation may fail or be stopped.
+    The last step is that which ``max_steps`` names, the last one of an epoch that ``limit_train_batches``
+    ends, or the one at whose end a signal asks for a stop. A step that is validated is saved before that,
+    since validation may fail or be stopped.
     """
 
     @property
@@ -70,6 +71,7 @@ class Checkpoint(ModelCheckpoint):
         stop = next((c for c in trainer.callbacks if isinstance(c, StopOnSignal)), None)  # type: ignore[attr-defined]
         signum = stop.signum_of_all(trainer) if stop else 0
         ends = trainer.should_stop or trainer.global_step == trainer.max_steps
+        ends |= batch_idx + 1 == trainer.num_training_batches  # of an epoch, which only limits of batches end
         if (ends or signum or _validates_next(trainer)) and not self._should_skip_saving_checkpoint(trainer):
             candidates = self._monitor_candidates(trainer)
             self._save_topk_checkpoint(trainer, candidates)

@@ -1,5 +1,6 @@
 """What Lightning's Trainer can be asked for, yet not with these networks or on this machine."""
 
+import math
 import os
 from typing import Any
 
@@ -55,6 +56,7 @@ def check_settings(trainer: Any, compile_network: bool) -> None:
     for name in ("accumulate_grad_batches", "num_nodes", "check_val_every_n_epoch"):
         if isinstance(value := trainer[name], int) and value < 1:
             raise UsageError(f"--trainer.{name}={value}: give a positive number")
+    _check_batches(trainer)
     if trainer.val_check_interval == 0:
         raise UsageError(
             "--trainer.val_check_interval=0: give a number of steps; --trainer.limit_val_batches=0 turns "
@@ -63,6 +65,20 @@ def check_settings(trainer: Any, compile_network: bool) -> None:
     if trainer.gradient_clip_val is not None and not trainer.gradient_clip_val >= 0:
         raise UsageError(f"--trainer.gradient_clip_val={trainer.gradient_clip_val}: give 0 or more")
     _check_slurm_variables()
+
+
+def _check_batches(trainer: Any) -> None:
+    """Refuses a limit of batches at which training would end before its last step."""
+    name = "overfit_batches" if trainer.overfit_batches else "limit_train_batches"
+    limit, epochs = trainer[name], trainer.max_epochs
+    if trainer.fast_dev_run or not isinstance(limit, int) or limit < 1 or epochs is None or epochs < 1:
+        return
+    last = epochs * math.ceil(limit / trainer.accumulate_grad_batches)
+    if last < trainer.max_steps:
+        raise UsageError(
+            f"--trainer.{name}={limit}: training would end at step {last} of --trainer.max_steps="
+            f"{trainer.max_steps}: leave it out, or add --trainer.max_epochs=-1, which lets training go on"
+        )
 
 
 def check_average(ema: Any, max_steps: int) -> None:
