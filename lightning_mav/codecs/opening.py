@@ -51,7 +51,8 @@ def open_video(
         check_size(stream.width, stream.height)
         # Of the stream itself: another may be longer. Where it does not say, the packets will.
         check_length(float((stream.duration or 0) * (stream.time_base or 0)), stream.frames)
-        stream.thread_type = "NONE"  # threads cost more than they gain here, and can deadlock
+        # Threads cost more than they gain here, and can deadlock. Some decoders obey only the number.
+        stream.thread_type, stream.codec_context.thread_count = "NONE", 1
         # The first holds for sizes that change inside, before there is memory for them. The second delays
         # frames as long as their order may take, which costs nothing: the end of a span is drained.
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS), "strict": "strict"}

@@ -10,6 +10,7 @@ from av.container import InputContainer
 from av.video.frame import PictureType
 
 from .clock import Clock
+from .complaints import decode
 from .opening import check_length
 from .pictures import foretell
 
@@ -131,16 +132,24 @@ class Packets:
         """
         start = next((place for place, packet in enumerate(self.packets) if packet.is_keyframe), 0)
         missing, number, begun = set(self.shown), 0, False
+        complaints: dict[int, str] = {}  # about packets whose frames may yet be shown
         self.codec.flush_buffers()
         for place, packet in enumerate([*self.packets, None]):
             self._check_clock()
             try:
-                decoded = self.codec.decode(packet)
+                decoded, complaint = decode(self.codec, packet)
             except av.InvalidDataError:
                 if number or place >= start:
                     raise
                 continue
+            if complaint:
+                # Frames before the first one that is shown lack what they depend on, and are left out.
+                if number:
+                    raise ValueError(f"damaged video: {complaint}")
+                complaints[place] = complaint
             for frame in decoded:
+                if frame.pts in complaints:
+                    raise ValueError(f"damaged video: {complaints[frame.pts]}")
                 if frame.is_corrupt:
                     raise ValueError(f"damaged video: frame {number} of those decoded")
                 begun |= frame.pict_type == PictureType.I
@@ -155,6 +164,8 @@ class Packets:
             raise ValueError(f"damaged video: {len(missing)} of {len(self.shown)} frames do not decode")
         if not number:
             raise ValueError("damaged video: no frame decodes")
+        if not begun and self.codec.name in OF_MPEG:
+            raise ValueError("damaged video: no key frame")
 
     def sought(self, wanted: set[int], spans: list[list[int]]) -> Iterator[av.VideoFrame]:
         """Decodes some frames and what they depend on, starting each time as late as that is possible.
@@ -196,18 +207,22 @@ class Packets:
     def _span_frames(self, span: list[int]) -> Iterator[av.VideoFrame]:
         assert self.structure is not None
         rest: list[av.Packet | None] = [self.packets[place] for place in span]
-        first = self.packets[span[0]]
+        start, first = self.packets[span[0]], self.order.get(span[0], -1)
         header = b"".join(dict.fromkeys(unit for place, unit in self.structure.headers if place < span[0]))
         if header:
-            packet = av.Packet(header + bytes(first))
-            packet.pts, packet.dts, packet.time_base = first.pts, first.dts, first.time_base
+            packet = av.Packet(header + bytes(start))
+            packet.pts, packet.dts, packet.time_base = start.pts, start.dts, start.time_base
             rest[0] = packet
         for following in [*rest, None]:
             self._check_clock()
             try:
-                yield from self.codec.decode(following)
+                frames, complaint = decode(self.codec, following)
             except av.FFmpegError as error:
                 raise SeekError from error
+            # What follows a key frame but is shown before it lacks what it depends on.
+            if complaint and (following is None or self.order.get(following.pts or 0, -1) >= first):
+                raise SeekError
+            yield from frames
 
     def spans(self, wanted: set[int]) -> list[list[int]]:
         """Returns the places to decode for some frames, in runs that each start afresh at a key frame.

@@ -18,7 +18,6 @@ from pathlib import Path
 from random import Random
 
 import av
-import av.logging
 import numpy as np
 import torch
 from mutations import Mutation, flip, mutate, mutate_text
@@ -30,8 +29,7 @@ from lightning_mav.errors import UsageError, reason_of
 
 ROOT = Path(__file__).parents[2]
 UNCHANGED, OTHER = "read as it was", "read as something else"
-# Some damage FFmpeg only logs: it marks no frame, and what it makes up depends on what it decoded before.
-UNMARKED = "differ where FFmpeg marks no frame"
+# Of the undamaged video. FFmpeg, given all of the damaged one, does not show it, as what follows is damaged.
 LOST = "whole where FFmpeg loses the frame"
 
 
@@ -83,16 +81,6 @@ def make_video(container: str, codec: str, **muxing: str) -> list[bytes]:
 def judge_video(suffix: str, data: bytes, whole: bytes, rng: Random, folder: Path) -> str:
     """Chosen frames must be those of decoding everything, which must be those that FFmpeg decodes."""
     try:
-        return compare_frames(suffix, data, whole, rng)
-    except Wrong:
-        if complaints(data, suffix):
-            return UNMARKED
-        raise
-
-
-def compare_frames(suffix: str, data: bytes, whole: bytes, rng: Random) -> str:
-    """Reads a video in every way there is, and compares."""
-    try:
         times = frame_times(data, suffix)
         probe_video(data, suffix)
     except ValueError:
@@ -136,19 +124,6 @@ def read_or_reason(read: Callable[[], object]) -> object:
 def whole_video(whole: bytes, suffix: str) -> torch.Tensor:
     """The frames of an undamaged video."""
     return decode_video(whole, suffix, None)[0]
-
-
-def complaints(data: bytes, suffix: str) -> list[str]:
-    """What FFmpeg's decoders log while everything is decoded; nothing if they mark a frame as damaged."""
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.WARNING)
-    av.logging.set_skip_repeated(False)  # else a process hears of each kind but once
-    try:
-        with av.logging.Capture() as logs:
-            marked = sum(frame.is_corrupt for frame in decode_all(data, suffix))  # all of them
-    finally:
-        av.logging.set_level(level)
-    return [] if marked else [message for _, name, message in logs if name in av.codecs_available]
 
 
 def plain_frames(data: bytes, suffix: str) -> list[np.ndarray]:
