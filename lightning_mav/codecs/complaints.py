@@ -1,20 +1,20 @@
 """What FFmpeg's decoders complain of: some damage they only log, and mark on no frame."""
 
 import logging
+import re
 
 import av
 import av.logging
 
-# What says nothing of the pixels.
-HARMLESS = (
-    "mmco: unref short failure",  # a frame to forget is not there: it was before a cut, or before a seek
-    "warning: first frame is no keyframe",  # as after a cut; one must come
-    "SEI type",  # a remark beside the pictures is too short
-    "unable to decode APP fields",  # the same of a JPEG
-    "low_delay flag set incorrectly",  # a header denies B-pictures, and there are some
-    "I-frame too long, ignoring ext header",  # an old encoder's padding
-    "ext header missing",
-    "AC EOB marker is absent",  # DV, as many recorders write it
+# Complaints that say nothing of the pixels.
+HARMLESS = re.compile(
+    "mmco: unref short failure"  # a frame to forget is not there: it was before a cut, or before a seek
+    "|first frame is no keyframe"  # as after a cut; one must come
+    "|SEI type"  # a remark beside the pictures is too short
+    "|APP fields|EXIF"  # the same of a JPEG
+    "|low_delay flag set incorrectly"  # a header denies B-pictures, and there are some
+    "|ext header"  # an old encoder's padding
+    "|AC EOB marker is absent"  # DV, as many recorders write it
 )
 
 
@@ -36,7 +36,7 @@ def decode(codec: av.VideoCodecContext, packet: av.Packet | None) -> tuple[list[
     with av.logging.Capture() as logs:
         frames = codec.decode(packet)
     errors = [message for level, _, message in logs if level <= av.logging.ERROR]
-    errors = [message for message in errors if not message.startswith(HARMLESS)]
+    errors = [message for message in errors if not HARMLESS.search(message)]
     return frames, " ".join(errors[0].split()) if errors else ""
 
 
