@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from coded import RATE, copied, encode, packets_of, whole
 from test_law import OPEN, OPEN_HEVC, X264, check_law, pixels_as_stored  # noqa: F401
 
-from lightning_mav.codecs import containers, packets
+from lightning_mav.codecs import containers, opening, packets
 from lightning_mav.codecs.decode import decode_video
 from lightning_mav.codecs.opening import open_video
 from lightning_mav.codecs.probe import check_sample, frame_times
@@ -288,3 +288,22 @@ def test_clips_of_real_footage_are_those_of_full_decoding(name, monkeypatch):
     frames, _ = decode_video(data, suffix, None, lambda times: indices)
     expected = torch.from_numpy(np.stack([every[number] for number in indices.tolist()]))
     assert torch.equal(frames.movedim(1, -1), expected)
+
+
+SVT = {"preset": "12", "svtav1-params": "lp=1:keyint=10:sframe-dist=4:sframe-mode=1:pred-struct=1"}
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm"])
+def test_bounds_of_the_size_in_av1_are_not_the_size(suffix, monkeypatch):
+    """With S-frames the sequence header allows 16384 x 8704, while the frames are small."""
+    data = encode(suffix, "libsvtav1", num_frames=30, size=(64, 64), options=SVT)
+    with av.open(io.BytesIO(data)) as container:
+        extradata = container.streams.video[0].codec_context.extradata
+        codec = av.CodecContext.create("libdav1d", "r")
+        codec.extradata, codec.options = extradata, {"max_pixels": "67108864"}
+        with pytest.raises(av.FFmpegError):
+            codec.open()
+    assert check_law(data, suffix) == 30
+    monkeypatch.setattr(opening, "MAX_PIXELS", 64 * 64 - 1)  # the decoder's; the header passes
+    with pytest.raises(ValueError, match="damaged video"):
+        decode_video(data, suffix, None)

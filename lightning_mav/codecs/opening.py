@@ -55,6 +55,10 @@ def open_video(
         stream.thread_type, stream.codec_context.thread_count = "NONE", 1
         # The first holds for sizes that change inside, before there is memory for them. The second delays
         # frames as long as their order may take, which costs nothing: the end of a span is drained.
+        if stream.codec_context.codec.canonical_name == "av1":
+            # The sequence header beside the stream only bounds the size of pictures, at times by 16384 x 8704,
+            # and is taken for it. The packets have it, too, and each picture in them is measured.
+            stream.codec_context.extradata = None
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS), "strict": "strict"}
         yield container, stream
 
