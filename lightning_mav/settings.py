@@ -14,6 +14,45 @@ from .textfile import read_text, shortened
 
 T = TypeVar("T")
 
+MAX_DEPTH = 50  # of lists and mappings in each other; OmegaConf gives up at about a hundred
+# What PyYAML and OmegaConf raise for values that they cannot read: tags lead them anywhere.
+UNREADABLE = (
+    *(yaml.YAMLError, OmegaConfBaseException, RecursionError, OSError, ValueError, TypeError),
+    *(LookupError, ArithmeticError, AttributeError),
+)
+
+
+def parse_yaml(text: str, path: Path) -> Any:
+    """Returns what YAML says, as OmegaConf has it; values that refer to others are not worked out.
+
+    Args:
+        text: The YAML. Keys may not come twice, nor aliases in themselves or without bounds.
+        path: The file that it is from, for the error.
+
+    Raises:
+        UsageError: If it is no YAML, or nested too deeply.
+    """
+    try:
+        content = OmegaConf.load(StringIO(text))
+        if _depth(OmegaConf.to_container(content)) > MAX_DEPTH:
+            raise RecursionError
+    except RecursionError as error:
+        raise UsageError(f"{path}: is nested too deeply: keep to {MAX_DEPTH} levels") from error
+    except UNREADABLE as error:
+        problem = str(error) or type(error).__name__
+        raise UsageError(f"{path}: is no YAML ({shortened(' '.join(problem.split()), 400)})") from error
+    return content
+
+
+def read_yaml(path: Path, remedy: str = "name a YAML file") -> Any:
+    """Reads a YAML file; raises as ``read_text`` and ``parse_yaml`` do."""
+    return parse_yaml(read_text(path, remedy), path)
+
+
+def _depth(value: Any) -> int:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(_depth, items), default=0) if isinstance(value, dict | list) else 0
+
 
 def read_settings(kind: type[T], path: Path, **overrides: Any) -> T:
     """Reads a dataclass from a YAML file.
@@ -26,17 +65,14 @@ def read_settings(kind: type[T], path: Path, **overrides: Any) -> T:
     Raises:
         UsageError: If a key or a value is wrong, or the file cannot be read.
     """
-    where = str(path)
+    where, content = str(path), read_yaml(path)
     try:
-        content = OmegaConf.load(StringIO(read_text(path, "name a YAML file")))
         if not isinstance(content, DictConfig):
             raise ValueError("it must be lines of KEY: VALUE")
         merged = OmegaConf.merge(OmegaConf.structured(kind), content)
         if overrides:
             where += f" with other {', '.join(overrides)}"
         settings = OmegaConf.to_object(OmegaConf.merge(merged, overrides))
-    except (yaml.YAMLError, RecursionError) as error:
-        raise UsageError(f"{path}: is no YAML ({' '.join(str(error).split())})") from error
     except OverflowError as error:
         given = {**content, **overrides}.items()
         keys = [

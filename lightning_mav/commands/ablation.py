@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..settings import read_settings
+from ..settings import read_settings, read_yaml
 from .runs import Run, config_folder, config_layers, find_run
 
 CHANCE = "chance"  # stands for a variant in a comparison with what guessing gives
@@ -38,7 +38,7 @@ class Training:
         """Arguments for LightningCLI at a scale; the seed decides the order of the data, too."""
         from omegaconf import OmegaConf
 
-        layers = [OmegaConf.load(path) for path in config_layers(self.run, scale) if path.is_file()]
+        layers = [read_yaml(path) for path in config_layers(self.run, scale) if path.is_file()]
         is_mixed = OmegaConf.select(OmegaConf.merge(*layers), "data.init_args.video") is not None
         data = ["--data.video.seed", "--data.image.seed"] if is_mixed else ["--data.seed"]
         return [

@@ -130,10 +130,11 @@ class Bench:
         from omegaconf import OmegaConf
 
         from ..micro.world import WORLD_VERSION
+        from ..settings import read_yaml
 
         # Their content, so that a comment may change.
         layers = [path for path in config_layers(training.run, self.scale) if path.is_file()]
-        contents = [OmegaConf.to_container(OmegaConf.load(path)) for path in layers]
+        contents = [OmegaConf.to_container(read_yaml(path)) for path in layers]
         assert seed is not None
         return {
             "run": training.run.name,

@@ -22,17 +22,23 @@ _NOISE = re.compile(r"^(Does not validate|Subtypes:|Errors:|Given value|Expected
 
 @contextmanager
 def utf8_files() -> Iterator[None]:
-    """Lets jsonargparse read files as the rest of the program does: UTF-8 whatever the locale.
+    """Lets jsonargparse read files as the rest of the program does: YAML in UTF-8, whatever the locale.
 
-    It opens them in the encoding of the locale and has no option for another.
+    It opens them in the encoding of the locale, and what its reader of YAML raises does not name the file.
     """
+    from ..settings import parse_yaml
+
     kind: Any = jsonargparse.Path
     name = "read_text" if hasattr(kind, "read_text") else "get_content"  # its name before version 4.49
     original = getattr(kind, name)
 
     def read(path: Any, *args: Any) -> str:
         local = Path(str(path.absolute))
-        return read_text(local, "name a YAML file") if local.is_file() else original(path, *args)
+        if not local.is_file():
+            return original(path, *args)
+        text = read_text(local, "name a YAML file")
+        parse_yaml(text, local)
+        return text
 
     setattr(kind, name, read)
     try:

@@ -27,6 +27,7 @@ from ..errors import UsageError
 from ..numbers import check_number
 from ..paths import expanded
 from ..precision import precision_name
+from ..settings import UNREADABLE
 from ..threads import share_threads
 from .arguments import CommandParser, add_import
 from .callbacks import DataMonitor, OwnRates, StepSeed, StopOnSignal
@@ -125,9 +126,10 @@ class MavCLI(LightningCLI):
         try:
             with utf8_files():
                 self.config = parser.parse_args(args)  # type: ignore[arg-type]
-            seed = int(self.config[self.config["subcommand"]].seed_everything)
+            seed = self.config[self.config["subcommand"]].seed_everything
+            seed = int(seed) if isinstance(seed, bool) else seed
             check_number("seed_everything", seed, 0, 2**32 - 1)  # what numpy takes
-        except (argparse.ArgumentError, ValueError) as error:
+        except (argparse.ArgumentError, *UNREADABLE) as error:
             command = args[0] if isinstance(args, list) and args[0] in self._subcommand_parsers else "fit"
             keys = [action.dest for action in self._subcommand_parsers[command]._actions]
             raise UsageError(explain(str(error), keys)) from error

@@ -148,10 +148,9 @@ def _devices(text: str) -> int | str:
 
 def _settings(bench: str, args: argparse.Namespace) -> "Settings":
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
 
     from ..protocols import load_settings
+    from ..settings import UNREADABLE
 
     names = ("data", "prompts", "num_samples", "seed", "steps", "features", "clip", "clip_file")
     overrides = given(args, *names)
@@ -162,7 +161,7 @@ def _settings(bench: str, args: argparse.Namespace) -> "Settings":
             raise UsageError(f"--set {text}: give KEY=VALUE, such as num_resamples=200")
     try:
         changed = OmegaConf.to_container(OmegaConf.from_dotlist(args.set))
-    except (OmegaConfBaseException, YAMLError, ValueError, TypeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise UsageError(f"--set: {shortened(' '.join(str(error).split()), 200)}; give KEY=VALUE") from error
     assert isinstance(changed, dict)
     overrides |= {str(name): value for name, value in changed.items()}

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
-from ..errors import UsageError, first_line
-from ..textfile import read_text
+from ..errors import UsageError
 
 # What each stage can be trained on, in the order it is done.
 PHASES = {
@@ -114,12 +114,11 @@ def _extended(note: Path) -> str:
     """Returns the scale that a note says is extended; a path in it is relative to the note."""
     if not note.is_file():
         return ""
-    import yaml
+    from omegaconf import OmegaConf
 
-    try:
-        found = yaml.safe_load(read_text(note, "write 'extends: micro', say"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UsageError(f"{note}: is no YAML ({first_line(error)})") from error
+    from ..settings import read_yaml
+
+    found: Any = OmegaConf.to_container(read_yaml(note, "write 'extends: micro', say"))
     if not isinstance(found, dict) or set(found) != {"extends"} or not isinstance(found["extends"], str):
         raise UsageError(f"{note}: it says which scale is extended, in one line such as 'extends: micro'")
     return str(note.parent / found["extends"]) if "/" in found["extends"] else found["extends"]
