@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import uuid
+import zipfile
+import zlib
 from array import array
 from collections import Counter
 from collections.abc import Iterable
@@ -22,6 +24,7 @@ from .batches import Tally
 
 MAX_BYTES = 2_500_000_000
 VERSION = 5  # raise when the same shards would be decoded to other pixels, or the index changes
+DAMAGED = (zipfile.BadZipFile, zlib.error, NotImplementedError)  # said of an index that is a damaged zip
 
 Stored = dict[str, Any]
 
@@ -61,8 +64,19 @@ def store_path(shards: list[Shard], settings: dict[str, Any], folder: Path) -> P
 
 
 def has_store(path: Path) -> bool:
-    """Says whether a complete store is there; its index is written last."""
-    return path.with_suffix(".npz").exists() and path.with_suffix(".u8").exists()
+    """Says whether a whole store is there; what a machine that lost its power has left is none."""
+    try:
+        starts, shape = (_read_index(path)[name] for name in ("starts", "shape"))
+        return path.with_suffix(".u8").stat().st_size == int(starts[-1]) * int(np.prod(shape))
+    except (OSError, EOFError, LookupError, ValueError, TypeError, ArithmeticError, *DAMAGED):
+        return False
+
+
+def _read_index(path: Path) -> dict[str, Any]:
+    """Reads all that is in a store besides its pixels."""
+    with np.load(path.with_suffix(".npz"), allow_pickle=False) as index:
+        content = {name: index[name] for name in ("starts", "times", "shape", "texts")}
+        return {**content, "tally": json.loads(str(index["tally"]))}
 
 
 def write_store(path: Path, samples: Iterable[dict[str, Any]], tally: Tally) -> None:
@@ -111,10 +125,10 @@ def write_store(path: Path, samples: Iterable[dict[str, Any]], tally: Tally) -> 
 
 def read_store(path: Path) -> FrameStore:
     """Maps a store into memory; pages come from disk when they are first used."""
-    with np.load(path.with_suffix(".npz"), allow_pickle=False) as index:
-        starts, times = torch.from_numpy(index["starts"]), torch.from_numpy(index["times"])
-        shape, texts = [int(size) for size in index["shape"]], index["texts"].tolist()
-        facts = json.loads(str(index["tally"]))
+    index = _read_index(path)
+    starts, times = torch.from_numpy(index["starts"]), torch.from_numpy(index["times"])
+    shape, texts = [int(size) for size in index["shape"]], index["texts"].tolist()
+    facts = index["tally"]
     tally = Tally(facts["num_read"], Counter(facts["broken"]), Counter(facts["filtered"]))
     num = int(starts[-1])
     pixels = torch.from_file(

@@ -221,6 +221,23 @@ def test_second_run_reads_the_store_alone(micro_world, tmp_path, monkeypatch):
     assert_same(take(first), take(second))
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".u8"])
+@pytest.mark.parametrize("left", ["nothing", "half", "zeros", "no file", "words"])
+def test_half_a_store_is_made_anew(tmp_path, suffix, left):
+    write_shard(tmp_path / "000000.tar", [{"png": png(50), "txt": "fifty"}] * 3)
+    settings = {"image_size": 8, "batch_size": 3, "cache": True, "cache_dir": str(tmp_path / "cache")}
+    whole = take(ImageTextShards(str(tmp_path), **settings), 1)
+    (path,) = (tmp_path / "cache").glob(f"*{suffix}")
+    data = path.read_bytes()
+    path.write_bytes(
+        {"half": data[: len(data) // 2], "zeros": bytes(len(data) + 1), "words": b"?"}.get(left, b"")
+    )
+    if left == "no file":
+        path.unlink()
+    assert_same(take(ImageTextShards(str(tmp_path), **settings), 1), whole)
+    assert path.read_bytes() == data or suffix == ".npz"
+
+
 def test_store_has_a_limit(micro_world, tmp_path, monkeypatch):
     monkeypatch.setattr("lightning_mav.datamodules.store.MAX_BYTES", 3 * 60 * 3 * 16 * 16)
     settings = {"image_size": 16, "cache": True, "cache_dir": str(tmp_path)}

@@ -398,6 +398,24 @@ def test_processes_share_and_a_kill_leaves_no_half_shard(server, tmp_path):
     assert not list(Path(folder).rglob("*.part"))
 
 
+@pytest.mark.parametrize("left", [b"", bytes(300), None], ids=["nothing", "zeros", "half"])
+@pytest.mark.parametrize("with_index", [True, False])
+def test_half_a_file_in_the_cache_is_fetched_anew(server, shards, tmp_path, left, with_index):
+    if not with_index:
+        for path in shards.glob("*.index.json"):
+            path.unlink()
+    url = f"{server.url}/{{0..2}}.tar"
+    (first,) = take(reader(url, tmp_path), 1)
+    for pattern in ("*.index.json", "*.tar"):
+        for path in (tmp_path / "cache").rglob(pattern):
+            whole = path.read_bytes()
+            path.write_bytes(whole[: len(whole) // 2] if left is None else left)
+        fetched._fetched_index.cache_clear()
+        (again,) = take(reader(url, tmp_path), 1)
+        assert_same([first], [again])
+        assert all(fetched.read_index(index_path(path), path) for path in (tmp_path / "cache").rglob("*.tar"))
+
+
 def test_nothing_in_use_is_removed(tmp_path):
     path = tmp_path / "0" / "0.tar"
     with fetching(path) as part:

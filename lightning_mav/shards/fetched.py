@@ -55,7 +55,15 @@ class RemoteShard:
     def index(self) -> ShardIndex:
         """Returns where its members lie."""
         self._fetch_index()
-        return _fetched_index(self.path, self.num_bytes)
+        try:
+            return _fetched_index(self.path, self.num_bytes)
+        except ShardError:  # whole when it was written: a machine that lost its power has left half of it
+            try:
+                index_path(self.path).unlink(missing_ok=True)
+            except OSError as error:
+                raise cannot_write(self.path.parent, error) from None
+            self._fetch_index()
+            return _fetched_index(self.path, self.num_bytes)
 
     @contextmanager
     def opened(self) -> Iterator[Path]:
@@ -70,6 +78,13 @@ class RemoteShard:
                 if self.path.exists():
                     raise
 
+    def _has_shard(self) -> bool:
+        """Tells whether all of it is there; a machine that lost its power may have left less."""
+        try:
+            return self.path.stat().st_size == self.num_bytes
+        except OSError:
+            return False
+
     def _fetch_index(self) -> None:
         path = index_path(self.path)
         if path.exists():
@@ -81,6 +96,8 @@ class RemoteShard:
                 found = True
         if not found:
             self._fetch()
+            if not path.exists():  # the shard was there already
+                write_index(scan_shard(self.path, checksums=True), path)
 
     def _download_index(self, part: Path) -> bool:
         """Tries to get the index; tells whether there is one."""
@@ -99,10 +116,10 @@ class RemoteShard:
 
     def _fetch(self) -> None:
         """Fetches the shard, unless it is there."""
-        if self.path.exists():
+        if self._has_shard():
             return
         with fetching(self.path) as part:
-            if self.path.exists():  # another process fetched it, while this one waited
+            if self._has_shard():  # another process fetched it, while this one waited
                 return
             self.cache.check_room(self.num_bytes, f"{self.name} has")
             self.cache.make_room(self.num_bytes)
