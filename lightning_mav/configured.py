@@ -52,9 +52,14 @@ def allow_modules(*names: str) -> None:
         UsageError: If one cannot be imported.
     """
     for name in names:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise UsageError(
+                f"cannot import {name or 'nothing'!r}: give the name of a module, such as my_nets for a file "
+                "my_nets.py in a folder that PYTHONPATH names"
+            )
         try:
             importlib.import_module(name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise UsageError(
                 f"cannot import {name} ({type(error).__name__}: {error}): it must be installed, or be in a "
                 "folder that PYTHONPATH names"

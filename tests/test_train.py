@@ -261,6 +261,44 @@ def test_checkpoint_of_another_kind_is_refused_and_nothing_changed(fit, override
     assert (folder / "config.yaml").read_text() == before
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("own_nets.OneColour", r"OneColour returns \(2, 1, 1, 24, 24\) for x_t of \(2, 3, 1, 24, 24\)"),
+        ("own_nets.NoTensor", "NoTensor returns int for"),
+        ("own_nets.Raising", r"own_nets\.py, line \d+: KeyError: 'my key'"),
+        ("own_nets.Leaving", r"own_nets\.py, line \d+: SystemExit: 0"),
+        ("own_leaving.Net", r"own_leaving\.py, line 2: SystemExit: words"),
+        ("own_nets.Missing", "module 'own_nets' has no attribute 'Missing'"),
+    ],
+)
+def test_broken_network_of_ones_own_is_said_in_a_line(name, words, fit, tmp_path, monkeypatch):
+    (tmp_path / "own_leaving.py").write_text("import sys\nsys.exit('words')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    folder, weights = fit("sr_h", 2, "--model.unet=own_nets.Whole", fresh=True)
+    before = weights.read_bytes()
+    with pytest.raises(UsageError, match=words) as caught:
+        fit("sr_h", 3, f"--model.unet={name}")
+    assert "\n" not in str(caught.value)
+    assert weights.read_bytes() == before
+    assert read_newest(folder / "checkpoints")[1]["global_step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("own_leaving", r"cannot import own_leaving \(SystemExit: words\)"),
+        ("./own_leaving.py", "'./own_leaving.py': give the name of a module"),
+        ("", "'nothing': give the name of a module"),
+    ],
+)
+def test_module_that_cannot_be_imported_is_said_in_a_line(name, words, tmp_path, monkeypatch):
+    (tmp_path / "own_leaving.py").write_text("import sys\nsys.exit('words')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UsageError, match=words):
+        configured.allow_modules(name)
+
+
 def test_settings_are_written_and_read_in_utf8_whatever_the_locale(tmp_path, micro_world):
     code = "import json, sys; from lightning_mav.cli import main; main(json.loads(sys.argv[1]))"
     env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

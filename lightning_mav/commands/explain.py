@@ -3,6 +3,9 @@
 import difflib
 import importlib
 import re
+import sys
+import sysconfig
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +20,7 @@ _UNKNOWN_OPTION = re.compile(r"[Oo]ption '([\w.]+)' is not accepted")
 _UNKNOWN_KEY = re.compile(r"(?:does not accept option '|unrecognized arguments: --)([\w.]+)")
 _CLASS_PATH = re.compile(r"class_path '([\w.]+)'")
 _LONG_WORD = re.compile(r"\S{200,}")
+_OTHERS = (Path(__file__).parent.parent, Path(sys.prefix), Path(sysconfig.get_path("stdlib")))
 _NOISE = re.compile(r"^(Does not validate|Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|$)")
 
 
@@ -66,6 +70,19 @@ def explain(message: str, keys: list[str]) -> str:
     lines = [line.strip(" -") for line in message.split("\n")]
     line = " ".join(line for line in lines if not _NOISE.match(line))
     return _LONG_WORD.sub(lambda word: f"{word[0][:80]}...", line)
+
+
+def blame(error: BaseException) -> str | None:
+    """Says in one line what code of the user's own raised, and where; None if it did not come from there."""
+    seen: BaseException | None = error
+    while seen is not None:
+        *_, (frame, line) = [(None, 0), *traceback.walk_tb(seen.__traceback__)]
+        path = frame.f_code.co_filename if frame else ""
+        if path.endswith(".py") and not any(Path(path).is_relative_to(place) for place in _OTHERS):
+            said = " ".join(str(seen).split()) or "it says nothing"
+            return f"{path}, line {line}: {type(seen).__name__}: {said}"
+        seen = seen.__cause__ or seen.__context__
+    return None
 
 
 def _unknown(key: str, place: str, known: list[str]) -> str:

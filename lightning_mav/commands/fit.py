@@ -34,7 +34,7 @@ from .callbacks import DataMonitor, OwnRates, StepSeed, StopOnSignal
 from .checkpoints import Checkpoint, CheckpointFiles, check_remote, read_checkpoint
 from .checks import check_average, check_processes, check_settings, is_on_processor
 from .console import plain_warnings
-from .explain import explain, utf8_files
+from .explain import blame, explain, utf8_files
 from .folders import RunFolders
 from .signals import training_process
 
@@ -129,7 +129,11 @@ class MavCLI(LightningCLI):
             seed = self.config[self.config["subcommand"]].seed_everything
             seed = int(seed) if isinstance(seed, bool) else seed
             check_number("seed_everything", seed, 0, 2**32 - 1)  # what numpy takes
-        except (argparse.ArgumentError, *UNREADABLE) as error:
+        except (argparse.ArgumentError, SystemExit, *UNREADABLE) as error:
+            if (reason := blame(error)) is not None:
+                raise UsageError(reason) from error
+            if isinstance(error, SystemExit):  # of --help and --print_config
+                raise
             command = args[0] if isinstance(args, list) and args[0] in self._subcommand_parsers else "fit"
             keys = [action.dest for action in self._subcommand_parsers[command]._actions]
             raise UsageError(explain(str(error), keys)) from error
@@ -194,7 +198,11 @@ class MavCLI(LightningCLI):
         """Builds everything; a value that a constructor refuses is the user's mistake."""
         try:
             super().instantiate_classes()
-        except REFUSALS as error:
+        except (Exception, SystemExit) as error:
+            if (reason := blame(error)) is not None:
+                raise UsageError(reason) from error
+            if not isinstance(error, REFUSALS):
+                raise
             raise UsageError(explain(str(error) or type(error).__name__, [])) from error
         check_processes(self.trainer)
         saver = self.trainer.checkpoint_callback

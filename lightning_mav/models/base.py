@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..configured import Configured
 from ..diffusion import GaussianDiffusion, Progress, Sampler, StepNoise
+from ..errors import UsageError
 
 
 class DiffusionModel(nn.Module, Configured):
@@ -56,8 +57,8 @@ class DiffusionModel(nn.Module, Configured):
         """
         t = self.diffusion.sample_timesteps(len(x_0), x_0.device) if t is None else t
         eps = self.diffusion.correlate(torch.randn_like(x_0)) if eps is None else eps
-        prediction = self.net(self.diffusion.q_sample(x_0, t, eps), t, **cond)
-        errors = squared_errors(prediction.float(), self.diffusion.target(x_0, t, eps))
+        prediction = self._predict(self.diffusion.q_sample(x_0, t, eps), t, **cond)
+        errors = squared_errors(prediction, self.diffusion.target(x_0, t, eps))
         return errors * self.diffusion.loss_weight(t)
 
     def predict_x_0(self, x_t: Tensor, t: Tensor, conditions: Any, guidance_scale: float = 1.0) -> Tensor:
@@ -70,9 +71,9 @@ class DiffusionModel(nn.Module, Configured):
             guidance_scale: Classifier-free guidance (Ho and Salimans, 2022); 1 is none.
         """
         if guidance_scale == 1.0:
-            prediction = self.net(x_t, t, conditions=conditions).float()
+            prediction = self._predict(x_t, t, conditions=conditions)
         else:  # both halves in one batch
-            both = self.net(torch.cat([x_t, x_t]), torch.cat([t, t]), conditions=conditions).float()
+            both = self._predict(torch.cat([x_t, x_t]), torch.cat([t, t]), conditions=conditions)
             conditional, unconditional = both.chunk(2)
             prediction = torch.lerp(unconditional, conditional, guidance_scale)
             if self.sampler.guidance_rescale:
@@ -85,6 +86,25 @@ class DiffusionModel(nn.Module, Configured):
             frames = self.sampler.clip(x_0.transpose(1, 2).flatten(0, 1), self.limit)
             return frames.unflatten(0, (len(x_0), -1)).transpose(1, 2)
         return self.sampler.clip(x_0, self.limit)
+
+    def _predict(self, x_t: Tensor, t: Tensor, **cond: Any) -> Tensor:
+        """Returns what the network says of ``x_t``, ``(B, ...)``, in single precision.
+
+        Raises:
+            UsageError: If that has another shape, as a network of one's own may have: it might be broadcast.
+        """
+        prediction = self.net(x_t, t, **cond)
+        shape = prediction.shape if isinstance(prediction, Tensor) else None
+        wanted = x_t.shape
+        if shape and self.frame_by_frame and wanted[2] == 1 and len(shape) == len(wanted):
+            wanted = torch.Size((*wanted[:2], shape[2], *wanted[3:]))  # of one noise for all frames
+        if shape != wanted:
+            found = type(prediction).__name__ if shape is None else tuple(shape)
+            raise UsageError(
+                f"{type(self.net).__name__} returns {found} for x_t of {tuple(x_t.shape)}: it must return a "
+                "tensor of the same shape"
+            )
+        return prediction.float()
 
     def _std(self, x: Tensor) -> Tensor:
         """Returns the standard deviation of each sample of ``(B, ...)``, as ``(B, 1, ...)``."""
