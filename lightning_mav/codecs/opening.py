@@ -53,12 +53,12 @@ def open_video(
         check_length(float((stream.duration or 0) * (stream.time_base or 0)), stream.frames)
         # Threads cost more than they gain here, and can deadlock. Some decoders obey only the number.
         stream.thread_type, stream.codec_context.thread_count = "NONE", 1
+        if stream.codec_context.codec.canonical_name == "av1":
+            # FFmpeg takes the bounds in the sequence header beside the stream, which may be 16384 x 8704, for
+            # the size of the pictures. The packets have that header, too, and each picture is measured.
+            stream.codec_context.extradata = None
         # The first holds for sizes that change inside, before there is memory for them. The second delays
         # frames as long as their order may take, which costs nothing: the end of a span is drained.
-        if stream.codec_context.codec.canonical_name == "av1":
-            # The sequence header beside the stream only bounds the size of pictures, at times by 16384 x 8704,
-            # and is taken for it. The packets have it, too, and each picture in them is measured.
-            stream.codec_context.extradata = None
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS), "strict": "strict"}
         yield container, stream
 
