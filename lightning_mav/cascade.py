@@ -231,6 +231,8 @@ def weights_files(name_or_dir: str | Path = "micro", *, until: str = "sr_h") -> 
     ``outputs/SCALE/weights``, to use those.
     """
     names = list(STAGES)[: list(STAGES).index(until) + 1]
+    if not str(name_or_dir):
+        raise UsageError("the name of the weights is empty: give a scale, such as micro, or a folder")
     folder = Path(expanded(str(name_or_dir)))
     if not visible(folder, "*.safetensors"):
         if len(folder.parts) > 1:

@@ -16,7 +16,9 @@ def usable_device(option: str, name: str | int | torch.device) -> torch.device:
         UsageError: If this machine has none of that name.
     """
     try:
-        return torch.zeros(0, device=name).device
+        probe = torch.zeros(1, device=name)
+        probe.item()  # which fails on `meta`, whose tensors hold nothing
+        return probe.device
     except (RuntimeError, AssertionError) as error:
         reason = first_line(error)
         raise UsageError(f"{option} {name}: not usable here ({reason}); leave it out or give cpu") from None

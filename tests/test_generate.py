@@ -335,3 +335,18 @@ def test_numbers_at_their_bounds_make_a_video(weights, tmp_path):
     bounds = ("--seed", str(2**63 - 1), "--guidance-scale", "10000", "--fps", "30", "--frame-skip", "15")
     generate(weights, tmp_path, "a ball", *bounds)
     assert len(os.listdir(tmp_path)) == 4
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--out=", "--out: is empty: name a path"),
+        ("--weights=", "the name of the weights is empty"),
+        ("--device=meta", "--device meta: not usable here"),
+    ],
+)
+def test_what_would_be_taken_for_something_else_is_refused(option, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=words):
+        main([PROMPT, option])
+    assert not list(tmp_path.rglob("*.mp4"))

@@ -22,11 +22,17 @@ class CommandParser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.register("type", Path, lambda text: Path(expanded(text)))
+        self.register("type", Path, _path)
 
     def error(self, message: str) -> NoReturn:
         """Raises what argparse would print."""
         raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def _path(text: str) -> Path:
+    if not text:  # which Path takes for the current folder, and a shell makes of a variable that is not set
+        raise argparse.ArgumentTypeError("is empty: name a path, such as . for the current folder")
+    return Path(expanded(text))
 
 
 def number_in(kind: Callable[[str], Any], low: float, high: float = MAX_COUNT) -> Callable[[str], Any]:
