@@ -186,6 +186,10 @@ def test_packing_again_changes_nothing_and_mends_what_is_gone(footage, tmp_path,
     (out / "00001.stats.json").write_bytes(whole["00000.stats.json"])  # of as many samples
     mav(*command)
     assert contents(out) == whole
+    for damaged in (b"", bytes(50), b"[]", b"3", b"null", whole["00000.stats.json"][:30]):
+        (out / "00000.stats.json").write_bytes(damaged)
+        mav(*command)
+        assert contents(out) == whole
 
 
 def test_a_killed_run_leaves_nothing_that_counts(footage, tmp_path, monkeypatch):

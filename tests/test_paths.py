@@ -279,7 +279,7 @@ def test_nothing_is_put_in_the_place_of_others_files(tmp_path, capsys):
             mav("index", shard)
         assert "is no index of a shard, and has the name of one; move it away" in capsys.readouterr().out
         assert index.read_bytes() == content
-    for content in (b"", b'{"vers', b'{"version":1,"shard":"0.tar","num_'):
+    for content in (b"", bytes(3000), b'{"vers', b'{"version":1,"shard":"0.tar","num_'):
         index.write_bytes(content)
         mav("index", shard)
         assert json.loads(index.read_bytes())["num_samples"] == 1

@@ -132,7 +132,7 @@ def refuse_others(path: Path) -> None:
         return
     except OSError as error:
         raise ShardError(f"{path}: cannot be read ({error.strerror}); move it away") from None
-    nothing = start.strip() in (b"", b"{}")
+    nothing = start.strip(b"\0 \t\r\n") in (b"", b"{}")  # zeros are what a loss of power leaves
     if not nothing and not INDEX_START.startswith(start):  # of which half an index has some
         raise ShardError(f"{path}: is no index of a shard, and has the name of one; move it away")
 

@@ -103,6 +103,8 @@ def finished_shard(path: Path, digest: str) -> dict[str, Any] | None:
         index = read_index(index_path(path), path)
     except (OSError, ValueError, UsageError):
         return None
+    if not isinstance(stats, dict):
+        return None
     same = stats.get("digest") == digest and stats.get("num_samples") == len(index)
     return stats if same else None
 
