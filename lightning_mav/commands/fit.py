@@ -94,12 +94,16 @@ class MavCLI(LightningCLI):
             for handler in logging.getLogger(name).handlers:
                 handler.addFilter(lambda record: not re.search("|".join(QUIET), record.getMessage()))
         kwargs = {"parser_mode": "omegaconf", "exit_on_error": False}
-        super().__init__(
-            args=args,
-            parser_kwargs={**kwargs, **{name: dict(kwargs) for name in self.subcommands()}},
-            save_config_callback=SaveConfig,
-            seed_everything_default=0,
-        )
+        try:
+            super().__init__(
+                args=args,
+                parser_kwargs={**kwargs, **{name: dict(kwargs) for name in self.subcommands()}},
+                save_config_callback=SaveConfig,
+                seed_everything_default=0,
+            )
+        finally:  # whatever was refused, others may train there now
+            if self.folders is not None:
+                self.folders.release()
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds what is no part of a trainer, a stage or its data."""
@@ -283,8 +287,6 @@ class MavCLI(LightningCLI):
             raise
         finally:
             threading.excepthook = show
-            if self.folders is not None:
-                self.folders.release()
 
 
 def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
