@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from lightning_mav.errors import UsageError
-from lightning_mav.memory import keep_freed_memory
+from lightning_mav.utils.errors import UsageError
+from lightning_mav.utils.memory import keep_freed_memory
 
 from . import BENCHES
 

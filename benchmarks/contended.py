@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from lightning_mav.errors import UsageError
-from lightning_mav.threads import BLOCKTIME, SPINS, THREADS, WAITING, num_cores
+from lightning_mav.utils.errors import UsageError
+from lightning_mav.utils.threads import BLOCKTIME, SPINS, THREADS, WAITING, num_cores
 
 from .report import Section, Table
 from .timing import progress_bar, with_spread

@@ -21,9 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_mav.codecs.decode import decode_video
-from lightning_mav.codecs.opening import OPTIONS
-from lightning_mav.codecs.resize import FrameResizer, to_tensor
+from lightning_mav.data.codecs.decode import decode_video
+from lightning_mav.data.codecs.opening import OPTIONS
+from lightning_mav.data.codecs.resize import FrameResizer, to_tensor
 
 # A bench may know both sides, as the commands do.
 from lightning_mav.datamodules.clips import ClipSampler

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from lightning_mav.errors import UsageError
-from lightning_mav.memory import keep_freed_memory
+from lightning_mav.utils.errors import UsageError
+from lightning_mav.utils.memory import keep_freed_memory
 
 from .networks import Training
 from .timing import count_flops, progress_bar

@@ -9,7 +9,7 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from lightning_mav.metrics import frechet_distance, frechet_distance_of
+from lightning_mav.evaluation.metrics import frechet_distance, frechet_distance_of
 
 from .report import Section, Table
 from .timing import ratios, take_turns, with_spread

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lightning_mav.errors import UsageError
+from lightning_mav.utils.errors import UsageError
 
 from . import machine
 from .footprint import gigabytes

@@ -13,14 +13,14 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
+from lightning_mav.data.shards.check import write_missing_index
+from lightning_mav.data.shards.index import index_path
+from lightning_mav.data.shards.local import _local_index
 from lightning_mav.datamodules.batches import Batches, Plan
 from lightning_mav.datamodules.order import GROUP_SIZE
 from lightning_mav.datamodules.video import VideoShards
-from lightning_mav.errors import UsageError
-from lightning_mav.shards.check import write_missing_index
-from lightning_mav.shards.index import index_path
-from lightning_mav.shards.local import _local_index
-from lightning_mav.threads import num_cores
+from lightning_mav.utils.errors import UsageError
+from lightning_mav.utils.threads import num_cores
 
 from . import decode
 from .report import Section, Table

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from lightning_mav.errors import UsageError
-from lightning_mav.precision import has_fast_bf16
+from lightning_mav.utils.errors import UsageError
+from lightning_mav.utils.precision import has_fast_bf16
 
 
 def device() -> torch.device:

@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lightning_mav import evaluation
 from lightning_mav.cascade import Cascade
-from lightning_mav.commands.runs import config_folder
-from lightning_mav.errors import UsageError
-from lightning_mav.evaluation import Prompts, baselines, choose_prompts
-from lightning_mav.evaluation.drawing import Drawing
+from lightning_mav.evaluation import worlds as evaluation
+from lightning_mav.evaluation.worlds import Prompts, baselines, choose_prompts
+from lightning_mav.evaluation.worlds.drawing import Drawing
+from lightning_mav.training.runs import config_folder
+from lightning_mav.utils.errors import UsageError
 
 from .report import Section, Table
 from .timing import progress_bar, ratios, with_spread

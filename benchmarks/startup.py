@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from lightning_mav.errors import UsageError
+from lightning_mav.utils.errors import UsageError
 
 from .report import Section, Table
 from .timing import take_turns, with_spread

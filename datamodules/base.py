@@ -12,20 +12,28 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lightning_mav.errors import UsageError
-from lightning_mav.numbers import MAX_COUNT, MAX_SEED, Checked, check_number
-from lightning_mav.paths import expanded
-from lightning_mav.shards.cache import ShardCache
-from lightning_mav.shards.index import MAX_MEMBER_BYTES
-from lightning_mav.shards.reader import Sample, Shards, locate_all
-from lightning_mav.shards.remote import is_remote
-from lightning_mav.shards.urls import check_urls, expand_shards
-from lightning_mav.threads import num_cores
-
-from .batches import FAILED, SKIPPED, Batch, Batches, FixedBatches, Plan, Tally, read_all
-from .ledger import Ledger
-from .order import GROUP_SIZE, MixedOrder, Order
-from .store import FrameStore, Stored, has_store, read_store, store_path, write_store
+from lightning_mav.data.shards.cache import ShardCache
+from lightning_mav.data.shards.index import MAX_MEMBER_BYTES
+from lightning_mav.data.shards.reader import Sample, Shards, locate_all
+from lightning_mav.data.shards.remote import is_remote
+from lightning_mav.data.shards.urls import check_urls, expand_shards
+from lightning_mav.datamodules.batches import (
+    FAILED,
+    SKIPPED,
+    Batch,
+    Batches,
+    FixedBatches,
+    Plan,
+    Tally,
+    read_all,
+)
+from lightning_mav.datamodules.ledger import Ledger
+from lightning_mav.datamodules.order import GROUP_SIZE, MixedOrder, Order
+from lightning_mav.datamodules.store import FrameStore, Stored, has_store, read_store, store_path, write_store
+from lightning_mav.utils.errors import UsageError
+from lightning_mav.utils.numbers import MAX_COUNT, MAX_SEED, Checked, check_number
+from lightning_mav.utils.paths import expanded
+from lightning_mav.utils.threads import num_cores
 
 MAX_WEIGHT = 1_000_000  # samples of a set in a row of all sets
 VALIDATION = 2**32  # added to the seed of training

@@ -12,12 +12,11 @@ from lightning.pytorch.utilities import rank_zero_info
 from rich.progress import track
 from torch.utils.data import IterableDataset, get_worker_info
 
-from lightning_mav.errors import UsageError, reason_of
-from lightning_mav.shards.parallel import map_in_order
-from lightning_mav.shards.reader import Sample, Shards
-
-from .filters import Filtered
-from .ledger import describe
+from lightning_mav.data.shards.parallel import map_in_order
+from lightning_mav.data.shards.reader import Sample, Shards
+from lightning_mav.datamodules.filters import Filtered
+from lightning_mav.datamodules.ledger import describe
+from lightning_mav.utils.errors import UsageError, reason_of
 
 Batch = dict[str, Any]
 Order = Callable[[int], int]

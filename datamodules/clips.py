@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_mav.numbers import Checked, in_range
+from lightning_mav.utils.numbers import Checked, in_range
 
 
 class ClipSampler(Checked):

@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
-from lightning_mav.numbers import Checked, check_number
-from lightning_mav.textfile import parse_json
+from lightning_mav.utils.numbers import Checked, check_number
+from lightning_mav.utils.textfile import parse_json
 
 
 class Filtered(ValueError):  # noqa: N818 - it is no error

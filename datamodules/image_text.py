@@ -6,14 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_mav.codecs.decode import IMAGE_FORMATS, decode_image
-from lightning_mav.codecs.images import MAX_IMAGE_BYTES
-from lightning_mav.shards.reader import Sample
-from lightning_mav.textfile import decode_caption
-
-from .base import Batch, ShardsDataModule
-from .filters import MetadataFilter
-from .store import Stored
+from lightning_mav.data.codecs.decode import IMAGE_FORMATS, decode_image
+from lightning_mav.data.codecs.images import MAX_IMAGE_BYTES
+from lightning_mav.data.shards.reader import Sample
+from lightning_mav.datamodules.base import Batch, ShardsDataModule
+from lightning_mav.datamodules.filters import MetadataFilter
+from lightning_mav.datamodules.store import Stored
+from lightning_mav.utils.textfile import decode_caption
 
 
 class ImageTextShards(ShardsDataModule):

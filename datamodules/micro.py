@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from lightning_mav.micro.shards import write_images, write_videos
-from lightning_mav.paths import expanded
-
-from .image_text import ImageTextShards
-from .video import VideoShards
+from lightning_mav.datamodules.image_text import ImageTextShards
+from lightning_mav.datamodules.video import VideoShards
+from lightning_mav.utils.paths import expanded
+from lightning_mav.worlds.micro.shards import write_images, write_videos
 
 
 class MicroImages(ImageTextShards):

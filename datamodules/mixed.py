@@ -6,9 +6,9 @@ from lightning import LightningDataModule
 from lightning.pytorch.utilities import CombinedLoader
 from torch.utils.data import DataLoader
 
-from .batches import Batch
-from .image_text import ImageTextShards
-from .video import VideoShards
+from lightning_mav.datamodules.batches import Batch
+from lightning_mav.datamodules.image_text import ImageTextShards
+from lightning_mav.datamodules.video import VideoShards
 
 
 class MixedShards(LightningDataModule):

@@ -8,12 +8,11 @@ from math import ceil
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from lightning_mav.codecs.decode import VIDEO_FORMATS
-from lightning_mav.codecs.probe import frame_times
-from lightning_mav.errors import reason_of
-from lightning_mav.shards.reader import Sample, Shards
-
-from .clips import ClipSampler
+from lightning_mav.data.codecs.decode import VIDEO_FORMATS
+from lightning_mav.data.codecs.probe import frame_times
+from lightning_mav.data.shards.reader import Sample, Shards
+from lightning_mav.datamodules.clips import ClipSampler
+from lightning_mav.utils.errors import reason_of
 
 NUM_BINS = 20
 

@@ -17,10 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_mav.errors import UsageError
-from lightning_mav.shards.fetched import Shard
-
-from .batches import Tally
+from lightning_mav.data.shards.fetched import Shard
+from lightning_mav.datamodules.batches import Tally
+from lightning_mav.utils.errors import UsageError
 
 MAX_BYTES = 2_500_000_000
 VERSION = 5  # raise when the same shards would be decoded to other pixels, or the index changes

@@ -6,14 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_mav.codecs.decode import MAX_VIDEO_BYTES, MAX_WORK, VIDEO_FORMATS, decode_video
-from lightning_mav.numbers import check_number
-from lightning_mav.shards.reader import Sample
-
-from .base import Batch, ShardsDataModule
-from .clips import ClipSampler
-from .image_text import check_sizes, crop, find_suffix, to_float
-from .store import Stored
+from lightning_mav.data.codecs.decode import MAX_VIDEO_BYTES, MAX_WORK, VIDEO_FORMATS, decode_video
+from lightning_mav.data.shards.reader import Sample
+from lightning_mav.datamodules.base import Batch, ShardsDataModule
+from lightning_mav.datamodules.clips import ClipSampler
+from lightning_mav.datamodules.image_text import check_sizes, crop, find_suffix, to_float
+from lightning_mav.datamodules.store import Stored
+from lightning_mav.utils.numbers import check_number
 
 
 class VideoShards(ShardsDataModule):

@@ -3,7 +3,7 @@
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .threads import set_up_threads
+from .utils.threads import set_up_threads
 
 if TYPE_CHECKING:
     from .cascade import Cascade

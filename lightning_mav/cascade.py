@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from .clip import Clip, text_half
-from .configured import allow_modules
-from .errors import UsageError
 from .models import SRH, SRLT, Decoder, Interpolation, Prior
-from .numbers import check_number
-from .paths import expanded, visible
-from .precision import autocast_context
-from .sampling import Sampling
+from .models.sampling import Sampling
+from .utils.configured import allow_modules
+from .utils.errors import UsageError
+from .utils.numbers import check_number
+from .utils.paths import expanded, visible
+from .utils.precision import autocast_context
 from .weights import OUTPUTS, SHIPPED, Select, load_weights
 
 STAGES: dict[str, type[nn.Module]] = {

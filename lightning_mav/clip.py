@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .configured import ConfigDict, Configured
-from .micro.vocabulary import BPE_PATH
-from .numbers import check_number
-from .text import TextTower, Tokenizer
+from .nn.text import TextTower, Tokenizer
+from .utils.configured import ConfigDict, Configured
+from .utils.numbers import check_number
+from .worlds.micro.vocabulary import BPE_PATH
 
 VOCABULARIES = ("micro", "openai")
 # What our own text tower can be told; open_clip's can be told more.

@@ -13,13 +13,12 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_mav.clip import Clip
-from lightning_mav.errors import UsageError
 from lightning_mav.models import DiffusionModel, resize_frames
-from lightning_mav.numbers import Checked, check_number
+from lightning_mav.stages.muon import Muon
+from lightning_mav.stages.panels import log_images, log_video
+from lightning_mav.utils.errors import UsageError
+from lightning_mav.utils.numbers import Checked, check_number
 from lightning_mav.weights import find_weights, load_weights
-
-from .muon import Muon
-from .panels import log_images, log_video
 
 Batch = dict[str, Any]
 

@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_mav.clip import Clip
-
-from .base import Batch, Captions, Stage
+from lightning_mav.stages.base import Batch, Captions, Stage
 
 
 class ClipStage(Captions, Stage):

@@ -8,10 +8,9 @@ from torch import Tensor
 from lightning_mav.diffusion import GaussianDiffusion, Sampler
 from lightning_mav.models import Interpolation, mask_frames
 from lightning_mav.nn import Pseudo3DUNet
-from lightning_mav.numbers import check_number
-
-from .backbone import Pseudo3DBackboneMixin, Trainable
-from .base import Batch, DiffusionStage, FrozenClip, random_frames, shrink_frames
+from lightning_mav.stages.backbone import Pseudo3DBackboneMixin, Trainable
+from lightning_mav.stages.base import Batch, DiffusionStage, FrozenClip, random_frames, shrink_frames
+from lightning_mav.utils.numbers import check_number
 
 
 class InterpolationStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):

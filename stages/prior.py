@@ -11,9 +11,8 @@ from torch.utils.data import DataLoader
 from lightning_mav.diffusion import GaussianDiffusion, Sampler
 from lightning_mav.models import Prior, nearest
 from lightning_mav.nn import PriorTransformer
-from lightning_mav.numbers import check_number
-
-from .base import Batch, Captions, DiffusionStage, FrozenClip
+from lightning_mav.stages.base import Batch, Captions, DiffusionStage, FrozenClip
+from lightning_mav.utils.numbers import check_number
 
 
 class PriorStage(Captions, DiffusionStage, FrozenClip):

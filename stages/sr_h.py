@@ -3,9 +3,8 @@
 from lightning_mav.diffusion import GaussianDiffusion, Sampler
 from lightning_mav.models import SRH, Corruption
 from lightning_mav.nn import Pseudo3DUNet
-
-from .backbone import Pseudo3DBackboneMixin, Trainable
-from .super_resolution import SuperResolutionStage
+from lightning_mav.stages.backbone import Pseudo3DBackboneMixin, Trainable
+from lightning_mav.stages.super_resolution import SuperResolutionStage
 
 
 class SRHStage(Pseudo3DBackboneMixin, SuperResolutionStage):

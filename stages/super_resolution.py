@@ -5,10 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_mav.metrics import psnr
+from lightning_mav.evaluation.metrics import psnr
 from lightning_mav.models import SuperResolution, resize_frames
-
-from .base import Batch, DiffusionStage, as_video
+from lightning_mav.stages.base import Batch, DiffusionStage, as_video
 
 
 class SuperResolutionStage(DiffusionStage):

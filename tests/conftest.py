@@ -17,7 +17,7 @@ def _same_numbers_each_time():
 @pytest.fixture(scope="session")
 def micro_world(tmp_path_factory):
     """A micro-world small enough for tests: 24 images of 48 px and 6 videos of 32 px and 2 s, as shards."""
-    from lightning_mav.micro.shards import write_world
+    from lightning_mav.worlds.micro.shards import write_world
 
     root = tmp_path_factory.mktemp("micro")
     write_world(
@@ -45,7 +45,7 @@ def fit(place, micro_world, monkeypatch):
     """Trains a run, and what it needs before it, for a number of steps."""
     from test_train import NEEDS, RUN, arguments
 
-    from lightning_mav.commands.train import train
+    from lightning_mav.training.train import train
 
     monkeypatch.chdir(place)
 

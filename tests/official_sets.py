@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lightning_mav.errors import UsageError
+from lightning_mav.utils.errors import UsageError
 
 CLASSES = ("ApplyEyeMakeup", "ApplyLipstick", "Archery")
 NUM_TRAIN = (3, 1, 2)  # videos of each class in the training split

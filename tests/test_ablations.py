@@ -17,18 +17,18 @@ from tiny_cascade import save_tiny_cascade
 
 from lightning_mav import cli
 from lightning_mav.cascade import Cascade
-from lightning_mav.commands import claims
-from lightning_mav.commands.ablation import load_ablation, needs_training, shipped
-from lightning_mav.commands.ablation_records import read_records, write_record
-from lightning_mav.commands.ablation_runs import Bench, _digest, set_attribute
-from lightning_mav.commands.ablations import _parser, is_documented, main
-from lightning_mav.commands.runs import config_folder, scales
+from lightning_mav.cli.ablations import _parser, is_documented, main
 from lightning_mav.datamodules.clips import ClipSampler
-from lightning_mav.errors import UsageError
-from lightning_mav.evaluation import Settings, load_settings
-from lightning_mav.evaluation.ablations import JUDGES
-from lightning_mav.evaluation.drawing import Drawing
-from lightning_mav.evaluation.verdicts import VERDICTS, compare
+from lightning_mav.evaluation.ablations import page as claims
+from lightning_mav.evaluation.ablations.design import load_ablation, needs_training, shipped
+from lightning_mav.evaluation.ablations.judges import JUDGES
+from lightning_mav.evaluation.ablations.records import read_records, write_record
+from lightning_mav.evaluation.ablations.runs import Bench, _digest, set_attribute
+from lightning_mav.evaluation.ablations.verdicts import VERDICTS, compare
+from lightning_mav.evaluation.worlds import Settings, load_settings
+from lightning_mav.evaluation.worlds.drawing import Drawing
+from lightning_mav.training.runs import config_folder, scales
+from lightning_mav.utils.errors import UsageError
 
 TINY = {
     "num_per_class": 1,
@@ -270,7 +270,7 @@ def test_shared_runs_are_trained_once_and_used(run, tmp_path, micro_world, capsy
 
 def test_an_edited_layer_makes_another_run(weights, tmp_path, monkeypatch):
     layer = tmp_path / "decoder.yaml"
-    monkeypatch.setattr("lightning_mav.commands.ablation_runs.config_layers", lambda *_: [layer])
+    monkeypatch.setattr("lightning_mav.evaluation.ablations.runs.config_layers", lambda *_: [layer])
     specs = []
     for text in ("a: 1", "a: 1 # said otherwise", "a: 2"):
         layer.write_text(text)
@@ -280,7 +280,7 @@ def test_an_edited_layer_makes_another_run(weights, tmp_path, monkeypatch):
     assert specs[0] == specs[1]
     assert specs[0] != specs[2]
     assert bench._spec(ablation, ablation.variants["image_start"], 1) != specs[2]
-    monkeypatch.setattr("lightning_mav.micro.world.WORLD_VERSION", -1)
+    monkeypatch.setattr("lightning_mav.worlds.micro.world.WORLD_VERSION", -1)
     assert bench._spec(ablation, ablation.variants["image_start"], 0)["runs"] != specs[2]["runs"]
 
 

@@ -42,20 +42,20 @@ from test_decode import (
 )
 from test_index import SAMPLES, resealed, write_tar
 
-from lightning_mav.codecs import clock
-from lightning_mav.commands.checkpoints import read_newest
+from lightning_mav.data.codecs import clock
+from lightning_mav.data.shards.check import write_missing_index
+from lightning_mav.data.shards.index import ShardError, index_path, load_index
 from lightning_mav.datamodules import ImageTextShards, VideoShards
 from lightning_mav.datamodules.batches import Plan
 from lightning_mav.datamodules.clips import ClipSampler
 from lightning_mav.datamodules.filters import MetadataFilter
 from lightning_mav.diffusion import GaussianDiffusion, Sampler
-from lightning_mav.errors import UsageError
-from lightning_mav.features import MicroVideoNetwork
+from lightning_mav.evaluation.features import MicroVideoNetwork
+from lightning_mav.models.sampling import Sampling
 from lightning_mav.nn import PriorTransformer, Pseudo3DUNet
-from lightning_mav.sampling import Sampling
-from lightning_mav.shards.check import write_missing_index
-from lightning_mav.shards.index import ShardError, index_path, load_index
 from lightning_mav.stages import SRHStage
+from lightning_mav.training.checkpoints import read_newest
+from lightning_mav.utils.errors import UsageError
 
 pytestmark = pytest.mark.timeout(10, func_only=True)
 MEMORY = 100_000  # kB

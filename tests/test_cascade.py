@@ -5,8 +5,8 @@ import torch
 from tiny_cascade import save_tiny_cascade
 
 from lightning_mav.cascade import Cascade, weights_files
-from lightning_mav.errors import UsageError
-from lightning_mav.sampling import Sampling
+from lightning_mav.models.sampling import Sampling
+from lightning_mav.utils.errors import UsageError
 
 BALL, STAR = "a small red ball on a white background", "a large blue star on a dark background"
 

@@ -15,10 +15,11 @@ from test_train import arguments
 from tiny_cascade import save_tiny_cascade
 
 from lightning_mav import cli
-from lightning_mav.commands import train as train_command
-from lightning_mav.commands.explain import explain
-from lightning_mav.commands.runs import RUNS, Run, config_layers, find_run
-from lightning_mav.errors import UsageError
+from lightning_mav.cli import train as train_command
+from lightning_mav.training import train as training
+from lightning_mav.training.explain import explain
+from lightning_mav.training.runs import RUNS, Run, config_layers, find_run
+from lightning_mav.utils.errors import UsageError
 
 
 def test_help_imports_neither_torch_nor_lightning():
@@ -191,9 +192,9 @@ def test_train_all_stops_at_the_first_failure_and_says_which(monkeypatch, capsys
             calls.append(command)
             self.wait = lambda: 1 if "prior" in command else 0
 
-    monkeypatch.setattr(train_command.subprocess, "Popen", Child)
+    monkeypatch.setattr(training.subprocess, "Popen", Child)
     with pytest.raises(UsageError, match="prior failed with exit code 1"):
-        train_command.train_all("micro", ["--trainer.max_steps=2"])
+        training.train_all("micro", ["--trainer.max_steps=2"])
     assert [command[command.index("train") + 1] for command in calls] == ["clip", "prior"]
     assert all(command[-1] == "--trainer.max_steps=2" for command in calls)
     assert "failed" in capsys.readouterr().out
@@ -210,8 +211,8 @@ def test_make_targets_are_documented():
 
 SPEAKER = """
 import os, sys
-from lightning_mav.commands.console import drop_output, open_streams
-from lightning_mav.commands.signals import say
+from lightning_mav.utils.console import drop_output, open_streams
+from lightning_mav.training.signals import say
 
 open_streams()
 drop_output()

@@ -13,11 +13,11 @@ from safetensors.torch import save_file
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_mav.clip import Clip
-from lightning_mav.configured import from_config
-from lightning_mav.micro.vocabulary import BPE_PATH, learn_merges, write_merges
-from lightning_mav.micro.world import ALL, caption, captions
 from lightning_mav.stages import ClipStage
 from lightning_mav.stages.clip import contrastive_loss
+from lightning_mav.utils.configured import from_config
+from lightning_mav.worlds.micro.vocabulary import BPE_PATH, learn_merges, write_merges
+from lightning_mav.worlds.micro.world import ALL, caption, captions
 
 VISION = {"width": 32, "layers": 1, "patch_size": 4, "head_width": 16}
 TEXT = {"width": 32, "heads": 2, "layers": 2, "context_length": 77}

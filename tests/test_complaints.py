@@ -15,8 +15,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from coded import copied, encode, packets_of, whole
 
-from lightning_mav.codecs import complaints
-from lightning_mav.codecs.decode import decode_video
+from lightning_mav.data.codecs import complaints
+from lightning_mav.data.codecs.decode import decode_video
 
 MPEG4 = {"g": "5", "flags": "qscale", "qscale": "2"}
 NO_KEY = "warning: first frame is no keyframe"

@@ -6,10 +6,10 @@ import pytest
 import torch
 from lightning import LightningModule
 
-from lightning_mav.commands.fit import MavCLI
-from lightning_mav.commands.runs import RUNS, config_folder, config_layers, scale_name, scales
-from lightning_mav.configured import Configured
-from lightning_mav.errors import UsageError
+from lightning_mav.training.fit import MavCLI
+from lightning_mav.training.runs import RUNS, config_folder, config_layers, scale_name, scales
+from lightning_mav.utils.configured import Configured
+from lightning_mav.utils.errors import UsageError
 
 
 class ParseOnly(MavCLI):

@@ -13,13 +13,13 @@ import torch
 from data_command import fails, mav
 from PIL import Image
 
-from lightning_mav.codecs.decode import decode_image, decode_video
-from lightning_mav.codecs.probe import frame_times, probe_video, read_frames
-from lightning_mav.codecs.recode import recode
+from lightning_mav.data.codecs.decode import decode_image, decode_video
+from lightning_mav.data.codecs.probe import frame_times, probe_video, read_frames
+from lightning_mav.data.codecs.recode import recode
+from lightning_mav.data.shards.index import index_path, load_index, read_member, scan_shard
+from lightning_mav.data.shards.pack import Settings, plan
+from lightning_mav.data.shards.sources import Source, find_sources
 from lightning_mav.datamodules import ImageTextShards, VideoShards
-from lightning_mav.shards.index import index_path, load_index, read_member, scan_shard
-from lightning_mav.shards.pack import Settings, plan
-from lightning_mav.shards.sources import Source, find_sources
 
 # Times of frames in 1/1000 s: phones and screen recorders vary them like this.
 TICKS = np.cumsum([0, *[20, 55, 33, 41] * 7])
@@ -205,7 +205,7 @@ def test_a_killed_run_leaves_nothing_that_counts(footage, tmp_path, monkeypatch)
     def kill(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lightning_mav.shards.writer.write_index", kill)
+    monkeypatch.setattr("lightning_mav.data.shards.writer.write_index", kill)
     with pytest.raises(SystemExit):
         mav(*command)
     monkeypatch.undo()

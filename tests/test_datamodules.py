@@ -12,15 +12,15 @@ import webdataset as wds
 from lightning import LightningModule, Trainer
 from PIL import Image
 
-from lightning_mav.codecs.decode import decode_image, decode_video
+from lightning_mav.data.codecs.decode import decode_image, decode_video
+from lightning_mav.data.codecs.encode import encode_mp4
+from lightning_mav.data.shards.reader import Shards
 from lightning_mav.datamodules import ImageTextShards, MicroImages, MicroVideos, MixedShards, VideoShards
 from lightning_mav.datamodules.batches import MIN_COUNTED
 from lightning_mav.datamodules.clips import ClipSampler
 from lightning_mav.datamodules.filters import MetadataFilter
-from lightning_mav.errors import UsageError
-from lightning_mav.micro.encode import encode_mp4
-from lightning_mav.micro.shards import write_videos
-from lightning_mav.shards.reader import Shards
+from lightning_mav.utils.errors import UsageError
+from lightning_mav.worlds.micro.shards import write_videos
 
 
 def write_shard(path, samples):
@@ -108,7 +108,7 @@ def test_stored_pixels_are_streamed_pixels(micro_world, tmp_path, monkeypatch):
     for image, text in zip(stored["image"], stored["text"], strict=True):
         assert seen[image.numpy().tobytes()] == text
     # 15 frames of 15: there is one clip of each video, so both ways show the same.
-    monkeypatch.setattr("lightning_mav.micro.shards.VIDEO_FPS", (30,))
+    monkeypatch.setattr("lightning_mav.worlds.micro.shards.VIDEO_FPS", (30,))
     write_videos(tmp_path / "videos", num_videos=6, video_size=32, seconds=0.5, progress=False)
     url, common = str(tmp_path / "videos"), {"image_size": 16, "batch_size": 6, "num_frames": 15}
     (stored,) = take(VideoShards(url, cache=True, cache_dir=str(tmp_path), **common), 1)

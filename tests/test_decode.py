@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_mav.codecs import clock, containers, decode, nal, opening, packets, resize
-from lightning_mav.codecs.decode import decode_image, decode_video
+from lightning_mav.data.codecs import clock, containers, decode, nal, opening, packets, resize
+from lightning_mav.data.codecs.decode import decode_image, decode_video
 from lightning_mav.datamodules.batches import reason_of
 
 SIZE = (48, 64)

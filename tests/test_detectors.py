@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lightning_mav.micro.detectors import MOTIONS, detect_frames, detect_videos
-from lightning_mav.micro.motion import OTHER, fit_circle, group_frames, harmonic_fit, turning
-from lightning_mav.micro.world import (
+from lightning_mav.worlds.micro.detectors import MOTIONS, detect_frames, detect_videos
+from lightning_mav.worlds.micro.motion import OTHER, fit_circle, group_frames, harmonic_fit, turning
+from lightning_mav.worlds.micro.world import (
     ALL,
     BACKGROUND_RGB,
     SHAPES,

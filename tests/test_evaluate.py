@@ -10,16 +10,16 @@ from tiny_cascade import save_tiny_cascade
 
 from lightning_mav import cli
 from lightning_mav.cascade import STAGES, Cascade
-from lightning_mav.commands.evaluate import main
-from lightning_mav.commands.runs import config_folder
-from lightning_mav.configured import from_config
-from lightning_mav.errors import UsageError
-from lightning_mav.evaluation import Settings, baselines, choose_prompts, load_settings
-from lightning_mav.evaluation.drawing import Drawing, without_time
-from lightning_mav.evaluation.report import tables
-from lightning_mav.micro.world import SHAPES
-from lightning_mav.report import load_report
+from lightning_mav.cli.evaluate import main
+from lightning_mav.evaluation.report import load_report
+from lightning_mav.evaluation.worlds import Settings, baselines, choose_prompts, load_settings
+from lightning_mav.evaluation.worlds.drawing import Drawing, without_time
+from lightning_mav.evaluation.worlds.report import tables
+from lightning_mav.training.runs import config_folder
+from lightning_mav.utils.configured import from_config
+from lightning_mav.utils.errors import UsageError
 from lightning_mav.weights import load_weights
+from lightning_mav.worlds.micro.world import SHAPES
 
 TINY = {
     "batch_size": 6, "num_final_per_class": 1, "num_renders": 12, "num_final_renders": 12, "num_untrained": 6,

@@ -12,14 +12,13 @@ import pytest
 from official_sets import CLASSES, Stats, load_stats, write_msrvtt, write_ucf101
 from tiny_cascade import save_tiny_cascade
 
-from lightning_mav.commands import samples
-from lightning_mav.commands.evaluate import main
-from lightning_mav.errors import UsageError
-from lightning_mav.protocols import Ucf101, measures
-from lightning_mav.protocols.store import SampleStore
-from lightning_mav.report import load_report
-from lightning_mav.report.compare import compare_figures, incomparable
-from lightning_mav.video import read_video
+from lightning_mav.cli.evaluate import main
+from lightning_mav.data.video import read_video
+from lightning_mav.evaluation.protocols import Ucf101, measures, samples
+from lightning_mav.evaluation.protocols.store import SampleStore
+from lightning_mav.evaluation.report import load_report
+from lightning_mav.evaluation.report.compare import compare_figures, incomparable
+from lightning_mav.utils.errors import UsageError
 
 FEW = ["--steps", "1", "--accelerator", "cpu", "--set", "num_resamples=20", "--set", "shard_size=3"]
 FEW += ["--set", "num_splits=2"]
@@ -28,8 +27,8 @@ import os, signal, sys
 sys.path.insert(0, os.environ["TESTS"])
 import official_sets
 from lightning_mav.cli import main
-from lightning_mav.commands.samples import SampleModule
-from lightning_mav.protocols import measures
+from lightning_mav.evaluation.protocols.samples import SampleModule
+from lightning_mav.evaluation.protocols import measures
 
 measures.load_features = official_sets.load_stats
 step = SampleModule.predict_step
@@ -159,7 +158,7 @@ def test_once_more_computes_nothing(whole, place, monkeypatch):
 
 
 def test_real_statistics_are_shared_between_runs(whole, place, monkeypatch):
-    monkeypatch.setattr("lightning_mav.protocols.scoring.read_window", None)
+    monkeypatch.setattr("lightning_mav.evaluation.protocols.scoring.read_window", None)
     main(ucf101(place / "seed", "--seed", "1", "--metrics", "fvd,kvd"))
     assert figures(place / "seed")[0][1] != figures(whole)[0][1]
 

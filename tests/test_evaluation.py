@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from lightning_mav.evaluation import Evaluation, choose_prompts, read, score, wilson
-from lightning_mav.evaluation.baselines import flicker, movement
-from lightning_mav.evaluation.controls import jittered, motion_shares, shuffled, static
-from lightning_mav.evaluation.scores import read_truth
-from lightning_mav.evaluation.sheets import draw_sheet, draw_sheets
-from lightning_mav.metrics import psnr
-from lightning_mav.micro.world import SHAPES, render_videos
+from lightning_mav.evaluation.metrics import psnr
+from lightning_mav.evaluation.worlds import Evaluation, choose_prompts, read, score, wilson
+from lightning_mav.evaluation.worlds.baselines import flicker, movement
+from lightning_mav.evaluation.worlds.controls import jittered, motion_shares, shuffled, static
+from lightning_mav.evaluation.worlds.scores import read_truth
+from lightning_mav.evaluation.worlds.sheets import draw_sheet, draw_sheets
+from lightning_mav.worlds.micro.world import SHAPES, render_videos
 
 
 def seeded(seed=0):

@@ -10,15 +10,15 @@ from cleanfid.resize import build_resizer
 from torch import Tensor, nn
 
 from lightning_mav import cli
-from lightning_mav.errors import UsageError
-from lightning_mav.features import FEATURES, load_features
-from lightning_mav.features import registry as registry_module
-from lightning_mav.features.micro import MicroVideoNetwork
-from lightning_mav.features.micro_training import accuracy, draw_batch, train
-from lightning_mav.features.resize import Input, prepare
-from lightning_mav.features.sensitivity import DAMAGES, STRENGTHS, draw_videos, measure
-from lightning_mav.metrics import VideoInceptionScore, frechet_inception_distance, inception_score
-from lightning_mav.video import from_uint8
+from lightning_mav.data.video import from_uint8
+from lightning_mav.evaluation.features import FEATURES, load_features
+from lightning_mav.evaluation.features import registry as registry_module
+from lightning_mav.evaluation.features.micro import MicroVideoNetwork
+from lightning_mav.evaluation.features.micro_training import accuracy, draw_batch, train
+from lightning_mav.evaluation.features.resize import Input, prepare
+from lightning_mav.evaluation.features.sensitivity import DAMAGES, STRENGTHS, draw_videos, measure
+from lightning_mav.evaluation.metrics import VideoInceptionScore, frechet_inception_distance, inception_score
+from lightning_mav.utils.errors import UsageError
 from lightning_mav.weights import sha256
 
 

@@ -13,14 +13,16 @@ import torch
 from PIL import Image
 from tiny_cascade import save_tiny_cascade
 
-from lightning_mav import cli, configured, video
+from lightning_mav import cli
 from lightning_mav.cascade import Cascade
-from lightning_mav.commands.generate import main
-from lightning_mav.commands.output import base_name, own_name
-from lightning_mav.configured import from_config
+from lightning_mav.cli.generate import main
+from lightning_mav.cli.output import base_name, own_name
+from lightning_mav.data import video
+from lightning_mav.data.video import read_video
 from lightning_mav.diffusion import Sampler
-from lightning_mav.errors import UsageError
-from lightning_mav.video import read_video
+from lightning_mav.utils import configured
+from lightning_mav.utils.configured import from_config
+from lightning_mav.utils.errors import UsageError
 from lightning_mav.weights import load_weights, save_weights
 
 PROMPT = "a small red ball on a white background"

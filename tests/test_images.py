@@ -10,9 +10,9 @@ import pytest
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
-from lightning_mav.codecs.decode import decode_image
-from lightning_mav.codecs.kinds import kind_of, suffix_of
-from lightning_mav.errors import reason_of
+from lightning_mav.data.codecs.decode import decode_image
+from lightning_mav.data.codecs.kinds import kind_of, suffix_of
+from lightning_mav.utils.errors import reason_of
 
 KINDS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
 GREY, COLOUR, PALETTE, GREY_ALPHA, COLOUR_ALPHA = 0, 2, 3, 4, 6

@@ -15,11 +15,10 @@ from pathlib import Path
 import pytest
 import webdataset as wds
 
-from lightning_mav.errors import UsageError
-from lightning_mav.shards import index as shard_index
-from lightning_mav.shards import local, reader
-from lightning_mav.shards.cache import ShardCache
-from lightning_mav.shards.index import (
+from lightning_mav.data.shards import index as shard_index
+from lightning_mav.data.shards import local, reader
+from lightning_mav.data.shards.cache import ShardCache
+from lightning_mav.data.shards.index import (
     Member,
     ShardError,
     ShardIndex,
@@ -31,7 +30,8 @@ from lightning_mav.shards.index import (
     scan_shard,
     write_index,
 )
-from lightning_mav.shards.reader import Shards
+from lightning_mav.data.shards.reader import Shards
+from lightning_mav.utils.errors import UsageError
 
 FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 SAMPLES = [("000.jpg", b"x" * 700), ("000.txt", b"a dog"), ("001.jpg", b"y" * 512), ("001.txt", b"")]
@@ -386,7 +386,7 @@ def test_lengths_are_read_without_the_indexes(tmp_path, monkeypatch):
     paths = [str(write_tar(tmp_path / f"{n:03d}.tar", SAMPLES)) for n in range(4)]
     for path in map(Path, paths):
         write_index(scan_shard(path, checksums=True), index_path(path))
-    monkeypatch.setattr("lightning_mav.shards.local.load_index", None)
+    monkeypatch.setattr("lightning_mav.data.shards.local.load_index", None)
     assert Shards(paths, ["jpg"]).lengths == [2] * 4
 
 

@@ -16,13 +16,13 @@ from test_resume import assert_equal
 from test_train import RUN, arguments
 
 from lightning_mav import cli
-from lightning_mav.commands import checkpoints
-from lightning_mav.commands.callbacks import DataMonitor, StepSeed, StopOnSignal
-from lightning_mav.commands.checkpoints import read_newest
-from lightning_mav.commands.signals import STOPPING, Stopped
-from lightning_mav.commands.train import train
 from lightning_mav.datamodules.base import ShardsDataModule
-from lightning_mav.errors import UsageError
+from lightning_mav.training import checkpoints
+from lightning_mav.training.callbacks import DataMonitor, StepSeed, StopOnSignal
+from lightning_mav.training.checkpoints import read_newest
+from lightning_mav.training.signals import STOPPING, Stopped
+from lightning_mav.training.train import train
+from lightning_mav.utils.errors import UsageError
 from lightning_mav.weights import read_training
 
 PARTS = ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers", "MicroImages")
@@ -167,7 +167,7 @@ def test_ignored_signals_stay_ignored(fit, monkeypatch):
 
 PARENT = """
 import sys
-from lightning_mav.commands.train import _run
+from lightning_mav.training.train import _run
 child = '''
 import signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(int(sys.argv[1])))
@@ -204,7 +204,7 @@ def test_newest_two_checkpoints_are_kept_however_often_a_run_is_resumed(fit):
 HOLDER = """
 import os, sys, time
 from pathlib import Path
-from lightning_mav.commands.folders import RunFolders
+from lightning_mav.training.folders import RunFolders
 folders = RunFolders(Path(sys.argv[1]))
 folders.claim()
 if not os.fork():  # as reading processes are
@@ -280,7 +280,7 @@ def test_full_disk_at_the_weights_keeps_the_checkpoint(fit, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("lightning_mav.commands.trainer.save_weights", save)
+        patch.setattr("lightning_mav.training.trainer.save_weights", save)
         with pytest.raises(UsageError, match=r"sr_h.safetensors: cannot be written \(No space left"):
             fit("sr_h", 2, fresh=True)
     _, weights = fit("sr_h", 2)

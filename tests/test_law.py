@@ -11,9 +11,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from coded import RATE, X265, encode, whole
 
-from lightning_mav.codecs import packets, resize
-from lightning_mav.codecs.decode import decode_video
-from lightning_mav.codecs.probe import probe_video
+from lightning_mav.data.codecs import packets, resize
+from lightning_mav.data.codecs.decode import decode_video
+from lightning_mav.data.codecs.probe import probe_video
 
 CLIPS = Path(__file__).parents[2] / "shared" / "clips"
 X264 = "no-asm=1"  # x264's code for AVX512 reads memory that it has not written

@@ -9,7 +9,7 @@ import pytest
 
 PROGRAM = """
 import json, resource, sys, torch
-from lightning_mav.memory import keep_freed_memory
+from lightning_mav.utils.memory import keep_freed_memory
 understood = keep_freed_memory() if sys.argv[1] == "keep" else False
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):

@@ -14,7 +14,7 @@ from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.kid import poly_mmd
 
 from lightning_mav.clip import Clip
-from lightning_mav.metrics import (
+from lightning_mav.evaluation.metrics import (
     ClipSim,
     FrechetVideoDistance,
     KernelVideoDistance,

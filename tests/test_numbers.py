@@ -6,15 +6,15 @@ import math
 
 import pytest
 
-from lightning_mav.commands.arguments import number_in
-from lightning_mav.commands.data_arguments import make_parser
-from lightning_mav.commands.runs import config_folder
+from lightning_mav.cli.arguments import number_in
+from lightning_mav.cli.data_arguments import make_parser
 from lightning_mav.datamodules.clips import ClipSampler
 from lightning_mav.datamodules.filters import Filtered, MetadataFilter
-from lightning_mav.errors import UsageError
-from lightning_mav.evaluation.settings import load_settings as load_micro
-from lightning_mav.numbers import MAX_SEED, check_number, in_range
-from lightning_mav.protocols import load_settings
+from lightning_mav.evaluation.protocols import load_settings
+from lightning_mav.evaluation.worlds.settings import load_settings as load_micro
+from lightning_mav.training.runs import config_folder
+from lightning_mav.utils.errors import UsageError
+from lightning_mav.utils.numbers import MAX_SEED, check_number, in_range
 
 HUGE = 10**400
 BAD = [math.nan, math.inf, -1, HUGE, True, "", "many", 1e300, [1]]

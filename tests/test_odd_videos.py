@@ -15,12 +15,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 from coded import RATE, copied, encode, packets_of, whole
 from test_law import OPEN, OPEN_HEVC, X264, check_law, pixels_as_stored  # noqa: F401
 
-from lightning_mav.codecs import containers, opening, packets
-from lightning_mav.codecs.decode import decode_video
-from lightning_mav.codecs.opening import open_video
-from lightning_mav.codecs.probe import check_sample, frame_times
-from lightning_mav.codecs.recode import ENCODER, recode, set_apart
-from lightning_mav.protocols.real import read_window
+from lightning_mav.data.codecs import containers, opening, packets
+from lightning_mav.data.codecs.decode import decode_video
+from lightning_mav.data.codecs.opening import open_video
+from lightning_mav.data.codecs.probe import check_sample, frame_times
+from lightning_mav.data.codecs.recode import ENCODER, recode, set_apart
+from lightning_mav.evaluation.protocols.real import read_window
 
 CLIPS = Path(__file__).parents[2] / "shared" / "clips"
 MPEG4 = {"b_strategy": "0", "g": "20", "flags": "qscale", "qscale": "2"}

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from lightning_mav.commands.output import SUFFIXES, output_folder, own_name, publishing
-from lightning_mav.errors import UsageError
+from lightning_mav.cli.output import SUFFIXES, output_folder, own_name, publishing
+from lightning_mav.utils.errors import UsageError
 
 
 def write(out, text, fail=False):

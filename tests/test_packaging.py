@@ -56,7 +56,9 @@ def test_wheel_holds_one_top_level_name_and_all_layers(tmp_path):
     expected |= {path.relative_to(ROOT) for path in (ROOT / "lightning_mav/weights").rglob("*.safetensors")}
     expected |= {path.relative_to(ROOT) for path in (ROOT / "lightning_mav").rglob("*.gz")}
     expected |= {path.relative_to(ROOT) for path in (ROOT / "lightning_mav").rglob("*.yaml")}
-    expected |= {path.relative_to(ROOT) for path in (ROOT / "lightning_mav/report/pages").iterdir()}
+    expected |= {
+        path.relative_to(ROOT) for path in (ROOT / "lightning_mav/evaluation/report/pages").iterdir()
+    }
     expected |= {Path("lightning_mav", path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.txt")}
     assert expected <= names, sorted(expected - names)
     assert {name.suffix for name in names if name.parts[0] == "lightning_mav"} <= {

@@ -12,16 +12,16 @@ import torch
 from data_command import fails, mav
 from PIL import Image
 
-from lightning_mav.codecs.images import MAX_IMAGE_BYTES
+from lightning_mav.data.codecs.encode import encode_mp4
+from lightning_mav.data.codecs.images import MAX_IMAGE_BYTES
+from lightning_mav.data.shards.index import index_path, scan_shard
+from lightning_mav.data.shards.urls import check_urls, expand_shards
 from lightning_mav.datamodules import ImageTextShards, MicroImages, VideoShards
-from lightning_mav.errors import UsageError
-from lightning_mav.micro.encode import encode_mp4
-from lightning_mav.micro.shards import write_images
-from lightning_mav.paths import expanded, is_hidden, visible
-from lightning_mav.protocols.prompts import Prompts
-from lightning_mav.protocols.settings import Settings
-from lightning_mav.shards.index import index_path, scan_shard
-from lightning_mav.shards.urls import check_urls, expand_shards
+from lightning_mav.evaluation.protocols.prompts import Prompts
+from lightning_mav.evaluation.protocols.settings import Settings
+from lightning_mav.utils.errors import UsageError
+from lightning_mav.utils.paths import expanded, is_hidden, visible
+from lightning_mav.worlds.micro.shards import write_images
 
 APPLE = b"\0\5\26\7\0\2\0\0Mac OS X        " + bytes(99)
 HIDDEN = (
@@ -265,7 +265,7 @@ def test_what_cannot_be_read_back_is_not_packed(tmp_path, monkeypatch, capsys):
     (folder / "a.png").write_bytes(picture() + bytes(2000))
     (folder / "a.txt").write_text("words")
     assert ImageTextShards.max_member_bytes == MAX_IMAGE_BYTES
-    monkeypatch.setattr("lightning_mav.shards.pack.MAX_BYTES", {"image": 2000, "video": 2**30})
+    monkeypatch.setattr("lightning_mav.data.shards.pack.MAX_BYTES", {"image": 2000, "video": 2**30})
     fails("1 file, too large", "pack", folder, tmp_path / "out", capsys=capsys)
     fails("300000", "pack", folder, tmp_path / "two", "--samples-per-shard", 10**6, capsys=capsys)
 

@@ -31,9 +31,9 @@ from test_images import (
     xyz,
 )
 
-from lightning_mav.codecs import png as module
-from lightning_mav.codecs.png import MAX_PROFILE_BYTES
-from lightning_mav.errors import reason_of
+from lightning_mav.data.codecs import png as module
+from lightning_mav.data.codecs.png import MAX_PROFILE_BYTES
+from lightning_mav.utils.errors import reason_of
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))

@@ -12,21 +12,21 @@ import pytest
 import torch
 from official_sets import CLASSES, NUM_TRAIN, write_msrvtt, write_ucf101, write_video
 
-from lightning_mav.commands.runs import config_folder
-from lightning_mav.errors import UsageError
-from lightning_mav.metrics import frechet_distance_of, inception_score
-from lightning_mav.protocols import PROTOCOLS, load_settings
-from lightning_mav.protocols.cache import FeatureCache
-from lightning_mav.protocols.items import Item, item_seed
-from lightning_mav.protocols.lossless import decode_lossless, encode_lossless
-from lightning_mav.protocols.metrics import METRICS, variants, why_incomparable
-from lightning_mav.protocols.real import even_frames, read_window, thinned, window_of
-from lightning_mav.protocols.scoring import bootstrap_interval
-from lightning_mav.protocols.showing import choose_shown
-from lightning_mav.protocols.store import SINGLY, SampleStore
-from lightning_mav.protocols.ucf101 import apportion, read_templates
-from lightning_mav.shards.check import check_shard
-from lightning_mav.video import read_video, to_uint8
+from lightning_mav.data.codecs.lossless import decode_lossless, encode_lossless
+from lightning_mav.data.shards.check import check_shard
+from lightning_mav.data.video import read_video, to_uint8
+from lightning_mav.evaluation.metrics import frechet_distance_of, inception_score
+from lightning_mav.evaluation.protocols import PROTOCOLS, load_settings
+from lightning_mav.evaluation.protocols.cache import FeatureCache
+from lightning_mav.evaluation.protocols.items import Item, item_seed
+from lightning_mav.evaluation.protocols.metrics import METRICS, variants, why_incomparable
+from lightning_mav.evaluation.protocols.real import even_frames, read_window, thinned, window_of
+from lightning_mav.evaluation.protocols.scoring import bootstrap_interval
+from lightning_mav.evaluation.protocols.showing import choose_shown
+from lightning_mav.evaluation.protocols.store import SINGLY, SampleStore
+from lightning_mav.evaluation.protocols.ucf101 import apportion, read_templates
+from lightning_mav.training.runs import config_folder
+from lightning_mav.utils.errors import UsageError
 
 
 def settings_of(name, **overrides):
@@ -325,7 +325,7 @@ def test_full_disk_costs_no_sample(tmp_path, monkeypatch):
 
     store = store_at(tmp_path / "s")
     with monkeypatch.context() as patch:
-        patch.setattr("lightning_mav.protocols.store.write_shard", full)
+        patch.setattr("lightning_mav.evaluation.protocols.store.write_shard", full)
         for item in items(2):
             store.add(item, video_of(item), 25.0)
         with pytest.raises(UsageError, match=r"No space left on device.*; make room"):
@@ -378,7 +378,7 @@ def test_second_run_waits_outside(tmp_path):
 HOLDER = """
 import os, sys, time
 from pathlib import Path
-from lightning_mav.protocols.store import SampleStore
+from lightning_mav.evaluation.protocols.store import SampleStore
 
 store = SampleStore(Path(sys.argv[1]), {}, 3)
 store.claim()

@@ -18,14 +18,14 @@ import pytest
 from test_datamodules import assert_same, png, take, write_shard
 
 from lightning_mav.cli import main
+from lightning_mav.data.shards import cache, fetched, remote
+from lightning_mav.data.shards.cache import ShardCache, fetching, reading
+from lightning_mav.data.shards.check import write_missing_index
+from lightning_mav.data.shards.fetched import locate
+from lightning_mav.data.shards.index import ShardError, index_path, load_index
+from lightning_mav.data.shards.urls import expand_shards
 from lightning_mav.datamodules import ImageTextShards
-from lightning_mav.errors import UsageError
-from lightning_mav.shards import cache, fetched, remote
-from lightning_mav.shards.cache import ShardCache, fetching, reading
-from lightning_mav.shards.check import write_missing_index
-from lightning_mav.shards.fetched import locate
-from lightning_mav.shards.index import ShardError, index_path, load_index
-from lightning_mav.shards.urls import expand_shards
+from lightning_mav.utils.errors import UsageError
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -365,9 +365,9 @@ def test_a_full_disk_is_told_at_once(server, tmp_path, monkeypatch):
 FETCH = """
 import sys, time
 from pathlib import Path
-from lightning_mav.shards import fetched
-from lightning_mav.shards.cache import ShardCache
-from lightning_mav.shards.fetched import locate
+from lightning_mav.data.shards import fetched
+from lightning_mav.data.shards.cache import ShardCache
+from lightning_mav.data.shards.fetched import locate
 
 if sys.argv[3:]:  # be slow to write, and wait to be killed
     def half(url, part):

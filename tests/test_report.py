@@ -9,10 +9,23 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from lightning_mav.cli import main
-from lightning_mav.errors import UsageError
-from lightning_mav.report import Figure, Report, Sample, Table, keep_other_report, load_report, write_report
-from lightning_mav.report.compare import compare_figures, compare_samples, differences, incomparable
-from lightning_mav.report.layout import decimals, rankings
+from lightning_mav.evaluation.report import (
+    Figure,
+    Report,
+    Sample,
+    Table,
+    keep_other_report,
+    load_report,
+    write_report,
+)
+from lightning_mav.evaluation.report.compare import (
+    compare_figures,
+    compare_samples,
+    differences,
+    incomparable,
+)
+from lightning_mav.evaluation.report.layout import decimals, rankings
+from lightning_mav.utils.errors import UsageError
 
 EVIL = """<script>alert("x & 'y'")</script> </title> {{ 7 * 7 }} | `a`"""
 PUBLISHED = {"Make-A-Video": 367.23, "CogVideo (English)": 701.59}

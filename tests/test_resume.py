@@ -9,16 +9,16 @@ import pytest
 import torch
 from test_train import RUN, arguments
 
-from lightning_mav.commands.callbacks import StepSeed
-from lightning_mav.commands.checkpoints import read_newest
-from lightning_mav.commands.train import train
+from lightning_mav.training.callbacks import StepSeed
+from lightning_mav.training.checkpoints import read_newest
+from lightning_mav.training.train import train
 
 STEPS = 4
 KILLS = (1, 2, 3)  # steps at whose start a run dies
 RUN_SCRIPT = """
 import os, signal
 from lightning_mav.cli import main
-from lightning_mav.commands.callbacks import StepSeed
+from lightning_mav.training.callbacks import StepSeed
 
 step, rank = os.environ["KILL_STEP"], os.environ["KILL_RANK"]  # ranks are started with the same arguments
 start = StepSeed.on_train_batch_start

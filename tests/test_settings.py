@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 import pytest
 from test_configs import parse
 
-from lightning_mav.commands.ablation import Training
-from lightning_mav.commands.protocol import _settings as protocol_settings
-from lightning_mav.commands.runs import RUNS, config_layers
-from lightning_mav.errors import UsageError
-from lightning_mav.settings import MAX_DEPTH, parse_yaml, read_settings
+from lightning_mav.cli.protocol import _settings as protocol_settings
+from lightning_mav.evaluation.ablations.design import Training
+from lightning_mav.training.runs import RUNS, config_layers
+from lightning_mav.utils.errors import UsageError
+from lightning_mav.utils.settings import MAX_DEPTH, parse_yaml, read_settings
 
 
 @dataclass

@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_mav.codecs.decode import decode_video
-from lightning_mav.errors import UsageError
-from lightning_mav.micro import shards, world
-from lightning_mav.micro.shards import write_images, write_videos
-from lightning_mav.numbers import MAX_SEED
+from lightning_mav.data.codecs.decode import decode_video
+from lightning_mav.utils.errors import UsageError
+from lightning_mav.utils.numbers import MAX_SEED
+from lightning_mav.worlds.micro import shards, world
+from lightning_mav.worlds.micro.shards import write_images, write_videos
 
 
 def members(path):

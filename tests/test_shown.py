@@ -14,11 +14,11 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent))
 from coded import encode, whole
 
-from lightning_mav.codecs.decode import VIDEO_FORMATS, decode_video
-from lightning_mav.codecs.probe import probe_video
-from lightning_mav.codecs.recode import recode
-from lightning_mav.protocols.real import read_window
-from lightning_mav.video import read_video, to_uint8
+from lightning_mav.data.codecs.decode import VIDEO_FORMATS, decode_video
+from lightning_mav.data.codecs.probe import probe_video
+from lightning_mav.data.codecs.recode import recode
+from lightning_mav.data.video import read_video, to_uint8
+from lightning_mav.evaluation.protocols.real import read_window
 
 SIZE = (128, 160)
 

@@ -6,12 +6,12 @@ import json
 import pytest
 import torch
 
-from lightning_mav.evaluation import choose_prompts
-from lightning_mav.evaluation.controls import static
 from lightning_mav.evaluation.intervals import bootstrap
-from lightning_mav.evaluation.plot import draw_response
-from lightning_mav.evaluation.speeds import AT_REST, SOURCES, log_slope, response, responses, speeds
-from lightning_mav.micro.world import SHAPES, rasterise, render_videos, sample_trajectories
+from lightning_mav.evaluation.worlds import choose_prompts
+from lightning_mav.evaluation.worlds.controls import static
+from lightning_mav.evaluation.worlds.plot import draw_response
+from lightning_mav.evaluation.worlds.speeds import AT_REST, SOURCES, log_slope, response, responses, speeds
+from lightning_mav.worlds.micro.world import SHAPES, rasterise, render_videos, sample_trajectories
 
 RATES = (6.0, 24.0)
 NUM_PER_CLASS = 32  # twice as many of each shape

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_cascade import save_tiny_cascade
 
-from lightning_mav.commands.imports import absent
+from lightning_mav.cli.imports import absent
 
 # Each costs a start 0.1 to 3 s, or is not for generation at all.
 UNUSED = {
@@ -30,7 +30,7 @@ UNUSED = {
     "rich",
     "lightning_mav.stages",
     "lightning_mav.datamodules",
-    "lightning_mav.evaluation",
+    "lightning_mav.evaluation.worlds",
 }
 PROGRAM = """
 import json, sys

@@ -8,9 +8,9 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer, default_bpe
 
 from lightning_mav.clip import Clip, _openai_vocabulary, text_half
-from lightning_mav.micro.vocabulary import BPE_PATH
-from lightning_mav.text import Tokenizer
+from lightning_mav.nn.text import Tokenizer
 from lightning_mav.weights import SHIPPED, load_weights, save_weights
+from lightning_mav.worlds.micro.vocabulary import BPE_PATH
 
 TEXTS = [
     "",

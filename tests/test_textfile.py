@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from lightning_mav.commands.ablation import load_ablation
-from lightning_mav.errors import UsageError
-from lightning_mav.protocols import PROTOCOLS, load_settings
-from lightning_mav.protocols.ucf101 import read_templates
-from lightning_mav.shards.pack import Settings, pack
-from lightning_mav.shards.sources import find_sources
-from lightning_mav.textfile import (
+from lightning_mav.data.shards.pack import Settings, pack
+from lightning_mav.data.shards.sources import find_sources
+from lightning_mav.evaluation.ablations.design import load_ablation
+from lightning_mav.evaluation.protocols import PROTOCOLS, load_settings
+from lightning_mav.evaluation.protocols.ucf101 import read_templates
+from lightning_mav.utils.errors import UsageError
+from lightning_mav.utils.textfile import (
     decode_caption,
     decode_text,
     is_blank,
@@ -93,7 +93,7 @@ def test_what_cannot_be_read_is_named(path, tmp_path):
 
 
 def test_a_text_without_end_is_refused(monkeypatch):
-    monkeypatch.setattr("lightning_mav.textfile.MAX_TEXT_BYTES", 1000)
+    monkeypatch.setattr("lightning_mav.utils.textfile.MAX_TEXT_BYTES", 1000)
     with pytest.raises(UsageError, match="/dev/zero: is too large for a text file"):
         read_text(Path("/dev/zero"), "name another")
 
@@ -221,8 +221,8 @@ def test_the_locale_decides_nothing(tmp_path):
 
 def test_an_ascii_terminal_shows_escapes(tmp_path):
     code = (
-        "import sys; from lightning_mav import cli; from lightning_mav.report import Table;"
-        "from lightning_mav.commands.console import print_tables, stage_progress\n"
+        "import sys; from lightning_mav import cli; from lightning_mav.evaluation.report import Table;"
+        "from lightning_mav.utils.console import print_tables, stage_progress\n"
         "def run(argv):\n"
         "    print_tables([Table('caf\\u00e9', ['\\u732b'], [['\\udce9 \\u25cf']])])\n"
         "    with stage_progress('caf\\u00e9') as progress: progress('x', 1, 1)\n"
@@ -268,4 +268,4 @@ def test_texts_are_read_and_written_in_one_place():
                     or (opens and is_text_mode(node))
                 ):
                     found.append(f"{path.relative_to(ROOT)}:{node.lineno}: {name}")
-    assert not found, "use lightning_mav.textfile"
+    assert not found, "use lightning_mav.utils.textfile"

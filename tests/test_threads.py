@@ -8,8 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from lightning_mav import threads
-from lightning_mav.threads import BLOCKTIME, SPINS, cgroup_cores, num_cores, set_up_threads, share_threads
+from lightning_mav.utils import threads
+from lightning_mav.utils.threads import (
+    BLOCKTIME,
+    SPINS,
+    cgroup_cores,
+    num_cores,
+    set_up_threads,
+    share_threads,
+)
 
 ROOT = Path(__file__).parents[1]
 NAMES = (*threads.WAITING, *threads.THREADS)
@@ -27,7 +34,7 @@ ENTRIES = {
     "generate": "from lightning_mav.cli import main; main(['generate', 'a red ball', '--out', 'OUT'])",
     "train": "from lightning_mav.cli import main; main(['train', 'prior', '--scale', 'nano'])",
     "evaluate": "from lightning_mav.cli import main; main(['evaluate', 'micro'])",
-    "ablations": "import lightning_mav.evaluation.ablations",
+    "ablations": "import lightning_mav.evaluation.ablations.judges",
     "world": "from lightning_mav.cli import main; main(['world', '--out', 'OUT'])",
     "data": "from lightning_mav.cli import main; main(['data', 'check', 'OUT'])",
     "fit": "from lightning_mav.cli import main; main(['fit'])",
@@ -86,7 +93,7 @@ def test_affinity_is_heeded(tmp_path):
 import os
 os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
 import lightning_mav.cascade, torch
-from lightning_mav.threads import num_cores
+from lightning_mav.utils.threads import num_cores
 print(num_cores(), torch.get_num_threads())
 """
     assert read_by_openmp(program, tmp_path).stdout == "1 1\n"

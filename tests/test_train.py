@@ -12,11 +12,11 @@ import torch
 import yaml
 from safetensors.torch import load_file, save
 
-from lightning_mav import configured, threads
-from lightning_mav.commands.checkpoints import read_newest
-from lightning_mav.commands.runs import RUNS
-from lightning_mav.commands.train import train
-from lightning_mav.errors import UsageError
+from lightning_mav.training.checkpoints import read_newest
+from lightning_mav.training.runs import RUNS
+from lightning_mav.training.train import train
+from lightning_mav.utils import configured, threads
+from lightning_mav.utils.errors import UsageError
 from lightning_mav.weights import load_weights, read_training, save_weights
 
 IMAGES = ["num_images=24", "num_val_images=8", "source_size=48", "batch_size=2", "num_val_batches=1"]
@@ -411,7 +411,7 @@ def test_clip_of_two_devices_is_that_of_one_with_twice_the_batch(tmp_path, micro
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # compiling took 217 s on two cores
 def test_compiled_network_trains_as_the_plain_one_does(fit, monkeypatch):
-    monkeypatch.setattr("lightning_mav.commands.checks.is_on_processor", lambda _: False)  # it refuses those
+    monkeypatch.setattr("lightning_mav.training.checks.is_on_processor", lambda _: False)  # it refuses those
     _, weights = fit("sr_h", 2, fresh=True)
     plain = load_weights(weights).state_dict()
     _, weights = fit("sr_h", 2, "--compile=true", fresh=True)

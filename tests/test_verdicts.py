@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from lightning_mav.evaluation.ablations import figure
+from lightning_mav.evaluation.ablations.judges import figure
+from lightning_mav.evaluation.ablations.verdicts import VERDICTS, compare, verdict
 from lightning_mav.evaluation.intervals import (
     agreement,
     difference_interval,
@@ -11,7 +12,6 @@ from lightning_mav.evaluation.intervals import (
     student_95,
     wilson,
 )
-from lightning_mav.evaluation.verdicts import VERDICTS, compare, verdict
 
 MIRRORED = {word: word for word in VERDICTS} | {"holds": "does not hold", "does not hold": "holds"}
 ITEMS = torch.arange(3.0)

@@ -5,8 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_mav.errors import UsageError
-from lightning_mav.video import (
+from lightning_mav.data.video import (
     contact_sheet,
     from_uint8,
     read_video,
@@ -15,6 +14,7 @@ from lightning_mav.video import (
     write_gif,
     write_mp4,
 )
+from lightning_mav.utils.errors import UsageError
 
 
 def smooth_video(num_frames=10, height=48, width=64):

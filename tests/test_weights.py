@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from test_models import tiny_decoder
 
 from lightning_mav import weights
-from lightning_mav.commands.weights import main as check
-from lightning_mav.errors import UsageError
+from lightning_mav.cli.weights import main as check
+from lightning_mav.utils.errors import UsageError
 from lightning_mav.weights import find_weights, load_weights, read_training, save_weights, sha256
 
 

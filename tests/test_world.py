@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lightning_mav.micro.raster import AREA, EXTENT, SAG, coverage, pixel_centres
-from lightning_mav.micro.world import (
+from lightning_mav.worlds.micro.raster import AREA, EXTENT, SAG, coverage, pixel_centres
+from lightning_mav.worlds.micro.world import (
     ALL,
     HELD_OUT,
     SEEN,
@@ -111,7 +111,7 @@ def test_same_scene_at_every_size(size):
 def test_drawing_in_chunks_changes_nothing(monkeypatch):
     scenes = sample_scenes(ALL[::5], seeded())
     whole = rasterise(scenes, 16)
-    monkeypatch.setattr("lightning_mav.micro.raster.CHUNK_ELEMENTS", 3 * 64 * 64)
+    monkeypatch.setattr("lightning_mav.worlds.micro.raster.CHUNK_ELEMENTS", 3 * 64 * 64)
     torch.testing.assert_close(rasterise(scenes, 16), whole)
 
 

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from ..configured import Configured
+from ..utils.configured import Configured
 from .schedule import Schedule, make_betas, with_zero_terminal_snr
 
 Prediction = Literal["eps", "v", "x_0"]

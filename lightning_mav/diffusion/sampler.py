@@ -8,8 +8,8 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from ..configured import Configured
-from ..errors import first_line
+from ..utils.configured import Configured
+from ..utils.errors import first_line
 from .gaussian import GaussianDiffusion
 from .noise import StepNoise, StepNoiseMode, draw_noise
 from .threshold import Threshold, apply_threshold

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..configured import Configured
 from ..diffusion import GaussianDiffusion, Progress, Sampler, StepNoise
-from ..errors import UsageError
+from ..utils.configured import Configured
+from ..utils.errors import UsageError
 
 
 class DiffusionModel(nn.Module, Configured):

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ..diffusion import GaussianDiffusion, Progress, Sampler, draw_noise
 from ..nn import Pseudo3DUNet
-from ..numbers import check_number
+from ..utils.numbers import check_number
 from .base import DiffusionModel
 
 

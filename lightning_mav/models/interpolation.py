@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..diffusion import GaussianDiffusion, Progress, Sampler, SeededNoise, StepNoise, draw_noise, fork_seed
 from ..nn import Pseudo3DUNet
-from ..numbers import check_number
+from ..utils.numbers import check_number
 from .base import DiffusionModel, part_of, squared_errors
 
 MAX_WINDOWS = 8  # filled in one batch

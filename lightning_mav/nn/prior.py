@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from ..configured import Configured
-from ..numbers import check_number
+from ..utils.configured import Configured
+from ..utils.numbers import check_number
 from .attention import attend
 from .pseudo3d import KeysValues, sinusoidal_embedding
 

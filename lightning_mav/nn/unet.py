@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute_later
 
-from ..configured import Configured
-from ..numbers import check_number
+from ..utils.configured import Configured
+from ..utils.numbers import check_number
 from .blocks import ImageEmbedding, Level, ResBlock, StepEmbedding
 from .norm import GroupNorm
 from .pseudo3d import (

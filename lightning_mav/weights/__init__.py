@@ -20,10 +20,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..configured import ConfigDict, Configured, ForeignClassError, allow_modules, from_config
-from ..errors import UsageError, first_line
-from ..paths import expanded, locked
-from ..textfile import read_lines, shortened, write_text
+from ..utils.configured import ConfigDict, Configured, ForeignClassError, allow_modules, from_config
+from ..utils.errors import UsageError, first_line
+from ..utils.paths import expanded, locked
+from ..utils.textfile import read_lines, shortened, write_text
 
 CHECKSUMS = "SHA256SUMS"
 SHIPPED = Path(__file__).parent

@@ -266,7 +266,7 @@ def main() -> None:
     """Fuzzes from the command line."""
     from subjects import SUBJECTS
 
-    from lightning_mav.threads import num_cores
+    from lightning_mav.utils.threads import num_cores
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

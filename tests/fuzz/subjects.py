@@ -23,9 +23,9 @@ import torch
 from mutations import Mutation, flip, mutate, mutate_text
 from PIL import Image
 
-from lightning_mav.codecs.decode import decode_image, decode_video
-from lightning_mav.codecs.probe import frame_times, probe_image, probe_video, read_frames
-from lightning_mav.errors import UsageError, reason_of
+from lightning_mav.data.codecs.decode import decode_image, decode_video
+from lightning_mav.data.codecs.probe import frame_times, probe_image, probe_video, read_frames
+from lightning_mav.utils.errors import UsageError, reason_of
 
 ROOT = Path(__file__).parents[2]
 UNCHANGED, OTHER = "read as it was", "read as something else"
@@ -243,7 +243,7 @@ def make_index() -> list[bytes]:
     """The index of that shard."""
     import tempfile
 
-    from lightning_mav.shards.index import scan_shard, write_index
+    from lightning_mav.data.shards.index import scan_shard, write_index
 
     with tempfile.TemporaryDirectory() as folder:
         shard, index = Path(folder, "0.tar"), Path(folder, "0.index.json")
@@ -266,7 +266,7 @@ def damage_shard(data: bytes, rng: Random) -> bytes:
 
 def judge_shard(data: bytes, whole: bytes, rng: Random, folder: Path) -> str:
     """No changed byte is read with the index that was made before; without it, a shard is read or refused."""
-    from lightning_mav.shards.index import ShardError, read_index, read_member, scan_shard
+    from lightning_mav.data.shards.index import ShardError, read_index, read_member, scan_shard
 
     path, index_path = folder / "0.tar", folder / "0.index.json"
     path.write_bytes(data)
@@ -305,7 +305,7 @@ def shard_members(whole: bytes) -> dict[tuple[str, str], bytes]:
 
 def judge_index(data: bytes, whole: bytes, rng: Random, folder: Path) -> str:
     """An index is read or refused; what it points to is a member with its checksum, or is refused."""
-    from lightning_mav.shards.index import ShardError, count_samples, read_index, read_member
+    from lightning_mav.data.shards.index import ShardError, count_samples, read_index, read_member
 
     path, index_path = folder / "0.tar", folder / "0.index.json"
     shard = once(make_shard)[0]
@@ -413,7 +413,7 @@ def damage_checkpoint(data: bytes, rng: Random) -> bytes:
 
 def judge_checkpoint(data: bytes, whole: bytes, rng: Random, folder: Path) -> str:
     """What is read is what was saved, unless all checksums have been made to fit; else the one before is."""
-    from lightning_mav.commands.checkpoints import read_newest
+    from lightning_mav.training.checkpoints import read_newest
 
     (folder / "step=0000005.ckpt").write_bytes(data)
     with warnings.catch_warnings():
@@ -464,15 +464,15 @@ def judge_settings(kind: str, data: bytes, whole: bytes, rng: Random, folder: Pa
     path.write_bytes(data)
     try:
         if kind == "ablation":
-            from lightning_mav.commands.ablation import load_ablation
+            from lightning_mav.evaluation.ablations.design import load_ablation
 
             load_ablation(str(path))
         elif b"protocol" in whole:
-            from lightning_mav.protocols.settings import load_settings as load_protocol
+            from lightning_mav.evaluation.protocols.settings import load_settings as load_protocol
 
             load_protocol(path)
         else:
-            from lightning_mav.evaluation.settings import load_settings
+            from lightning_mav.evaluation.worlds.settings import load_settings
 
             load_settings(path)
     except UsageError as error:
@@ -496,7 +496,7 @@ def judge_layer(data: bytes, whole: bytes, rng: Random, folder: Path) -> str:
 
 def layer_parser() -> Callable[[list[str]], None]:
     """What ``mav fit`` parses its arguments with, made once; nothing is built of them."""
-    from lightning_mav.commands.fit import MavCLI
+    from lightning_mav.training.fit import MavCLI
 
     class Made(Exception):  # noqa: N818 - it is no error
         pass

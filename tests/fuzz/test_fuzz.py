@@ -10,7 +10,7 @@ import pytest
 from harness import Outcome, Pool, Report, Summary, damaged, judge
 from subjects import SUBJECTS, UNCHANGED
 
-from lightning_mav.threads import num_cores
+from lightning_mav.utils.threads import num_cores
 
 FEW, MANY = 20, 2000
 # Seeds that once were wrong, such as a damaged reference that is shown after what is made of it, or damage

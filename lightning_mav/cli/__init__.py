@@ -1,0 +1,109 @@
+"""The command line. Commands are imported when they are called, so that ``mav --help`` answers at once."""
+
+import errno
+import importlib
+import os
+import sys
+from importlib import metadata
+from typing import NoReturn
+
+from ..utils.console import drop_output, open_streams
+from ..utils.errors import UsageError
+from ..utils.memory import keep_freed_memory
+from ..utils.textfile import printable
+
+COMMANDS = {
+    "generate": "turn prompts into videos",
+    "train": "train a stage, or all of them in order",
+    "evaluate": "measure what the weights can do",
+    "compare": "put two evaluations side by side",
+    "ablations": "test the paper's claims, one variant against another",
+    "world": "write the micro-world's shards",
+    "data": "pack, check, index and show shards",
+    "weights": "list, check and find weights and feature networks",
+    "fit": "train as LightningCLI does, from any --config files",
+    "validate": "compute the validation loss of a checkpoint",
+}
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)  # writing fails without a path
+LIGHTNING_COMMANDS = ("fit", "validate")
+TRAINING = ("fit", "train")  # the files that they write are all that they are called for
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs one command; a mistake of the user's is one line on stderr and exit code 2.
+
+    Args:
+        argv: The command and its arguments; by default those the program was started with.
+    """
+    if argv is None and sys.getfilesystemencoding() == "ascii":
+        _restart_in_utf8()
+    open_streams()
+    try:
+        run(sys.argv[1:] if argv is None else argv)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a full disk can still be told of
+    except UsageError as error:
+        raise _exit(str(error)) from None
+    except KeyboardInterrupt:
+        print("mav: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:  # the reader of our output has closed it, as `mav --help | head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except OSError as error:
+        if (reason := _outside(error)) is None:
+            raise
+        raise _exit(reason) from None
+
+
+def _restart_in_utf8() -> NoReturn:
+    """Starts the program again in Python's UTF-8 mode: ASCII has no words for paths and prompts of the world.
+
+    Python does so itself where the locale is C, unless ``PYTHONUTF8=0`` forbids it.
+    """
+    os.environ["PYTHONUTF8"] = "1"  # for the processes that this one will start
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
+def _exit(message: str) -> SystemExit:
+    """Prints one line and returns the exception that ends the program."""
+    print(f"mav: error: {printable(message)}", file=sys.stderr, flush=True)
+    return SystemExit(2)
+
+
+def _outside(error: OSError) -> str | None:
+    """Says in a line what the system refused; None if the fault may be the program's own."""
+    if error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}; choose another path, or correct that one"
+    if error.errno in FULL:
+        return f"{error.strerror}; make room, or choose another folder"
+    return None
+
+
+def run(argv: list[str]) -> None:
+    """Dispatches to ``lightning_mav.cli``; raises what the command raises."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+    elif argv[0] in ("-V", "--version"):
+        print(f"mav {metadata.version('lightning-mav')}")
+    elif argv[0] in COMMANDS:
+        if argv[0] in TRAINING:
+            drop_output()
+        keep_freed_memory()
+        if argv[0] in LIGHTNING_COMMANDS:
+            importlib.import_module("lightning_mav.cli.fit").main(argv)
+        else:
+            importlib.import_module(f"lightning_mav.cli.{argv[0]}").main(argv[1:])
+    else:
+        raise UsageError(f"no command {argv[0]!r}; commands are {', '.join(COMMANDS)} (see mav --help)")
+
+
+def usage() -> str:
+    """The text of ``mav --help``."""
+    commands = "\n".join(f"  {name:<10}{text}" for name, text in COMMANDS.items())
+    return (
+        "usage: mav COMMAND [ARGUMENTS]   (mav COMMAND --help says more)\n\n"
+        "Make-A-Video, whole: text to video learnt without one text-video pair.\n\n"
+        f"commands:\n{commands}\n\n"
+        'example: mav generate "a large red ball on a white background" --out outputs/demo'
+    )

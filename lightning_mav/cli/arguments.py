@@ -1,0 +1,105 @@
+"""Arguments of the commands that are not LightningCLI's."""
+
+import argparse
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ..utils.configured import IMPORT
+from ..utils.errors import UsageError
+from ..utils.numbers import MAX_COUNT, MAX_SEED, in_range
+from ..utils.paths import expanded
+from ..utils.textfile import decode_text, has_surrogates, is_blank, shortened
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An argument parser that raises ``UsageError``, one line, where argparse prints the usage and exits.
+
+    In an argument that is a ``Path``, ``~`` and variables are replaced, as a shell does in most places.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.register("type", Path, _path)
+
+    def error(self, message: str) -> NoReturn:
+        """Raises what argparse would print."""
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def _path(text: str) -> Path:
+    if not text:  # which Path takes for the current folder, and a shell makes of a variable that is not set
+        raise argparse.ArgumentTypeError("is empty: name a path, such as . for the current folder")
+    return Path(expanded(text))
+
+
+def number_in(kind: Callable[[str], Any], low: float, high: float = MAX_COUNT) -> Callable[[str], Any]:
+    """Returns an argparse type: a finite ``kind`` from ``low`` to ``high``."""
+    rule = f"from {low} to {high}" if high <= 1000 else f"of {low} or more, at most {high}"
+
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not in_range(value, low, high):
+            noun = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"must be {noun} {rule}, got {shortened(text) or 'nothing'}")
+        return value
+
+    return parse
+
+
+seed = number_in(int, 0, MAX_SEED)
+
+
+def prompt_of(argument: str, number: int) -> str:
+    """Returns the prompt that an argument holds.
+
+    Args:
+        argument: It, as the interpreter decoded it.
+        number: Its place among the prompts, from 1.
+
+    Raises:
+        UsageError: If there is nothing to see in it, or it is not UTF-8.
+    """
+    if has_surrogates(argument):  # bytes that the locale could not decode
+        try:
+            argument = decode_text(os.fsencode(argument))
+        except UnicodeEncodeError:
+            raise UsageError(f"prompt {number} is not UTF-8: it holds half a character") from None
+        except ValueError as error:
+            raise UsageError(f"prompt {number} is {error}; set the terminal to UTF-8") from None
+    if is_blank(argument):
+        raise UsageError(f'prompt {number} is empty; say what to show, such as "a small red ball"')
+    return argument
+
+
+class _Import(argparse.Action):
+    """Names a module in the environment, where this process and those that it starts will find it."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        os.environ[IMPORT] = ",".join(filter(None, [os.environ.get(IMPORT), str(values)]))
+
+
+def add_import(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--import``, for commands that load weights."""
+    parser.add_argument(
+        "--import",
+        action=_Import,
+        metavar="MODULE",
+        help="module of your own, whose classes weights files may name; may be given several times",
+    )
+
+
+def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Returns those of the arguments that were given, by name."""
+    return {name: value for name in names if (value := getattr(args, name, None)) is not None}

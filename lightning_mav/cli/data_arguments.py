@@ -1,0 +1,107 @@
+"""The arguments of ``mav data``."""
+
+import argparse
+from pathlib import Path
+
+from ..utils.textfile import shortened
+from ..utils.threads import num_cores
+from .arguments import CommandParser, number_in, seed
+
+MAX_SAMPLES = 300_000  # of a shard: three members each, and readers take a million
+SHARDS = "folder, pattern or brace notation"
+MAX_SIDE = 16384  # pixels; H.264 knows no longer ones
+EXAMPLE = """examples:
+  mav data pack footage data/footage --gop 30 --size 256
+  mav data check data/footage --decode
+  mav data show data/footage --fps-range 1 30
+
+SHARDS is a folder, a pattern ("data/*/0*.tar") or brace notation ("data/{00000..00099}.tar"); show also takes
+those elsewhere ("https://host/{00000..00099}.tar", "s3://bucket/folder")."""
+
+
+def make_parser() -> CommandParser:
+    """Makes the parser of the subcommands, whose name is ``command``."""
+    parser = CommandParser(
+        prog="mav data",
+        description="Pack, check, index and show shards.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="pack|check|index|show", required=True)
+    count, processes, workers = number_in(int, 1), number_in(int, 1, 1000), min(8, num_cores())
+
+    pack = commands.add_parser("pack", help="make shards of a folder", description="Make shards of a folder.")
+    add = pack.add_argument
+    add(
+        "source",
+        type=Path,
+        metavar="SRC",
+        help="folder of videos, or of images and captions; or list of files",
+    )
+    add("folder", type=Path, metavar="DST", help="folder for the shards")
+    add("--kind", choices=("video", "image"), help="which to pack where SRC holds both")
+    add(
+        "--gop", type=count, metavar="N", help="encode videos anew, with N frames from key frame to key frame"
+    )
+    add(
+        "--size",
+        type=number_in(int, 2, MAX_SIDE),
+        metavar="S",
+        help="encode videos anew, S pixels on the shorter side",
+    )
+    add("--min-frames", type=count, default=16, metavar="N", help="of a video (default: %(default)s)")
+    few = number_in(int, 1, MAX_SAMPLES)
+    add("--samples-per-shard", type=few, default=1000, metavar="N", help="(default: %(default)s)")
+    add("--max-bytes-per-shard", type=count, metavar="N", help="of files as they are in SRC")
+    add(
+        "--part",
+        type=_part,
+        default=(1, 1),
+        metavar="I/N",
+        help="write every N-th shard only, from the I-th on",
+    )
+    add("--workers", type=processes, default=workers, metavar="N", help="processes (default: %(default)s)")
+
+    check = commands.add_parser(
+        "check", help="find what is broken", description="Find what is broken in shards."
+    )
+    add = check.add_argument
+    add("shards", metavar="SHARDS", help=SHARDS)
+    add("--decode", action="store_true", help="decode every image and every frame too")
+    add("--workers", type=processes, default=workers, metavar="N", help="processes (default: %(default)s)")
+
+    index = commands.add_parser("index", help="write indexes beside shards", description="Write indexes.")
+    index.add_argument("shards", metavar="SHARDS", help=SHARDS)
+
+    show = commands.add_parser(
+        "show", help="draw samples and frame rates", description="Draw what is in shards."
+    )
+    add = show.add_argument
+    add("shards", metavar="SHARDS", help=SHARDS)
+    out = Path("outputs/data")
+    add("--out", type=Path, default=out, metavar="DIR", help="folder (default: %(default)s)")
+    add("--num", type=count, default=24, metavar="N", help="samples on the sheet (default: %(default)s)")
+    fps, beta = number_in(float, 0, 1000), number_in(float, 0, 1000)
+    add(
+        "--fps-range", type=fps, nargs=2, default=(1.0, 30.0), metavar=("LOW", "HIGH"), help="(default: 1 30)"
+    )
+    add("--beta", type=beta, nargs=2, default=(1.0, 1.0), metavar=("A", "B"), help="(default: 1 1, uniform)")
+    add("--num-frames", type=number_in(int, 2), default=16, metavar="N", help="of a clip (default: 16)")
+    add("--num-videos", type=count, default=200, metavar="N", help="to draw clips of (default: %(default)s)")
+    add("--num-draws", type=count, default=50, metavar="N", help="clips of each (default: %(default)s)")
+    add("--seed", type=seed, default=0, metavar="N", help="of the clips (default: 0)")
+    return parser
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, _, total = text.partition("/")
+    count = number_in(int, 1)
+    try:
+        part = count(number), count(total)
+    except argparse.ArgumentTypeError:
+        part = (1, 0)
+    if part[0] > part[1]:
+        raise argparse.ArgumentTypeError(
+            f"must be I/N with I from 1 to N, got {shortened(text) or 'nothing'}"
+        )
+    return part

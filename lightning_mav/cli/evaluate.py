@@ -1,0 +1,142 @@
+"""``mav evaluate``: measures what the weights can do."""
+
+import argparse
+import dataclasses
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..utils.console import plain_warnings, print_tables, stage_progress
+from ..utils.errors import UsageError
+from .arguments import CommandParser, add_import, given, number_in, seed
+from .output import output_folder, publishing
+
+if TYPE_CHECKING:
+    from ..cascade import Cascade
+
+BENCHES = ("micro",)
+PROTOCOLS = ("ucf101", "msrvtt", "prompts")  # commands of their own, with other options
+STAGES = ("cascade", "decoder", "image")
+EXAMPLE = """example:
+  mav evaluate micro --stage decoder --num-per-class 12
+
+The folder receives report.json, report.md, index.html to look at, the videos it shows, contact_sheet.png,
+sheets with a contact sheet of each shape and, for videos, fps_response.png."""
+
+
+def main(argv: list[str]) -> None:
+    """Judges the weights, prints tables and writes a report."""
+    protocol, rest = _protocol(argv)
+    if protocol is not None:
+        from .protocol import main as run_protocol
+
+        run_protocol(protocol, rest)
+        return
+    args = _parser().parse_args(argv)
+    if (args.named or args.bench) not in BENCHES:
+        raise UsageError(f"BENCH comes first: mav evaluate {args.named or args.bench} ...")
+    bench, start = args.named or args.bench, time.perf_counter()
+    out = args.out or Path("outputs/evaluate") / bench
+    # The folder is made first, so that one that cannot be written costs no minutes.
+    with output_folder(out) as folder, plain_warnings():
+        from ..evaluation.report import keep_other_report, write_report
+        from ..evaluation.worlds import evaluate_micro, load_settings
+        from ..evaluation.worlds.report import title_of, to_report
+        from ..evaluation.worlds.sheets import draw_images, write_videos
+        from ..training.runs import config_folder
+
+        overrides = given(args, "seed", "num_per_class", "steps")
+        settings = load_settings(args.config or config_folder() / "eval" / f"{bench}.yaml", **overrides)
+        keep_other_report(out, title_of(args.stage))
+        cascade = _load(args.weights, args.stage)
+        with stage_progress(f"evaluate {bench}, {args.stage}") as progress:
+            evaluation = evaluate_micro(cascade, settings, args.stage, progress)
+        report = to_report(evaluation, args.stage)
+        report.settings = dataclasses.asdict(settings)
+        report.weights, report.versions, report.device = _origin(cascade)
+        with publishing(folder, out, "the report"):
+            draw_images(evaluation, report, folder)
+            write_videos(evaluation, report, folder)
+            report.seconds["total"] = round(time.perf_counter() - start, 2)
+            write_report(report, folder)
+            names = sorted(path.name for path in folder.iterdir())
+    print_tables(report.tables)
+    for name in names:
+        print(out / name)
+    print(f"evaluated in {report.seconds['total']:.0f} s")
+
+
+def _protocol(argv: list[str]) -> tuple[str | None, list[str]]:
+    """Returns the protocol that is asked for, if one is, and the arguments that are left."""
+    if argv and argv[0] in PROTOCOLS:
+        return argv[0], argv[1:]
+    parser = CommandParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--bench")
+    found, rest = parser.parse_known_args(argv)
+    return (found.bench, rest) if found.bench in PROTOCOLS else (None, argv)
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        prog="mav evaluate",
+        description="Measure what the weights can do.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add, benches = parser.add_argument, (*BENCHES, *PROTOCOLS)
+    more = f"micro (default), or {', '.join(PROTOCOLS)}, which have options of their own (see BENCH --help)"
+    add("bench", nargs="?", choices=benches, default=BENCHES[0], metavar="BENCH", help=more)
+    add("--bench", dest="named", choices=benches, metavar="BENCH", help="the same, by name")
+    stages = f"what to judge: {', '.join(STAGES)} (default: %(default)s)"
+    add("--stage", choices=STAGES, default=STAGES[0], metavar="STAGE", help=stages)
+    weights = "scale, or folder of weights (default: %(default)s)"
+    add("--weights", "--scale", default="micro", metavar="NAME_OR_DIR", help=weights)
+    add("--out", type=Path, metavar="DIR", help="folder (default: outputs/evaluate/BENCH)")
+    num = "prompts of each shape, seen and held out (default: the bench's)"
+    add("--num-per-class", type=number_in(int, 1), metavar="N", help=num)
+    add("--seed", type=seed, metavar="N", help="0 or more (default: the bench's)")
+    steps = "denoising steps of every stage (default: each stage's own)"
+    add("--steps", type=number_in(int, 1, 1000), metavar="N", help=steps)
+    add("--config", type=Path, metavar="YAML", help="settings instead of the bench's own")
+    add_import(parser)
+    return parser
+
+
+def _load(weights: str, stage: str) -> "Cascade":
+    """Loads what judging a stage needs; for stills that is the decoder before it saw videos."""
+    import torch
+
+    from ..cascade import Cascade, weights_files
+    from ..evaluation.worlds import LAST_STAGE
+    from ..models import Decoder
+    from ..weights import load_weights
+
+    if stage != "image":
+        return Cascade.from_pretrained(weights, until=LAST_STAGE[stage])
+    files = weights_files(weights, until="decoder")
+    before_videos = files["decoder"].with_name("decoder_image.safetensors")
+    if before_videos.is_file():
+        files["decoder"] = before_videos
+    stages = {name: load_weights(path) for name, path in files.items()}
+    if not isinstance(stages["decoder"], Decoder):
+        raise UsageError(f"{files['decoder']}: holds no Decoder; put one there")
+    cascade = Cascade(**stages)
+    cascade.files = files
+    return cascade.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def _origin(cascade: "Cascade") -> tuple[dict[str, dict[str, str]], dict[str, str], str]:
+    """Says what was judged, by which versions, and where."""
+    import torch
+
+    from ..utils.precision import precision_name
+    from ..weights import sha256
+
+    device = cascade.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return (
+        {stage: {"file": str(path), "sha256": sha256(path)} for stage, path in cascade.files.items()},
+        {"lightning_mav": metadata.version("lightning-mav"), "torch": torch.__version__},
+        f"{name}, {torch.get_num_threads()} threads, {precision_name(device)}",
+    )

@@ -1,0 +1,199 @@
+"""``mav generate``: prompts become videos, one mp4, GIF, contact sheet and JSON each."""
+
+import argparse
+import json
+import time
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..utils.console import plain_warnings, stage_progress
+from ..utils.numbers import MAX_GUIDANCE
+from ..utils.textfile import shortened, write_text
+from .arguments import CommandParser, add_import, number_in, prompt_of, seed
+from .imports import absent
+from .output import SUFFIXES, base_name, output_folder, own_name, publishing
+
+if TYPE_CHECKING:
+    from ..cascade import Cascade, CascadeOutput
+
+EXAMPLE = """example:
+  mav generate "a large red ball on a white background" --out outputs/demo --seed 1
+
+For each prompt the folder receives SLUG-SEED.mp4, .gif, .png (contact sheet) and .json (all settings). The
+same video made again replaces the earlier one; a different one of the same name is called SLUG-SEED-2, and so
+on. The 16 key frames play at --fps; with the frames between them the video plays at FPS * FRAME_SKIP, and
+lasts 15 / FPS seconds."""
+
+
+def main(argv: list[str]) -> None:
+    """Generates a video for each prompt."""
+    args = _parser().parse_args(argv)
+    prompts = [prompt_of(argument, number) for number, argument in enumerate(args.prompts, 1)]
+    start = time.perf_counter()
+    with output_folder(args.out) as folder, plain_warnings():
+        cascade = _load(args)
+        names: dict[str, None] = {}
+        for prompt in prompts:
+            with stage_progress(prompt) as progress:
+                output = cascade(
+                    prompt,
+                    seed=args.seed,
+                    fps=args.fps,
+                    guidance_scale=args.guidance_scale,
+                    num_steps=args.steps,
+                    frame_skip=args.frame_skip,
+                    until=args.until,
+                    progress=progress,
+                )
+            _publish(folder, args.out, output, _settings(args, prompt, cascade, output), names)
+    for name in names:
+        for suffix in SUFFIXES:
+            print(args.out / f"{name}.{suffix}")
+    print(f"{len(names)} video{'s' * (len(names) > 1)} in {time.perf_counter() - start:.1f} s")
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        prog="mav generate",
+        description="Turn prompts into videos.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    stages = ("decoder", "interpolation", "sr_lt", "sr_h")
+    add = parser.add_argument
+    add("prompts", nargs="+", metavar="PROMPT", help="what to show")
+    add(
+        "--out",
+        type=Path,
+        default=Path("outputs/generate"),
+        metavar="DIR",
+        help="folder (default: %(default)s)",
+    )
+    add("--seed", type=seed, default=0, metavar="N", help="0 or more (default: %(default)s)")
+    add(
+        "--fps",
+        type=number_in(float, 1, 30),
+        default=6.0,
+        metavar="N",
+        help="frame rate of the 16 key frames, 1 to 30: low for much motion (default: %(default)g)",
+    )
+    add(
+        "--frame-skip",
+        type=number_in(int, 1, 15),
+        default=5,
+        metavar="K",
+        help="frames from one key frame to the next, 1 to 15; 15 * K + 1 in all (default: %(default)s)",
+    )
+    add(
+        "--guidance-scale",
+        type=number_in(float, 0, MAX_GUIDANCE),
+        metavar="X",
+        help="how closely the decoder follows the prompt, 0 or more; 1 is no guidance (default: its own)",
+    )
+    add(
+        "--steps",
+        type=number_in(int, 1, 1000),
+        metavar="N",
+        help="denoising steps of every stage, 1 to 1000 (default: each stage's own)",
+    )
+    add("--until", choices=stages, default="sr_h", metavar="STAGE", help=f"last stage: {', '.join(stages)}")
+    add(
+        "--weights",
+        default="micro",
+        metavar="NAME_OR_DIR",
+        help="scale, or folder of weights (default: micro)",
+    )
+    add_import(parser)
+    add("--device", metavar="D", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    return parser
+
+
+def _load(args: argparse.Namespace) -> "Cascade":
+    # First of what imports diffusers. Its utilities would otherwise import TorchDynamo, which takes nearly as
+    # long as torch itself, to mark models for a compiler that this program never runs; and SciPy, where it is
+    # installed, for schedules that no stage uses.
+    with absent("torch._dynamo"), absent("scipy"), suppress(ImportError):
+        import diffusers  # noqa: F401
+    from ..cascade import Cascade
+    from ..utils.precision import usable_device
+
+    device = args.device and usable_device("--device", args.device)
+    return Cascade.from_pretrained(args.weights, device, until=args.until, text_only=True)
+
+
+def _settings(
+    args: argparse.Namespace, prompt: str, cascade: "Cascade", output: "CascadeOutput"
+) -> dict[str, Any]:
+    """Collects all that made the video, ready for JSON."""
+    import torch
+
+    from ..models.sampling import Sampling
+    from ..utils.precision import precision_name
+    from ..weights import sha256
+
+    sampling = Sampling(args.seed, prompt, args.steps, args.guidance_scale)
+    stages = {}
+    for stage, result in output.stages.items():
+        asked, own = sampling.arguments(stage), getattr(cascade, stage).config["init_args"]
+        # All that the stage and its sampler were made with, so that no setting to come is forgotten here.
+        settings = {**own, **own["sampler"]["init_args"], "diffusion": own["diffusion"]["init_args"]}
+        del settings["sampler"]
+        steps, guidance = settings.pop("num_steps"), asked["guidance_scale"]
+        stages[stage] = {
+            "shape": list(result.shape[1:]),
+            "seed": sampling.stage_seed(stage),
+            **settings,
+            "steps": asked["num_steps"] or steps,
+            "guidance_scale": settings["guidance_scale"] if guidance is None else guidance,
+            "seconds": round(output.seconds[stage], 3),
+        }
+    device = cascade.device
+    return {
+        "prompt": prompt,
+        "seed": args.seed,
+        "fps": args.fps,
+        "frame_skip": args.frame_skip,
+        "guidance_scale": args.guidance_scale,
+        "steps": args.steps,
+        "until": args.until,
+        "video": {"shape": list(output.video.shape[1:]), "fps": output.fps},
+        "stages": stages,
+        "weights": {
+            stage: {"file": str(path), "sha256": sha256(path)} for stage, path in cascade.files.items()
+        },
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "precision": precision_name(device),
+        "threads": torch.get_num_threads(),
+        "versions": {
+            "lightning_mav": metadata.version("lightning-mav"),
+            "diffusers": metadata.version("diffusers"),
+            "torch": torch.__version__,
+        },
+    }
+
+
+def _publish(
+    unfinished: Path, out: Path, output: "CascadeOutput", settings: dict[str, Any], names: dict[str, None]
+) -> None:
+    """Writes all files of one video in ``unfinished``, then moves them to ``out``; adds their name."""
+    from ..data.video import contact_sheet, stack_sheets, write_gif, write_mp4
+
+    video, prompt, seed = output.video[0], settings["prompt"], settings["seed"]
+    title = f"{shortened(prompt, 500)}   (seed {seed})"
+    sheets = [contact_sheet(video, fps=output.fps, title=title)]
+    for stage, result in output.stages.items():
+        if stage not in ("prior", settings["until"]):
+            frames, fps = result[0], settings["fps"] if stage == "decoder" else output.fps
+            label = f"{stage}: {frames.shape[1]} frames of {frames.shape[3]} x {frames.shape[2]}"
+            if stage == "interpolation":  # evenly spaced ones would be the decoder's
+                frames, label = frames[:, :16], f"{label}, the first 16"
+            sheets.append(contact_sheet(frames, fps=fps, title=label, columns=16))
+    base = base_name(prompt, seed)
+    with publishing(unfinished, out, base):
+        name = own_name(out, base, settings, names)
+        write_mp4(unfinished / f"{name}.mp4", video, output.fps)
+        write_gif(unfinished / f"{name}.gif", video, output.fps)
+        stack_sheets(sheets).save(unfinished / f"{name}.png")
+        write_text(unfinished / f"{name}.json", json.dumps(settings, indent=2) + "\n")

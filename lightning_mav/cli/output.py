@@ -1,0 +1,114 @@
+"""Folders and names that commands write to."""
+
+import hashlib
+import itertools
+import json
+import os
+import re
+import shutil
+import tempfile
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..utils.errors import UsageError
+from ..utils.paths import locked
+from ..utils.textfile import parse_json
+
+SUFFIXES = ("mp4", "gif", "png", "json")  # of a video's files
+
+
+@contextmanager
+def output_folder(out: Path) -> Iterator[Path]:
+    """Yields a folder in ``out`` for unfinished files; afterwards it goes, and ``out`` if new and empty."""
+    made: list[Path] = []
+    try:
+        made += [folder for folder in (out, *out.parents) if not folder.exists()]
+        out.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=out))
+    except OSError as error:
+        _remove_empty(made)
+        raise UsageError(
+            f"--out {out}: cannot write there ({error.strerror or error}); choose another folder"
+        ) from None
+    try:
+        yield unfinished
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        _remove_empty(made)
+
+
+@contextmanager
+def publishing(unfinished: Path, out: Path, what: str) -> Iterator[None]:
+    """Moves the files written into ``unfinished``, folders and all, to ``out`` once all are there.
+
+    Other processes that publish in ``out`` wait meanwhile.
+
+    Raises:
+        UsageError: If something could not be written; ``what`` names it.
+    """
+    try:
+        with locked(out):
+            yield
+            for path in sorted(path for path in unfinished.rglob("*") if path.is_file()):
+                target = out / path.relative_to(unfinished)
+                target.parent.mkdir(exist_ok=True, parents=True)
+                os.replace(path, target)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(
+            f"--out {out}: cannot write {what} ({reason}); make room or choose another folder"
+        ) from error
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+
+
+def base_name(prompt: str, seed: int) -> str:
+    """Names the files of a prompt: its first letters and digits, which any file system can hold."""
+    ascii_text = unicodedata.normalize("NFKD", prompt).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", ascii_text).strip("-")[:60].strip("-")
+    return f"{slug or 'prompt-' + hashlib.sha256(prompt.encode()).hexdigest()[:8]}-{seed}"
+
+
+def own_name(out: Path, base: str, made: dict[str, Any], taken: dict[str, None]) -> str:
+    """Names the files of a video so that nothing but the same video is overwritten.
+
+    Args:
+        out: Where they go.
+        base: The name if it is free; else it is numbered.
+        made: All that made the video, which goes into NAME.json. Files that the same made are replaced.
+        taken: Names of the videos made just now, in order; receives the new one.
+    """
+    wanted = _identity(json.loads(json.dumps(made)))
+    for count in itertools.count(1):
+        name = base if count == 1 else f"{base}-{count}"
+        if name in taken:
+            continue
+        if not any(os.path.lexists(out / f"{name}.{suffix}") for suffix in SUFFIXES):
+            break
+        if _identity(_read(out / f"{name}.json")) == wanted:
+            break
+    taken[name] = None
+    return name
+
+
+def _read(path: Path) -> Any:
+    try:
+        return parse_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _identity(made: Any) -> Any:
+    """Leaves out in what two runs that make the same video may differ: time, threads, places of files."""
+    if not isinstance(made, dict):
+        return made
+    return {key: _identity(value) for key, value in made.items() if key not in ("seconds", "threads", "file")}

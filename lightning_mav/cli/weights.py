@@ -1,0 +1,166 @@
+"""``mav weights``: which networks are there, are they whole, and where do their files belong."""
+
+import argparse
+from pathlib import Path
+from typing import NamedTuple
+
+from ..utils.console import stage_progress
+from ..utils.errors import UsageError
+from ..utils.paths import visible
+from .arguments import CommandParser, number_in, seed
+from .output import output_folder
+
+EXAMPLE = """examples:
+  mav weights list
+  mav weights path i3d
+  mav weights check
+
+Feature networks of others are looked for in the folder that --folder or the environment variable MAV_FEATURES
+names, else in outputs/features."""
+
+
+class File(NamedTuple):
+    """A file of weights: what it is called, where it is or belongs, its checksum if known, and its source."""
+
+    name: str
+    path: Path
+    sha256: str | None
+    source: str
+
+
+def main(argv: list[str]) -> None:
+    """Runs ``list``, ``check``, ``path`` or ``train``."""
+    args = _parser().parse_args(argv)
+    args.run(args)
+
+
+def find_files(folder: Path | None = None) -> list[File]:
+    """Lists the feature networks, then the shipped and your own weights of the stages."""
+    from ..evaluation.features import FEATURES, find_features
+    from ..weights import OUTPUTS, SHIPPED, read_checksums
+
+    files = []
+    for name, spec in FEATURES.items():
+        path = find_features(name, folder)
+        files.append(File(name, path, spec.sha256 or read_checksums(path.parent).get(path.name), spec.source))
+    paths = {file.path for file in files}
+    for root, pattern, source in (
+        (SHIPPED, "*/*.safetensors", "shipped"),
+        (OUTPUTS, "*/weights/*.safetensors", "trained here"),
+    ):
+        for path in sorted(set(visible(root, pattern)) - paths):
+            name = f"{path.relative_to(root).parts[0]}/{path.stem}"
+            files.append(File(name, path, read_checksums(path.parent).get(path.name), source))
+    return files
+
+
+def _list(args: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console, table = Console(), Table("name", "file", "size", "source")
+    if not console.is_terminal:
+        console.width = 240  # in a file nothing need be cut to 80 columns
+    for file in find_files(args.folder):
+        size = f"{file.path.stat().st_size / 1e6:.1f} MB" if file.path.is_file() else "missing"
+        table.add_row(Text(file.name), Text(str(file.path)), size, Text(file.source))
+    console.print(table)
+
+
+def _check(args: argparse.Namespace) -> None:
+    from ..weights import has_digest, sha256
+
+    bad, unknown, num_right = [], [], 0
+    for file in find_files(args.folder):
+        if not file.path.is_file():
+            continue
+        if file.sha256 is None and file.path.suffix == ".safetensors":
+            try:
+                if has_digest(file.path):
+                    num_right += 1
+                    continue
+            except UsageError as error:
+                bad.append(str(error))
+                continue
+        digest = sha256(file.path)
+        if file.sha256 is None:
+            unknown.append(file)
+            print(f"{file.name}: no checksum is known; {file.path} has {digest}")
+        elif digest != file.sha256:
+            bad.append(f"{file.path} (fetch it again: {file.source})")
+            print(f"{file.name}: {file.path} has {digest}, not {file.sha256}")
+        else:
+            num_right += 1
+    if bad:
+        raise UsageError(f"{len(bad)} of the files are damaged: {'; '.join(bad)}")
+    print(f"{num_right} files have their checksums" + (f", {len(unknown)} have none" if unknown else ""))
+
+
+def _path(args: argparse.Namespace) -> None:
+    from ..evaluation.features import FEATURES, find_features
+    from ..weights import find_weights
+
+    if args.name in FEATURES:
+        print(find_features(args.name, args.folder))
+        return
+    try:
+        print(find_weights(args.name))
+    except UsageError as error:
+        raise UsageError(f"{error}; feature networks are {', '.join(FEATURES)}") from None
+
+
+def _train(args: argparse.Namespace) -> None:
+    from ..evaluation.features.micro_training import NUM_STEPS, accuracy, train
+    from ..weights import save_weights
+
+    num_steps = args.steps or NUM_STEPS
+    # The folder is made first, so that one that cannot be written costs no minutes.
+    with output_folder(args.out.parent), stage_progress(f"{args.name}, seed {args.seed}") as progress:
+        network = train(args.seed, num_steps, lambda step, _: progress("train", step, num_steps))
+    right = {
+        "true": accuracy(network, mixed=False),
+        "mixed": accuracy(network, mixed=True),
+    }
+    for kind, shares in right.items():
+        print(f"right, {kind} videos: " + ", ".join(f"{name} {share:.1%}" for name, share in shares.items()))
+    try:
+        path = save_weights(
+            network, args.out, training={"seed": args.seed, "steps": num_steps, "accuracy": right}
+        )
+    except OSError as error:
+        raise UsageError(f"cannot write {args.out}: {error.strerror}; choose another --out") from error
+    print(f"wrote {path}")
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        prog="mav weights",
+        description="List, check and find weights; train the project's own feature network.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(metavar="list|check|path|train", required=True)
+    for name, run, text in (
+        ("list", _list, "show which there are, and where to get what is missing"),
+        ("check", _check, "compare the files that are there with their checksums"),
+        ("path", _path, "print where a file is or must be put"),
+    ):
+        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        if name == "path":
+            command.add_argument("name", metavar="NAME", help="e.g. i3d, or decoder, or micro/decoder")
+        command.add_argument("--folder", type=Path, metavar="DIR", help="of others' feature networks")
+        command.set_defaults(run=run)
+
+    train = commands.add_parser(
+        "train",
+        help="train micro_video anew",
+        description="Train micro_video anew, in minutes on one thread.",
+    )
+    out = Path("outputs/micro/weights/video_features.safetensors")
+    train.add_argument("name", metavar="NAME", choices=["micro_video"], help="micro_video")
+    train.add_argument("--seed", type=seed, default=0, metavar="N", help="(default: 0)")
+    train.add_argument("--steps", type=number_in(int, 1), metavar="N", help="of training (default: all)")
+    train.add_argument("--out", type=Path, default=out, metavar="FILE", help="(default: %(default)s)")
+    train.set_defaults(run=_train)
+    return parser

@@ -1,0 +1,1 @@
+"""Bytes to pixels and back, and tar files of samples."""

@@ -1,0 +1,188 @@
+"""Shards made of a folder. Which file goes where is known beforehand: work can be shared out and resumed."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ...utils.errors import UsageError, reason_of
+from ...utils.textfile import decode_caption
+from ..codecs.decode import MAX_VIDEO_BYTES
+from ..codecs.images import MAX_IMAGE_BYTES
+from ..codecs.kinds import kind_of, suffix_of
+from ..codecs.probe import probe_image, probe_video
+from ..codecs.recode import recode
+from .parallel import map_in_order
+from .sources import KINDS, Source, read_head
+from .writer import VERSION, Packed, claim_folder, digest_of, finished_shard, write_notes, write_shard
+
+MAX_BYTES = {"image": MAX_IMAGE_BYTES, "video": MAX_VIDEO_BYTES}  # as in training
+Progress = Callable[[Iterable[Any], int], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides which bytes a source becomes, and where they go.
+
+    Args:
+        kind: ``video`` or ``image``.
+        gop: Frames from key frame to key frame; videos are copied as they are if this and ``size`` are None.
+        size: Shorter side of videos.
+        min_frames: Frames that a video has at least.
+        samples_per_shard: Files of a shard, those included that turn out to be of no use.
+        max_bytes_per_shard: Bytes that the files of a shard have together, unless it is a single one.
+    """
+
+    kind: str
+    gop: int | None = None
+    size: int | None = None
+    min_frames: int = 16
+    samples_per_shard: int = 1000
+    max_bytes_per_shard: int | None = None
+
+
+@dataclass
+class Summary:
+    """What a run did: shards written and found finished, and counts over all of these."""
+
+    num_written: int = 0
+    num_finished: int = 0
+    num_samples: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    misnamed: Counter[str] = field(default_factory=Counter)
+
+
+def pack(
+    sources: list[Source],
+    folder: Path,
+    settings: Settings,
+    *,
+    part: tuple[int, int] = (1, 1),
+    num_workers: int = 1,
+    progress: Progress = lambda items, total: items,
+    passed_over: dict[str, str] | None = None,
+) -> Summary:
+    """Writes the shards of a part that are not there yet.
+
+    Args:
+        sources: What to pack, all parts together.
+        folder: Where to write.
+        settings: How to do it.
+        part: Which shards to write: every n-th, from the i-th on, ``(i, n)``.
+        num_workers: Processes; they change no byte.
+        progress: Wraps the samples, of which there are ``total``.
+        passed_over: Files that are not among the sources, and why, to be noted.
+
+    Raises:
+        UsageError: If the folder holds anything else, or cannot be written.
+    """
+    shards = plan(sources, settings)
+    claim_folder(folder, _mark(sources, settings, len(shards)))
+    write_notes(folder, passed_over or {})
+    summary, todo = Summary(), []
+    for number in range(part[0] - 1, len(shards), part[1]):
+        digest = digest_of([asdict(settings), *map(_identity, shards[number])])
+        stats = finished_shard(folder / f"{number:05d}.tar", digest)
+        if stats is None:
+            todo.append((number, digest))
+        else:
+            summary.num_finished += 1
+            _count(summary, stats)
+    files = [source for number, _ in todo for source in shards[number]]
+    made = map_in_order(partial(prepare, settings=settings), files, num_workers)
+    num_digits = max(4, len(str(settings.samples_per_shard - 1)))
+    results = iter(progress(made, len(files)))
+    for number, digest in todo:
+        samples = islice(results, len(shards[number]))
+        try:
+            stats = write_shard(folder / f"{number:05d}.tar", digest, samples, num_digits)
+        except OSError as error:
+            raise UsageError(f"cannot write {folder}: {error.strerror or error}; make room there") from error
+        summary.num_written += 1
+        _count(summary, stats)
+    return summary
+
+
+def plan(sources: list[Source], settings: Settings) -> list[list[Source]]:
+    """Shares sources out among shards, in order."""
+    shards: list[list[Source]] = []
+    num_bytes, limit = 0, settings.max_bytes_per_shard
+    for source in sources:
+        num_bytes += source.num_bytes
+        full = shards and len(shards[-1]) == settings.samples_per_shard
+        if not shards or full or (limit is not None and num_bytes > limit):
+            shards.append([])
+            num_bytes = source.num_bytes
+        shards[-1].append(source)
+    return shards
+
+
+def prepare(source: Source, *, settings: Settings) -> Packed:
+    """Makes the members of a sample; a source that is of no use has none, and a reason."""
+    try:
+        if source.num_bytes > (most := MAX_BYTES[settings.kind]):
+            raise ValueError(f"too large: {source.num_bytes} bytes of at most {most}")
+        read_head(source.path)  # refuses what has no end
+        data = source.path.read_bytes()
+        meta = {"name": source.name, "sha256": hashlib.sha256(data).hexdigest()}
+        suffix, note = _suffix(data, source, settings.kind)
+        if settings.kind == "image":
+            caption = _caption(source)
+            meta |= probe_image(data, suffix)
+            return Packed(source.name, {suffix: data, "txt": caption.encode()}, meta, note=note)
+        facts = probe_video(data, suffix)
+        if facts["num_frames"] < settings.min_frames:
+            raise ValueError(f"too few frames: {facts['num_frames']} of {settings.min_frames}")
+        if settings.gop or settings.size:
+            data, suffix = recode(data, suffix, gop=settings.gop, size=settings.size), "mp4"
+            facts = probe_video(data, suffix)
+        return Packed(source.name, {suffix: data}, meta | facts, note=note)
+    except FileNotFoundError:
+        return Packed(source.name, {}, {}, "no such file", "there is no such file")
+    except OSError as error:
+        return Packed(source.name, {}, {}, "cannot be read", f"cannot be read: {error.strerror or error}")
+    except Exception as error:  # codecs raise whatever they like
+        return Packed(source.name, {}, {}, reason_of(error), str(error) or type(error).__name__)
+
+
+def _suffix(data: bytes, source: Source, kind: str) -> tuple[str, str]:
+    """Returns the suffix for a file, which its first bytes tell, and a note if its name has another.
+
+    Raises:
+        ValueError: If it is of another kind than is packed.
+    """
+    what, suffix = kind_of(data), suffix_of(data, source.suffix)
+    if what and suffix not in KINDS[kind]:
+        raise ValueError(f"{what} file, no {kind} of a kind that is read: its name ends in .{source.suffix}")
+    if not suffix or suffix == source.suffix:
+        return source.suffix, ""
+    return suffix, f"{what} in .{source.suffix}" if source.suffix else f"{what} without a suffix"
+
+
+def _caption(source: Source) -> str:
+    path = source.path.with_suffix(".txt")
+    return decode_caption(path.read_bytes() if path.is_file() else (source.caption or "").encode())
+
+
+def _count(summary: Summary, stats: dict[str, Any]) -> None:
+    summary.num_samples += stats["num_samples"]
+    summary.left_out.update(stats["left_out"])
+    summary.misnamed.update(stats.get("misnamed", {}))  # which earlier versions did not count
+
+
+def _mark(sources: list[Source], settings: Settings, num_shards: int) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        **asdict(settings),
+        "num_files": len(sources),
+        "num_shards": num_shards,
+        "files": digest_of(map(_identity, sources)),
+    }
+
+
+def _identity(source: Source) -> list[Any]:
+    return [source.name, *source.state, source.caption]

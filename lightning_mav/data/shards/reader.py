@@ -1,0 +1,148 @@
+"""Samples of shards by their number: in which shard each is, and where in the file its members lie."""
+
+import sys
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
+from typing import Any, TypeVar
+
+from ...utils.errors import UsageError
+from .cache import ShardCache
+from .fetched import RemoteShard, Shard, locate
+from .index import MAX_MEMBER_BYTES, ShardError, ShardIndex, read_member
+from .remote import is_remote
+
+Sample = dict[str, Any]
+T = TypeVar("T")
+NUM_THREADS = 16  # that wait for servers
+MANY = 100  # shards on this machine that may take a while to go through
+
+
+class Shards:
+    """Samples of shards by their number; members are read from where the shard's index says they lie.
+
+    Args:
+        paths: The shards, on this machine or elsewhere.
+        suffixes: Members to read; the others are never touched.
+        max_bytes: Largest member to read.
+        cache: Where shards from elsewhere are kept; the default folder if None.
+
+    Raises:
+        ShardError: If a shard is damaged: it stops training, as the samples behind the damage are unknown.
+    """
+
+    def __init__(
+        self,
+        paths: Iterable[str],
+        suffixes: Iterable[str],
+        max_bytes: int = MAX_MEMBER_BYTES,
+        cache: ShardCache | None = None,
+    ) -> None:
+        self.cache = ShardCache.of() if cache is None else cache
+        self.shards = locate_all(list(paths), self.cache)
+        self.suffixes = frozenset(suffixes)
+        self.max_bytes = max_bytes
+        remote = any(isinstance(shard, RemoteShard) for shard in self.shards)
+        self.lengths = _each(_count, self.shards, "Counting samples", remote)
+        self.ends = list(accumulate(self.lengths))
+
+    def __len__(self) -> int:
+        return self.ends[-1] if self.ends else 0
+
+    def check_room(self, num_samples: int, num_sets: int) -> None:
+        """Refuses a cache that has no room for the shards from elsewhere that are in use at a time.
+
+        Args:
+            num_samples: Samples of neighbouring shards that are read in turn.
+            num_sets: Sets that this is true of.
+
+        Raises:
+            UsageError: If they would be fetched over and over.
+        """
+        sizes = [shard.size() for shard in self.shards if isinstance(shard, RemoteShard)]
+        mean = sum(sizes) / max(1, len(self))
+        num_bytes = min(sum(sizes), num_sets * (num_samples * mean + max(sizes, default=0)))
+        self.cache.check_room(num_bytes, "the shards read in turn have")
+
+    def place(self, number: int) -> tuple[Shard, ShardIndex, int]:
+        """Returns the shard of a sample, the shard's index and the sample's number in it.
+
+        Raises:
+            ShardError: If the shard has been changed so that it has more samples, or fewer.
+        """
+        which = bisect_right(self.ends, number)
+        shard, length = self.shards[which], self.lengths[which]
+        index = shard.index()
+        if len(index) != length:
+            problem = f"it has {len(index)} samples, and had {length} when reading started"
+            raise ShardError(f"{shard.name}: {problem}; leave shards alone, and start again")
+        return shard, index, number - self.ends[which] + length
+
+    def name(self, number: int) -> str:
+        """Returns a sample's key and shard, for messages."""
+        shard, index, place = self.place(number)
+        return f"{index.keys[place]} in {shard.name}"
+
+    def make_each(
+        self, make: Callable[[Sample, int], T], numbers: Iterable[int], skip: Callable[[int, Exception], None]
+    ) -> Iterator[T]:
+        """Makes something of samples, one by one.
+
+        Args:
+            make: Makes it of a sample and its number; whatever it raises is a sample of no use.
+            numbers: Samples to take.
+            skip: Is told of each sample of no use, and why.
+
+        Raises:
+            UsageError: If ``make`` raises it, or the shard is damaged: more than a sample is at stake.
+        """
+        for number in numbers:
+            try:
+                made = make(self.read(number), number)
+            except UsageError:
+                raise
+            except Exception as error:  # codecs raise whatever they like
+                skip(number, error)
+                continue
+            yield made
+
+    def read(self, number: int) -> Sample:
+        """Returns the wanted members of a sample, by suffix.
+
+        Raises:
+            ValueError: If a member is too large, or its checksum is not that in the index.
+        """
+        shard, index, place = self.place(number)
+        wanted = {suffix: m for suffix, m in index.members[place].items() if suffix in self.suffixes}
+        with shard.opened() as path:
+            return {suffix: read_member(path, m, self.max_bytes) for suffix, m in wanted.items()}
+
+
+def locate_all(paths: list[str], cache: ShardCache) -> list[Shard]:
+    """Finds shards, see ``locate``; servers are asked for many at a time."""
+    remote = any(map(is_remote, paths))
+    # Few shards are gone through in no time.
+    kept = cache.indexes if len(paths) >= MANY else None
+    return _each(lambda path: locate(path, cache, kept), paths, "Looking for shards", remote)
+
+
+def _count(shard: Shard) -> int:
+    return shard.count()
+
+
+def _each(function: Callable[[Any], T], items: list[Any], title: str, remote: bool) -> list[T]:
+    """Calls a function for each of many shards, with a progress bar; in threads if it waits for servers."""
+    if not remote and len(items) < MANY:
+        return [*map(function, items)]
+    from rich.console import Console
+    from rich.progress import track
+
+    console, hidden = Console(stderr=True), not sys.stderr.isatty()
+    pool = ThreadPoolExecutor(NUM_THREADS if remote else 1)
+    try:
+        made = pool.map(function, items)
+        bar = track(made, title, total=len(items), console=console, transient=True, disable=hidden)
+        return [*bar]
+    finally:
+        pool.shutdown(cancel_futures=True)  # of what is left after an error

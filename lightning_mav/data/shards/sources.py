@@ -1,0 +1,194 @@
+"""Videos or captioned images as they lie in a folder, before they are packed into shards."""
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from ...utils.errors import UsageError
+from ...utils.paths import is_hidden
+from ...utils.textfile import read_lines
+from ..codecs.decode import IMAGE_FORMATS, VIDEO_FORMATS
+from ..codecs.kinds import HEAD_BYTES, kind_of, suffix_of
+
+KINDS = {"video": VIDEO_FORMATS, "image": IMAGE_FORMATS}
+CAPTIONS = "captions.tsv"
+TEXT = ("txt", "tsv", "json")  # captions, and what img2dataset writes beside files
+NUM_THREADS = 16
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to pack.
+
+    Args:
+        name: Its path below the folder that is packed, with ``/``; the order of packing.
+        path: Where it is.
+        state: What tells whether it, or the text file of its caption, has changed: sizes and times.
+        caption: What ``captions.tsv`` says of an image; a text file of its name comes first.
+    """
+
+    name: str
+    path: Path
+    state: tuple[int, ...]
+    caption: str | None = None
+
+    @property
+    def suffix(self) -> str:
+        """The kind of file."""
+        return self.path.suffix[1:].lower()
+
+    @property
+    def num_bytes(self) -> int:
+        """Its size; 0 if it is missing."""
+        return max(0, self.state[0])
+
+
+def find_sources(
+    source: Path, kind: str | None, passed_over: dict[str, str] | None = None, skip: Path | None = None
+) -> tuple[str, list[Source]]:
+    """Lists what there is to pack, sorted by name, and of which kind it is.
+
+    The first bytes of a file tell its kind, and its name only where they do not. Hidden files and folders are
+    left out, and links to folders are not followed.
+
+    Args:
+        source: Folder, read with all below it; or a text file of paths, a line each, relative to its place.
+        kind: ``video`` or ``image``; whichever there is if None.
+        passed_over: Receives which files are neither packed nor text, and why, by name.
+        skip: A folder to leave out: that of the shards may be below ``source``.
+
+    Raises:
+        UsageError: If there is nothing, or both kinds and none was asked for.
+    """
+    passed = {} if passed_over is None else passed_over
+    names = _walk(source, skip, passed) if source.is_dir() else _read_list(source)
+    root = source if source.is_dir() else source.parent
+    found: dict[str, list[str]] = {kind: [] for kind in KINDS}
+    with ThreadPoolExecutor(NUM_THREADS) as pool:  # which wait for disks on other machines
+        for name, (which, problem) in zip(
+            names, pool.map(_look, [root / name for name in names]), strict=True
+        ):
+            if which:
+                found[which].append(name)
+            elif problem:
+                passed[name] = problem
+    if kind is None:
+        if found["video"] and found["image"]:
+            counts = f"{len(found['video'])} videos and {len(found['image'])} images"
+            raise UsageError(f"{source} holds {counts}: add --kind video or --kind image")
+        kind = "video" if found["video"] else "image"
+    if not found[kind]:
+        wanted = ", ".join(KINDS[kind] if found["video"] or found["image"] else VIDEO_FORMATS | IMAGE_FORMATS)
+        others = f" but {describe(Counter(passed.values()))}" if passed else ""
+        remedy = f"name a folder of files that end in {wanted}"
+        raise UsageError(f"there is nothing to pack in {source}{others}: {remedy}")
+    for other in found.keys() - {kind}:
+        passed |= dict.fromkeys(found[other], f"{other}, where {kind}s are packed")
+    captions = _captions(root, found[kind]) if kind == "image" else {}
+    sources = []
+    for name in sorted(found[kind]):
+        path = root / name
+        state = _state(path) + (_state(path.with_suffix(".txt")) if kind == "image" else ())
+        sources.append(Source(name, path, state, captions.get(path)))
+    return kind, sources
+
+
+def describe(reasons: Counter[str]) -> str:
+    """Lists reasons, the most frequent first."""
+    return ", ".join(f"{count} x {reason}" for reason, count in reasons.most_common())
+
+
+def _walk(folder: Path, skip: Path | None, passed_over: dict[str, str]) -> list[str]:
+    names, skipped = [], None if skip is None else os.path.realpath(skip)
+    try:
+        for place, folders, files in os.walk(folder, onerror=_refuse):
+            below = Path(place).relative_to(folder)
+            for name in [name for name in folders if not is_hidden(name)]:
+                if os.path.islink(os.path.join(place, name)):
+                    passed_over[(below / name).as_posix()] = "link to a folder"
+            folders[:] = [
+                name
+                for name in folders
+                if not is_hidden(name) and os.path.realpath(os.path.join(place, name)) != skipped
+            ]
+            names += [(below / name).as_posix() for name in files if not is_hidden(name)]
+    except OSError as error:
+        problem = f"cannot read the folder {error.filename}: {error.strerror}"
+        raise UsageError(f"{problem}; get leave to read it, or move it away") from None
+    return names
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise error
+
+
+def _look(path: Path) -> tuple[str, str]:
+    """Tells whether a file is a video or an image, or else why it is not; neither for text."""
+    suffix = path.suffix[1:].lower()
+    by_name = next((kind for kind, formats in KINDS.items() if suffix in formats), "")
+    try:
+        head = read_head(path)
+    except OSError as error:
+        return by_name, error.strerror or "cannot be read"
+    except ValueError as error:
+        return "", str(error)
+    right = suffix_of(head, suffix)
+    kind = next((kind for kind, formats in KINDS.items() if right in formats), by_name)
+    if kind or suffix in TEXT:
+        return kind, ""
+    what = kind_of(head)
+    return "", f"{what} file" if what else f"unknown kind, {f'.{suffix}' if suffix else 'no suffix'}"
+
+
+def read_head(path: Path) -> bytes:
+    """Reads the first bytes of a file.
+
+    Raises:
+        ValueError: If it is a pipe, a socket or a device, which to read could take for ever.
+        OSError: If it cannot be read.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("pipe, socket, device or folder")
+    with path.open("rb", buffering=0) as file:
+        return file.read(HEAD_BYTES) or b""
+
+
+def _read_list(path: Path) -> list[str]:
+    lines = read_lines(path, "name a folder, or a text file of paths")
+    known = VIDEO_FORMATS | IMAGE_FORMATS
+    names = dict[str, None]()
+    for number, line in enumerate(lines, 1):
+        name = line if os.path.lexists(path.parent / line) else line.strip()
+        if name and name.rpartition(".")[2].lower() not in known and not _look(path.parent / name)[0]:
+            raise UsageError(f"{path}, line {number}: {name!r} ends in none of {', '.join(known)}")
+        if name:
+            names[Path(name).as_posix()] = None
+    return list(names)
+
+
+def _captions(root: Path, names: Iterable[str]) -> dict[Path, str]:
+    """Reads the ``captions.tsv`` in the root and in each folder that holds images."""
+    captions = {}
+    for folder in sorted({root, *((root / name).parent for name in names)}):
+        path = folder / CAPTIONS
+        if not path.is_file():
+            continue
+        for number, line in enumerate(read_lines(path, "it is a text file, FILE<TAB>CAPTION"), 1):
+            name, tab, caption = line.partition("\t")
+            if line.strip() and not tab:
+                raise UsageError(f"{path}, line {number}: there is no tab; write FILE<TAB>CAPTION")
+            captions[folder / name.strip()] = caption.strip()
+    return captions
+
+
+def _state(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError:
+        return -1, -1
+    return stat.st_size, stat.st_mtime_ns

@@ -1,0 +1,175 @@
+"""Writes the shards of a folder, each of them whole or not at all, and tells which are there already."""
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...utils.errors import UsageError
+from ...utils.paths import visible
+from ...utils.textfile import parse_json, write_text
+from .index import index_path, read_index, scan_shard, write_index
+
+VERSION = 1
+MARK, STATS = "pack.json", "stats.json"
+MAX_NAMED = 10_000  # files
+STALE_SECONDS = 3600  # after which an unfinished file is what a killed run has left
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What a file becomes: members by suffix, or none and the reason for it.
+
+    Args:
+        name: The file.
+        members: Bytes by suffix; ``json`` is made of ``meta``.
+        meta: Facts about it.
+        reason: Why it is left out, in few words; empty if it is not.
+        problem: The same in full.
+        key: Name of the sample; by default the shard's with the sample's place in it.
+        note: What is odd about it although it is taken, in words that can be counted.
+    """
+
+    name: str
+    members: dict[str, bytes]
+    meta: dict[str, Any]
+    reason: str = ""
+    problem: str = ""
+    key: str = ""
+    note: str = ""
+
+
+def claim_folder(folder: Path, mark: dict[str, Any]) -> None:
+    """Makes the folder this set's, if it is new or empty; refuses it if it is another's.
+
+    Args:
+        folder: Where shards are to be written.
+        mark: What they are made of, and how.
+    """
+    path = folder / MARK
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        others = [entry.name for entry in visible(folder)]
+        if not others:
+            write_json(path, mark)
+        elif not path.exists():
+            problem = f"{folder} holds files that 'mav data pack' did not write, such as {min(others)}"
+            raise UsageError(f"{problem}: choose another folder")
+        # Read after looking around: of parts that start together, another may have been first.
+        found = parse_json(path.read_bytes())
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {folder}: {error.strerror or error}; choose another folder"
+        ) from error
+    except ValueError:
+        raise UsageError(f"{path} is damaged: choose another folder, or remove this one") from None
+    if found != mark:
+        names = [name for name in mark if not isinstance(found, dict) or found.get(name) != mark[name]]
+        which = f"{folder} holds shards of other files or settings"
+        raise UsageError(f"{which} ({', '.join(names)} differ): choose another folder")
+
+
+def write_notes(folder: Path, passed_over: dict[str, str]) -> None:
+    """Notes in the folder which files are in no shard, and why, by name; takes the note away if none is.
+
+    Args:
+        folder: The folder of the shards.
+        passed_over: The files and the reasons.
+    """
+    path = folder / STATS
+    try:
+        if not passed_over:
+            path.unlink(missing_ok=True)
+            return
+        counts = dict(sorted(Counter(passed_over.values()).items()))
+        named = dict(sorted(passed_over.items())[:MAX_NAMED])
+        write_json(path, {"version": VERSION, "passed_over": counts, "problems": named})
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}; make room there") from error
+
+
+def finished_shard(path: Path, digest: str) -> dict[str, Any] | None:
+    """Returns the counts of a shard if it is there, whole, and made of these sources in this way."""
+    try:
+        stats = parse_json(path.with_suffix(".stats.json").read_bytes())
+        index = read_index(index_path(path), path)
+    except (OSError, ValueError, UsageError):
+        return None
+    if not isinstance(stats, dict):
+        return None
+    same = stats.get("digest") == digest and stats.get("num_samples") == len(index)
+    return stats if same else None
+
+
+def write_shard(path: Path, digest: str, samples: Iterable[Packed], num_digits: int) -> dict[str, Any]:
+    """Writes a shard, its index and, last of all, the counts that tell that it is finished.
+
+    Args:
+        path: The shard, named by its number.
+        digest: Of all that decides its bytes.
+        samples: What it is made of.
+        num_digits: Digits of a sample's number in its key, which starts with the shard's.
+    """
+    stats_path = path.with_suffix(".stats.json")
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    for left in path.parent.glob(f".{path.name}.*.part"):
+        if time.time() - left.stat().st_mtime > STALE_SECONDS:
+            left.unlink(missing_ok=True)
+    num, problems, reasons, notes = 0, dict[str, str](), Counter[str](), Counter[str]()
+    try:
+        with tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for place, packed in enumerate(samples):
+                if packed.reason:
+                    problems[packed.name] = packed.problem
+                    reasons[packed.reason] += 1
+                    continue
+                notes.update([packed.note] if packed.note else [])
+                key, num = packed.key or f"{path.stem}{place:0{num_digits}d}", num + 1
+                meta = json.dumps({"key": key, **packed.meta}).encode()
+                for suffix, data in {**packed.members, "json": meta}.items():
+                    info = tarfile.TarInfo(f"{key}.{suffix}")
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+        index = scan_shard(unfinished, checksums=True)
+        index.name = path.name
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    write_index(index, index_path(path))
+    stats = {
+        "version": VERSION,
+        "digest": digest,
+        "num_samples": num,
+        "num_bytes": index.num_bytes,
+        "left_out": dict(sorted(reasons.items())),
+        "problems": problems,
+        "misnamed": dict(sorted(notes.items())),
+    }
+    write_json(stats_path, stats)
+    return stats
+
+
+def digest_of(parts: Iterable[Any]) -> str:
+    """Returns the SHA-256 of what can be written as JSON."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(json.dumps(part, sort_keys=True).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes a file that is never seen half."""
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        write_text(unfinished, json.dumps(content, indent=2) + "\n")
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,195 @@
+"""Videos in files: mp4, GIF and contact sheets from ``(3, F, H, W)`` in [-1, 1], and back again."""
+
+import textwrap
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import pairwise
+from math import ceil, inf
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+import torch.nn.functional as F
+from av.video.reformatter import ColorRange, Colorspace
+from einops import rearrange
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from ..utils.errors import UsageError
+from .codecs.decode import VIDEO_FORMATS, decode_video
+from .codecs.opening import ALLOWED, open_video
+from .codecs.x264 import x264_params
+
+OPENED = ALLOWED | {"GIF", "mpegts"}
+FORMATS = "mp4, mov, webm, mkv, avi or gif"
+# Viewers slow down a GIF whose frames last less than 2/100 s.
+MAX_GIF_FPS = 50
+
+
+def to_uint8(video: Tensor) -> Tensor:
+    """Maps [-1, 1] to 0..255; what lies outside is clipped."""
+    return ((video.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def from_uint8(video: Tensor) -> Tensor:
+    """Maps 0..255 to [-1, 1]; ``to_uint8`` gives back exactly what came in."""
+    return video.float() / 127.5 - 1
+
+
+def write_mp4(path: str | Path, video: Tensor, fps: float, *, crf: int = 12) -> None:
+    """Writes H.264 in yuv420p, which every browser and player shows.
+
+    That format needs even sizes: an odd video repeats its last row or column.
+
+    Args:
+        path: File to write.
+        video: ``(3, F, H, W)`` in [-1, 1].
+        fps: Frames per second.
+        crf: Quality of libx264, from 0 (lossless) to 51; 18 already looks lossless.
+    """
+    frames = _to_frames(video)
+    height, width = frames.shape[1:3]
+    frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    rate = Fraction(fps).limit_denominator(1001)
+    with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
+        options = {"crf": str(crf), "preset": "medium", "x264-params": x264_params()}
+        stream = container.add_stream("libx264", rate=rate, options=options)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        # 1 stands for BT.709, limited range: untagged colours are a player's guess.
+        for tag in ("colorspace", "color_primaries", "color_trc", "color_range"):
+            setattr(stream.codec_context, tag, 1)
+        for i, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
+                format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+            )
+            frame.pts, frame.time_base = i, 1 / rate
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def read_video(path: str | Path, *, fps: float | None = None) -> tuple[Tensor, float]:
+    """Reads ``(3, F, H, W)`` in [-1, 1] and its frame rate; frames are those of ``decode_video``.
+
+    Args:
+        path: File to read.
+        fps: Frame rate to read at: each instant takes the frame that a player would show then. None keeps
+            the frames as stored, with their mean rate, read off their time stamps.
+    """
+    frames, times, rate = _decode(Path(path))
+    if len(frames) > 1 and times[-1] > times[0]:
+        rate = (len(frames) - 1) / (times[-1] - times[0])
+    if fps is not None:
+        duration = times[-1] - times[0] + 1 / rate
+        # Time stamps are rounded to the file's clock: without the margin a frame may come one instant late.
+        instants = times[0] + np.arange(max(1, round(duration * fps))) / fps + 1e-3 / max(fps, rate)
+        frames = frames[np.searchsorted(times, instants, side="right") - 1]
+    return from_uint8(rearrange(frames, "f c h w -> c f h w")), float(fps or rate)
+
+
+def write_gif(path: str | Path, video: Tensor, fps: float, *, max_side: int = 384) -> None:
+    """Writes an endless GIF with one palette for all frames.
+
+    GIF counts time in 1/100 s, so frames last one unit more or less in turn, and the whole lasts as long as
+    the video. Beyond 50 frames per second only every n-th frame is kept.
+
+    Args:
+        path: File to write.
+        video: ``(3, F, H, W)`` in [-1, 1].
+        fps: Frames per second of ``video``.
+        max_side: Longer side of the GIF at most; larger videos are scaled down.
+    """
+    num_frames, (height, width) = video.shape[1], video.shape[-2:]
+    if max(height, width) > max_side:
+        size = [max(1, round(side * max_side / max(height, width))) for side in (height, width)]
+        video = F.interpolate(video[None], (num_frames, *size), mode="area")[0]
+    stride = ceil(fps / MAX_GIF_FPS)
+    starts = [*range(0, num_frames, stride), num_frames]
+    ends = [round(100 * start / fps) for start in starts]
+    durations = [10 * max(2, end - start) for start, end in pairwise(ends)]
+    frames = [Image.fromarray(frame) for frame in _to_frames(video[:, ::stride])]
+    palette = _shared_palette(frames)
+    # Dithering would make flat areas flicker and the file several times as large.
+    frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    options = {"duration": durations, "loop": 0}
+    frames[0].save(path, format="GIF", save_all=True, append_images=frames[1:], **options)
+
+
+def contact_sheet(
+    video: Tensor,
+    *,
+    fps: float | None = None,
+    title: str = "",
+    num_frames: int = 16,
+    columns: int = 8,
+    width: int = 1536,
+) -> Image.Image:
+    """Draws evenly spaced frames in a grid, each with its number and time.
+
+    Args:
+        video: ``(3, F, H, W)`` in [-1, 1].
+        fps: Frames per second; None leaves the times out.
+        title: Text above the grid, wrapped to its width.
+        num_frames: Frames shown at most, the first and the last among them.
+        columns: Frames in a row.
+        width: Width of the sheet in pixels.
+    """
+    count = min(num_frames, video.shape[1])
+    chosen = torch.linspace(0, video.shape[1] - 1, count).round().long().tolist()
+    cell = width // columns
+    cell_height = max(1, round(cell * video.shape[-2] / video.shape[-1]))
+    # Small frames are enlarged in plain squares, so that one sees what the stage made.
+    method = Image.Resampling.NEAREST if video.shape[-1] <= cell else Image.Resampling.BOX
+    font, line = ImageFont.load_default(13), 20
+    lines = textwrap.wrap(title, max(1, width // 9))[:4]
+    top = len(lines) * line + (8 if lines else 0)
+    size = (width, top + ceil(count / columns) * (cell_height + line))
+    sheet = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(sheet)
+    for i, text in enumerate(lines):
+        draw.text((4, 4 + i * line), text, fill="black", font=ImageFont.load_default(15))
+    for i, (index, frame) in enumerate(zip(chosen, _to_frames(video[:, chosen]), strict=True)):
+        x, y = i % columns * cell, top + i // columns * (cell_height + line)
+        sheet.paste(Image.fromarray(frame).resize((cell - 2, cell_height - 2), method), (x + 1, y + 1))
+        label = f"{index}" if fps is None else f"{index}  {index / fps:.2f} s"
+        draw.text((x + 4, y + cell_height), label, fill="black", font=font)
+    return sheet
+
+
+def stack_sheets(sheets: Sequence[Image.Image]) -> Image.Image:
+    """Puts contact sheets below each other."""
+    stack = Image.new("RGB", (max(s.width for s in sheets), sum(s.height for s in sheets)), "white")
+    y = 0
+    for sheet in sheets:
+        stack.paste(sheet, (0, y))
+        y += sheet.height
+    return stack
+
+
+def _to_frames(video: Tensor) -> np.ndarray:
+    """Returns ``(F, H, W, 3)`` bytes."""
+    if video.ndim != 4 or video.shape[0] != 3:
+        raise ValueError(f"a video must be (3, F, H, W), got {tuple(video.shape)}")
+    return rearrange(to_uint8(video.detach().cpu()), "c f h w -> f h w c").contiguous().numpy()
+
+
+def _shared_palette(frames: Sequence[Image.Image]) -> Image.Image:
+    """Chooses 255 colours for all frames, from at most 16 of them; the last one is for "as before"."""
+    chosen = frames[:: ceil(len(frames) / 16)]
+    return stack_sheets(chosen).quantize(255, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+
+
+def _decode(path: Path) -> tuple[Tensor, np.ndarray, float]:
+    """Returns bytes ``(F, 3, H, W)`` in the order shown, their times in seconds, and the rate declared."""
+    try:
+        data, suffix = path.read_bytes(), path.suffix.lower()[1:]
+        named = suffix if suffix in VIDEO_FORMATS else "mp4"
+        with open_video(data, named, OPENED) as (_, stream):
+            rate = float(stream.average_rate or 25)
+        frames, times = decode_video(data, named, None, max_seconds=inf, formats=OPENED)
+    except OSError as error:
+        raise UsageError(f"{path}: not a readable video ({error.strerror}); give {FORMATS}") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: not a readable video ({error}); give {FORMATS}") from None
+    return frames, times.numpy(), rate

@@ -1,0 +1,1 @@
+"""Tests claims: variants of training and sampling, judged alike."""

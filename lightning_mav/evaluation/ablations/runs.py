@@ -1,0 +1,250 @@
+"""Trains and judges the variants of ablations, and reads what was found before."""
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...training.runs import config_folder, config_layers
+from ...training.train import train
+from ...utils.console import plain_warnings, stage_progress
+from ...utils.errors import UsageError
+from ...utils.textfile import parse_json, write_text
+
+if TYPE_CHECKING:
+    from ...cascade import Cascade
+    from .design import Ablation, Training, Variant
+
+USE_CLIP = ("prior", "decoder", "interpolation")  # stages that are given a CLIP
+
+
+@dataclasses.dataclass
+class Bench:
+    """Where and with what variants are run.
+
+    Args:
+        scale: What is trained.
+        weights: Scale, or folder, of the weights that are not trained.
+        config: Settings of the instrument; None for the micro-world's own.
+    """
+
+    scale: str
+    weights: str
+    config: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where everything is kept."""
+        return Path("outputs", "ablations", self.scale)
+
+    def check(self, name: str, ablation: "Ablation") -> None:
+        """Finds out before anything is run whether it can be.
+
+        Raises:
+            UsageError: If not.
+        """
+        for key, variant in ablation.variants.items():
+            for training in variant.runs:
+                if self.scale not in training.steps:
+                    raise UsageError(
+                        f"ablation {name}: {key} has no steps for SCALE {self.scale!r}, only for "
+                        f"{', '.join(training.steps)}"
+                    )
+            self._spec(ablation, variant, ablation.seeds[0] if variant.runs else None)
+
+    def called(self, ablation: "Ablation") -> str:
+        """Returns how a page calls the weights that are not trained."""
+        from ...weights import SHIPPED
+
+        is_shipped = all(path.is_relative_to(SHIPPED) for path in self._files(ablation).values())
+        return "the shipped weights" if is_shipped else "these weights"
+
+    def run_all(self, name: str, ablation: "Ablation", key: str) -> list[dict[str, Any]]:
+        """Returns what was found of a variant with each seed; without training there is one result."""
+        seeds = ablation.seeds if ablation.variants[key].runs else [None]
+        return [self.run(name, ablation, key, seed) for seed in seeds]
+
+    def run(self, name: str, ablation: "Ablation", key: str, seed: int | None = None) -> dict[str, Any]:
+        """Trains and judges a variant, or reads what was found when that was done before."""
+        variant, folder = ablation.variants[key], self.folder / name / key
+        if seed is not None:
+            folder, key = folder / f"seed_{seed}", f"{key}, seed {seed}"
+        path, spec = folder / "result.json", self._spec(ablation, variant, seed)
+        for known in (path, *sorted(self.folder.glob("**/result.json"))):  # or in another ablation
+            if found := _finished(known, spec, ablation.metrics):
+                print(f"{name}, {key}: finished, see {known.parent}")
+                return found
+        cascade = self._cascade(ablation, variant, seed, folder)
+        start = time.perf_counter()  # not of training, which may have been finished or interrupted before
+        from ..worlds.drawing import Drawing
+        from ..worlds.settings import Settings
+        from .judges import JUDGES
+
+        with plain_warnings(), stage_progress(f"{name}, {key}") as progress:
+            drawing = Drawing(cascade, Settings(**spec["settings"]), progress)
+            try:
+                figures = JUDGES[ablation.judge][0](drawing, **variant.how)
+            except ValueError as error:
+                raise UsageError(f"ablation {name}: {key}: {error}") from error
+        if unknown := set(ablation.metrics) - figures.keys():
+            raise UsageError(
+                f"ablation {name}: {ablation.judge} has no {unknown.pop()}, it has {', '.join(figures)}"
+            )
+        minutes = round((time.perf_counter() - start) / 60, 2)
+        date = datetime.date.today().isoformat()
+        found = {"figures": figures, "spec": spec, "minutes": minutes, "date": date}
+        folder.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        write_text(part, json.dumps(found, indent=2) + "\n")
+        os.replace(part, path)
+        return found
+
+    def _spec(self, ablation: "Ablation", variant: "Variant", seed: int | None) -> dict[str, Any]:
+        """Says all that decides what will be found."""
+        from ...worlds.micro.world import WORLD_VERSION
+        from ..worlds import load_settings
+
+        trained = {training.stage for training in variant.runs}
+        files = {stage: path for stage, path in self._files(ablation).items() if stage not in trained}
+        config = self.config or config_folder() / "eval" / "micro.yaml"
+        return {
+            "world": WORLD_VERSION,
+            "versions": {name: metadata.version(name) for name in ("lightning-mav", "torch")},
+            "judge": ablation.judge,
+            "how": variant.how,
+            "cascade": variant.cascade,
+            "settings": vars(load_settings(config, **(ablation.settings | variant.settings))),
+            "runs": [self._described(training, seed) for training in variant.runs],
+            "weights": {stage: _digest(path) for stage, path in files.items()},
+        }
+
+    def _described(self, training: "Training", seed: int | None) -> dict[str, Any]:
+        """Says what is trained, and on which world; an edited configuration layer makes another run."""
+        from omegaconf import OmegaConf
+
+        from ...utils.settings import read_yaml
+        from ...worlds.micro.world import WORLD_VERSION
+
+        # Their content, so that a comment may change.
+        layers = [path for path in config_layers(training.run, self.scale) if path.is_file()]
+        contents = [OmegaConf.to_container(read_yaml(path)) for path in layers]
+        assert seed is not None
+        return {
+            "run": training.run.name,
+            "arguments": training.arguments(self.scale, seed),
+            "layers": hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest(),
+            "world": WORLD_VERSION,
+        }
+
+    def _files(self, ablation: "Ablation") -> dict[str, Path]:
+        from ...cascade import weights_files
+        from .judges import JUDGES
+
+        return weights_files(self.weights, until=JUDGES[ablation.judge][1])
+
+    def _cascade(self, ablation: "Ablation", variant: "Variant", seed: int | None, folder: Path) -> "Cascade":
+        """Trains what is to be trained, and puts it beside the rest."""
+        from ...cascade import Cascade
+
+        files, weights = self._files(ablation), self.weights
+        key, start = "", None
+        for training in variant.runs:
+            key, start = self._train(training, seed, key, start, files)
+            files[training.stage] = start
+        if variant.runs:
+            (folder / "weights").mkdir(parents=True, exist_ok=True)
+            for stage, path in files.items():
+                shutil.copyfile(path, folder / "weights" / f"{stage}.safetensors")
+            weights = str(folder / "weights")
+        cascade = Cascade.from_pretrained(weights, until=list(files)[-1])
+        for name, value in variant.cascade.items():
+            set_attribute(cascade, name, value)
+        return cascade
+
+    def _train(
+        self, training: "Training", seed: int | None, key: str, start: Path | None, files: dict[str, Path]
+    ) -> tuple[str, Path]:
+        """Trains a run in a folder that belongs to it whichever variant it is part of.
+
+        Args:
+            training: What to train.
+            seed: With which seed.
+            key: Stands for all that was trained before it.
+            start: Weights of the run before it, where a second phase starts.
+            files: Weights of all stages.
+
+        Returns:
+            What stands for this run and those before it, and its weights.
+        """
+        run, given = training.run, dict[str, Path]()
+        if run.stage in USE_CLIP:
+            given["clip"] = files["clip"]
+        if run.is_second and start is not None:
+            given["init_from"] = start
+        elif run.stage == "interpolation":
+            given["init_from"] = files["decoder"]
+        described = self._described(training, seed)
+        # Tensors alone decide what comes of a training; a header may be written anew.
+        identity = [key, described, {name: _digest(path, header=False) for name, path in given.items()}]
+        key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
+        outputs = self.folder / "runs" / f"{run.name}-{key}"
+        overrides = [f"--model.{name}={path}" for name, path in given.items()]
+        return key, train(run, self.scale, overrides=[*overrides, *described["arguments"]], outputs=outputs)
+
+
+def set_attribute(cascade: "Cascade", name: str, value: Any) -> None:
+    """Sets an attribute of a cascade, named in dot notation.
+
+    Raises:
+        UsageError: If there is none of that name.
+    """
+    *path, last = name.split(".")
+    owner: Any = cascade
+    for key in path:
+        owner = getattr(owner, key, None)
+    if not hasattr(owner, last):
+        raise UsageError(f"the cascade has no {name!r}; one is prior.num_candidates")
+    setattr(owner, last, value)
+
+
+def _finished(path: Path, spec: dict[str, Any], metrics: list[str]) -> dict[str, Any] | None:
+    """Reads what was found for exactly this variant, if all that is asked for is known."""
+    try:
+        found = parse_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    is_same = found.get("spec") == json.loads(json.dumps(spec))
+    is_whole = is_same and all("items" in found["figures"].get(metric, {}) for metric in metrics)
+    return found if is_whole else None
+
+
+def _digest(path: Path, *, header: bool = True) -> str:
+    """Returns a checksum of a weights file's tensors and, unless left out, of its configuration."""
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    from ...weights import load_weights
+
+    digest = hashlib.sha256()
+    try:
+        with safe_open(path, framework="pt") as file:
+            if header:
+                config = json.loads((file.metadata() or {}).get("config", "null"))
+                text = json.dumps(config, sort_keys=True)
+                # Where a class stands in the library may change.
+                digest.update(re.sub(r'"class_path": "[^"]*\.', '"class_path": "', text).encode())
+            for name in sorted(file.keys()):
+                tensor = file.get_tensor(name)
+                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    except (SafetensorError, OSError, ValueError):
+        load_weights(path)  # says what is wrong, and with which command it is made
+        raise
+    return digest.hexdigest()

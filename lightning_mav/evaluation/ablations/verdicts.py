@@ -1,0 +1,124 @@
+"""Does a claim hold? A rule that compares the variants of an ablation, run by run or item by item."""
+
+from typing import Any, NamedTuple
+
+from ..intervals import agreement, difference_interval, mean_interval
+
+LOWER_IS_BETTER = {"flicker", "loss"}  # also those whose names go on from there, such as loss_6_fps
+# What can be said of a claim, worst first.
+VERDICTS = ("does not hold", "no difference that counts", "unclear", "holds")
+# The same of arms that were trained once each: what it says of training anew is not known.
+IN_ONE_RUN = {
+    "holds": "better in this run",
+    "does not hold": "worse in this run",
+    "no difference that counts": "no difference that counts in this run",
+    "unclear": "unclear in this run",
+}
+ALIKE_IN_ONE_RUN = IN_ONE_RUN | {"holds": "as good in this run", "does not hold": "not as good in this run"}
+
+Figure = dict[str, Any]  # value, low, high, n; values, of each item; items, which stands for what they are
+
+
+class Outcome(NamedTuple):
+    """How a comparison ended.
+
+    Args:
+        word: One of ``VERDICTS``.
+        gain: By how much the one is better than the other, in units of the metric, above 0 if better whatever
+            the metric: ``value, low, high``, the ends of a 95% interval.
+        wins: Items that only the one has right, and only the other; None unless shares of the same items were
+            compared.
+    """
+
+    word: str
+    gain: dict[str, float]
+    wins: tuple[int, int] | None = None
+
+
+def is_lower_better(metric: str) -> bool:
+    """Whether less of a metric is better."""
+    return metric.partition("_")[0] in LOWER_IS_BETTER
+
+
+def compare(
+    metric: str,
+    better: list[Figure],
+    than: list[Figure] | float,
+    *,
+    smallest: float = 0.0,
+    margin: float | None = None,
+) -> Outcome:
+    """Says whether one variant is better than another by a metric, or as good as it.
+
+    Of variants trained several times the runs are compared, by Student's t-test over what the runs of the
+    same seed differ by. Else the items are: one by one if both were judged on the same ones (numbers by
+    Student's paired test, shares by Newcombe's interval), if not, by the intervals of both.
+
+    Args:
+        metric: Its name.
+        better: Its figure in each run of the variant that should be better; one that is not trained has one.
+        than: That of the other variant, or a number that it should be better than.
+        smallest: Smallest effect that counts; of metrics where less is better as a share of the other's.
+        margin: If given, the two should be as good as each other within this, instead of one better.
+
+    Returns:
+        The outcome: ``holds`` if the interval of the gain lies above 0 and the gain is at least
+        ``smallest``; ``does not hold`` likewise below 0; ``no difference that counts`` if the whole interval
+        is nearer to 0 than ``smallest``; else ``unclear``. With a margin ``holds`` if the interval lies
+        within it, ``does not hold`` if it lies outside, else ``unclear``.
+    """
+    others = [_constant(than)] if isinstance(than, float) else than
+    gain, wins = _difference(better, others)
+    if is_lower_better(metric):
+        gain = {"value": -gain["value"], "low": -gain["high"], "high": -gain["low"]}
+        wins = wins and wins[::-1]
+        smallest *= sum(figure["value"] for figure in others) / len(others)
+    word = _word(gain, smallest) if margin is None else _word_of_equality(gain, margin)
+    return Outcome(word, gain, wins)
+
+
+def _constant(value: float) -> Figure:
+    """Returns a number that is known as a figure."""
+    return {"value": value, "low": value, "high": value, "items": None}
+
+
+def _difference(ones: list[Figure], others: list[Figure]) -> tuple[dict[str, float], tuple[int, int] | None]:
+    """Returns by how much the figures of two variants differ, and of shares of the same items the wins."""
+    if (num_runs := max(len(ones), len(others))) > 1:
+        # A variant without training has one figure, which every run of the other is compared with.
+        runs = zip(ones * (num_runs // len(ones)), others * (num_runs // len(others)), strict=True)
+        return _mean([one["value"] - other["value"] for one, other in runs]), None
+    (one,), (other,) = ones, others
+    if one["items"] != other["items"]:
+        return difference_interval(one, other), None
+    pairs = list(zip(one["values"], other["values"], strict=True))
+    if not isinstance(one["values"][0], bool):
+        return _mean([a - b for a, b in pairs]), None
+    wins = pairs.count((True, False)), pairs.count((False, True))
+    return difference_interval(one, other, agreement(one["values"], other["values"])), wins
+
+
+def _mean(differences: list[float]) -> dict[str, float]:
+    interval = mean_interval(differences)
+    return {key: interval[key] for key in ("value", "low", "high")}
+
+
+def verdict(words: list[str]) -> str:
+    """Returns the worst of the comparisons that a claim consists of."""
+    return min(words, key=VERDICTS.index)
+
+
+def _word(gain: dict[str, float], smallest: float) -> str:
+    """Says what the interval of a gain means."""
+    if gain["low"] > 0 and gain["value"] >= smallest:
+        return "holds"
+    if gain["high"] < 0 and gain["value"] <= -smallest:
+        return "does not hold"
+    return "no difference that counts" if -smallest < gain["low"] and gain["high"] < smallest else "unclear"
+
+
+def _word_of_equality(gain: dict[str, float], margin: float) -> str:
+    """Says whether two are as good as each other (two one-sided tests, each at 2.5%)."""
+    if -margin < gain["low"] and gain["high"] < margin:
+        return "holds"
+    return "does not hold" if gain["low"] > margin or gain["high"] < -margin else "unclear"

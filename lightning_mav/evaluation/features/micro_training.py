@@ -1,0 +1,143 @@
+"""Trains ``MicroVideoNetwork`` on true micro-world videos: minutes on one thread, the same from each seed."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...worlds.micro.raster import EXTENT, SHAPES
+from ...worlds.micro.world import ALL, COLOURS, Scenes, rasterise, sample_trajectories
+from .micro import HEADS, MOTIONS, SPEED_EDGES, MicroVideoNetwork
+from .registry import FEATURES
+from .resize import prepare
+
+NUM_FRAMES = 16
+FPS_RANGE = (4.0, 30.0)
+IMAGE_SIZES = (16, 32, 64)  # one for each batch, so that the size of a video matters little
+BATCH_SIZE = 32
+NUM_STEPS = 1500
+LEARNING_RATE = 4e-3
+VALIDATION_SEED = 2**31  # beyond those of training
+STAR, SPIN, STILL = SHAPES.index("star"), MOTIONS.index("spin"), MOTIONS.index("still")
+
+
+class Batch(NamedTuple):
+    """Videos ``(B, 3, F, 32, 32)`` and their labels by head, ``(B,)``."""
+
+    video: Tensor
+    labels: dict[str, Tensor]
+
+
+def draw_scenes(num: int, generator: torch.Generator, *, mixed: bool) -> tuple[Scenes, Tensor]:
+    """Draws scenes and the speed of each.
+
+    Args:
+        num: Number of scenes.
+        generator: Source of randomness.
+        mixed: Whether another shape, drawn by itself, takes the place of the one whose motion it is: in this
+            world motion follows from shape, and features should not.
+
+    Returns:
+        The scenes, whose appearances hold the shape that is seen, and the kind of motion ``(num,)``.
+    """
+    appearances = ALL[torch.randint(len(ALL), (num,), generator=generator)].clone()
+    low, high = FPS_RANGE
+    fps = low * (high / low) ** torch.rand(num, generator=generator)
+    scenes = sample_trajectories(appearances, fps, NUM_FRAMES, generator)
+    motion = appearances[:, 0].clone()
+    if mixed:
+        shape = torch.randint(len(SHAPES), (num,), generator=generator)
+        places = scenes.places.clone()
+        # The other shape fills as much of the frame, so that it stays inside.
+        places[..., 2] *= (EXTENT.amin(dim=1)[motion] / EXTENT.amax(dim=1)[shape])[:, None]
+        places[..., 3] *= (shape == STAR)[:, None]  # of others, no turning can be seen
+        motion[(motion == SPIN) & (shape != STAR)] = STILL
+        appearances[:, 0] = shape
+        scenes = Scenes(appearances, places)
+    return scenes, motion
+
+
+def speed_of(places: Tensor) -> Tensor:
+    """Returns how far what is at ``(N, F, 4)`` places goes, grows and turns from frame to frame."""
+    step = places.diff(dim=1)
+    turn = step[..., 3] * places[:, 1:, 2]
+    return (step[..., :3].square().sum(dim=-1) + turn.square()).sqrt().mean(dim=1)
+
+
+def draw_batch(num: int, generator: torch.Generator, *, mixed: bool, image_size: int) -> Batch:
+    """Draws true videos, or ``mixed`` ones, see ``draw_scenes``, as the network sees them."""
+    scenes, motion = draw_scenes(num, generator, mixed=mixed)
+    shape, colour, size, background = scenes.appearances.unbind(dim=1)
+    labels = {
+        "thing": shape * len(COLOURS) + colour,
+        "size": size,
+        "background": background,
+        "motion": motion,
+        "speed": torch.bucketize(speed_of(scenes.places), torch.tensor(SPEED_EDGES)),
+    }
+    return Batch(prepare(rasterise(scenes, image_size), FEATURES["micro_video"].input), labels)
+
+
+def train(
+    seed: int = 0, num_steps: int = NUM_STEPS, progress: Callable[[int, float], None] | None = None
+) -> MicroVideoNetwork:
+    """Trains the network on one thread; half of each batch is mixed.
+
+    Args:
+        seed: Of weights and videos.
+        num_steps: Number of batches.
+        progress: Called after each step with its number and loss.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = MicroVideoNetwork()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=num_steps)
+    generator = torch.Generator().manual_seed(seed)
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums of several threads differ in their last bits
+    try:
+        for step in range(num_steps):
+            image_size = IMAGE_SIZES[step % len(IMAGE_SIZES)]
+            halves = [
+                draw_batch(BATCH_SIZE // 2, generator, mixed=mixed, image_size=image_size)
+                for mixed in (False, True)
+            ]
+            video = torch.cat([half.video for half in halves])
+            logits = network.classify(network(video))
+            loss = torch.stack(
+                [
+                    F.cross_entropy(logits[name], torch.cat([half.labels[name] for half in halves]))
+                    for name in HEADS
+                ]
+            ).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            if progress is not None:
+                progress(step + 1, loss.item())
+    finally:
+        torch.set_num_threads(num_threads)
+    return network.eval()
+
+
+@torch.no_grad()
+def accuracy(
+    network: MicroVideoNetwork, num: int = 1024, *, mixed: bool, image_size: int = 64
+) -> dict[str, float]:
+    """Returns the share of right answers by head, and of shape and colour alone, on videos not trained on."""
+    generator = torch.Generator().manual_seed(VALIDATION_SEED + mixed)
+    right: dict[str, int] = {}
+    for start in range(0, num, 64):
+        batch = draw_batch(min(64, num - start), generator, mixed=mixed, image_size=image_size)
+        found = {name: x.argmax(dim=1) for name, x in network.classify(network(batch.video)).items()}
+        both = {name: (found[name], batch.labels[name]) for name in HEADS}
+        thing, asked = both["thing"]
+        both["shape"] = (thing // len(COLOURS), asked // len(COLOURS))
+        both["colour"] = (thing % len(COLOURS), asked % len(COLOURS))
+        for name, (a, b) in both.items():
+            right[name] = right.get(name, 0) + int((a == b).sum())
+    return {name: count / num for name, count in right.items()}

@@ -1,0 +1,95 @@
+"""Which feature networks there are, and where their files lie."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ...utils.errors import UsageError
+from ...utils.paths import expanded
+from ...weights import OUTPUTS, SHIPPED
+from .resize import Input
+
+VARIABLE = "MAV_FEATURES"
+DEFAULT_FOLDER = Path("outputs/features")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """An entry of ``registry.yaml``, which explains the fields.
+
+    Args:
+        name: Its name.
+        title: What it is.
+        file: Name of its file.
+        source: Where to get the file.
+        sha256: Checksum, or None.
+        call: How the network is asked.
+        outputs: Width of what it returns.
+        output: ``features``, ``logits`` or ``probabilities``.
+        frames: Fewest and most frames; None for any number.
+        input: What it sees.
+    """
+
+    name: str
+    title: str
+    file: str
+    source: str
+    sha256: str | None
+    call: str
+    outputs: int
+    output: str
+    frames: tuple[int, int | None]
+    input: Input
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether it is one of the project's own."""
+        return self.file.endswith(".safetensors")
+
+
+def _load(path: Path) -> dict[str, Spec]:
+    entries: dict[str, dict[str, Any]] = yaml.safe_load(path.read_bytes())
+    return {
+        name: Spec(name=name, **{**entry, "frames": tuple(entry["frames"]), "input": Input(**entry["input"])})
+        for name, entry in entries.items()
+    }
+
+
+FEATURES = _load(Path(__file__).with_name("registry.yaml"))
+
+
+def find_spec(name: str) -> Spec:
+    """Returns the entry of a network.
+
+    Raises:
+        UsageError: If there is none of this name.
+    """
+    if name not in FEATURES:
+        raise UsageError(f"no feature network {name!r}; there are {', '.join(FEATURES)}")
+    return FEATURES[name]
+
+
+def features_folder(folder: Path | None = None) -> Path:
+    """Returns where files of others are looked for: ``folder``, else $MAV_FEATURES, else outputs/features."""
+    return folder or Path(expanded(os.environ.get(VARIABLE) or str(DEFAULT_FOLDER)))
+
+
+def find_features(name: str, folder: Path | None = None) -> Path:
+    """Returns where the file of a network is or must be put.
+
+    Args:
+        name: Name in the registry.
+        folder: Folder of files of others, see ``features_folder``. Of the project's own networks the one
+            that you trained is taken, else the shipped one.
+
+    Raises:
+        UsageError: If there is no network of this name.
+    """
+    spec = find_spec(name)
+    if spec.is_shipped:
+        own, shipped = OUTPUTS / "micro" / "weights" / spec.file, SHIPPED / "micro" / spec.file
+        return own if own.is_file() else shipped
+    return features_folder(folder) / spec.file

@@ -1,0 +1,48 @@
+"""Prompts of one's own, one in a line of a text file."""
+
+from itertools import cycle, islice
+from pathlib import Path
+
+from ...data.codecs.decode import VIDEO_FORMATS
+from ...utils.errors import UsageError
+from ...utils.paths import visible
+from ...utils.textfile import is_blank, read_lines
+from .items import Item, Protocol, make_items
+from .real import check_files, thinned
+from .settings import Settings
+
+
+class Prompts(Protocol):
+    """CLIPSIM of any prompts; with a folder of real videos also FVD and the like."""
+
+    name = "prompts"
+    title = "Prompts of one's own"
+    notes = "These prompts are nobody else's: no number in print compares with those here."
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        if settings.prompts is None:
+            raise UsageError("no prompts: name a text file, one prompt in a line, with --prompts FILE")
+        path = Path(settings.prompts)
+        remedy = "name a text file, one prompt in a line"
+        lines = [" ".join(line.split()) for line in read_lines(path, remedy)]
+        self.texts = [line for line in lines if not is_blank(line) and not line.startswith("#")]
+        if not self.texts:
+            raise UsageError(f"--prompts {path}: has no prompts; write one in a line")
+
+    def items(self) -> list[Item]:
+        """Returns a sample for each prompt, or as many as are asked for."""
+        num = self.settings.num_samples or len(self.texts)
+        return make_items(((text, None) for text in islice(cycle(self.texts), num)), self.settings.seed)
+
+    def real_files(self) -> list[Path]:
+        """Returns the videos in the folder, and below it, sorted by name."""
+        if self.settings.data is None:
+            raise UsageError("real videos are needed for FVD and FID: name their folder with --data")
+        folder = Path(self.settings.data)
+        found = (path for path in visible(folder, "**/*") if not path.is_dir())
+        files = [path for path in found if path.suffix.lower()[1:] in VIDEO_FORMATS]
+        if not files:
+            names = ", ".join(VIDEO_FORMATS)
+            raise UsageError(f"--data {folder}: no videos there ({names}); name a folder of real videos")
+        return check_files(thinned(files, self.settings.num_real), "mend the link, or move it away")

@@ -1,0 +1,93 @@
+"""Windows of frames: which ones are taken, of real videos and of generated ones alike."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from ...data.codecs.decode import VIDEO_FORMATS, decode_video
+from ...utils.errors import UsageError
+
+T = TypeVar("T")
+MARGIN = 1e-3  # seconds: time stamps are rounded to the file's clock
+
+
+def thinned(values: Sequence[T], num: int | None) -> list[T]:
+    """Returns ``num`` evenly spaced values; all if None, or if there are no more than that."""
+    if num is None or num >= len(values):
+        return list(values)
+    return [values[i * len(values) // num] for i in range(num)]
+
+
+def check_files(files: Sequence[Path], remedy: str) -> list[Path]:
+    """Refuses a set of videos that is not complete.
+
+    Raises:
+        UsageError: If one is missing.
+    """
+    missing = [path for path in files if not path.is_file()]
+    if missing:
+        more = f" and {len(missing) - 1} more of {len(files)}" if len(missing) > 1 else ""
+        raise UsageError(f"there is no {missing[0]}{more}; {remedy}")
+    return list(files)
+
+
+def draw_start(num_free: int, seed: int) -> int:
+    """Draws where a window starts, evenly from 0 to ``num_free``."""
+    generator = torch.Generator().manual_seed(seed)
+    return int(torch.randint(num_free + 1, (), generator=generator))
+
+
+def window_of(video: Tensor, num_frames: int, seed: int) -> Tensor:
+    """Cuts a window placed at random out of ``(3, F, H, W)``, or returns all of a shorter video."""
+    start = draw_start(max(0, video.shape[1] - num_frames), seed)
+    return video[:, start : start + num_frames]
+
+
+def read_window(path: Path, num_frames: int, fps: float, seed: int) -> Tensor:
+    """Reads a window of a real video, placed at random, the middle square of each frame at native size.
+
+    Args:
+        path: The file.
+        num_frames: Frames wanted.
+        fps: Frame rate at which they are taken: each instant shows what a player would show then.
+        seed: Decides where the window starts.
+
+    Returns:
+        Bytes ``(3, F, S, S)``.
+
+    Raises:
+        ValueError: If the file is damaged, or the video shorter than the window.
+    """
+    suffix = path.suffix.lower()[1:]
+    if suffix not in VIDEO_FORMATS:
+        raise ValueError(f"no video of a known kind: {path.suffix}")
+
+    def choose(times: Tensor) -> Tensor:
+        last = times[-1] - (num_frames - 1) / fps + MARGIN
+        starts = int((times <= last).sum())
+        if not starts:
+            raise ValueError(f"too short: {float(times[-1]):.2f} s")
+        instants = times[draw_start(starts - 1, seed)] + torch.arange(num_frames) / fps + MARGIN
+        return torch.searchsorted(times, instants, right=True) - 1
+
+    frames, _ = decode_video(path.read_bytes(), suffix, None, choose)
+    return middle_square(frames.movedim(0, 1))
+
+
+def middle_square(video: Tensor) -> Tensor:
+    """Cuts the middle square out of ``(3, F, H, W)``."""
+    height, width = video.shape[-2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return video[..., top : top + side, left : left + side]
+
+
+def even_frames(video: Tensor, num: int) -> Tensor:
+    """Takes up to ``num`` evenly spaced frames of ``(..., F, H, W)``, from the middle of as many parts."""
+    num_frames = video.shape[-3]
+    count = min(num, num_frames)
+    indices = [(2 * i + 1) * num_frames // (2 * count) for i in range(count)]
+    return video[..., indices, :, :]

@@ -1,0 +1,200 @@
+"""Generates the samples of a protocol under Lightning, on any number of devices."""
+
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ...cascade import Cascade
+from ...data.video import to_uint8
+from ...models.sampling import Sampling
+from ...utils.errors import UsageError, first_line
+from .items import Item
+from .real import window_of
+from .settings import Settings
+from .store import SampleStore
+
+LINE_SECONDS = 30.0  # from one line of progress to the next where there is no terminal
+
+
+class SampleModule(LightningModule):
+    """Draws the items that are missing, one at a time, each device its share.
+
+    One at a time, because a sample then depends on its item alone: not on the others in a batch, nor on how
+    many devices there are. A video of the cascade fills a GPU by itself.
+
+    Args:
+        cascade: What draws them.
+        items: All items of the protocol.
+        store: Where samples go.
+        settings: How they are drawn.
+    """
+
+    def __init__(self, cascade: Cascade, items: list[Item], store: SampleStore, settings: Settings) -> None:
+        super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # a device may have nothing left to do
+        self.cascade = cascade
+        self.items, self.store, self.settings = items, store, settings
+        self.missing: list[int] = []
+
+    def predict_dataloader(self) -> DataLoader:
+        """Returns the numbers of this device's items."""
+        # The first process looks once and tells the others: by the time they look, it may have gone on.
+        missing = list[int]()
+        if self.trainer.is_global_zero:
+            self.store.lock()
+            done = self.store.recover()
+            missing = [item.id for item in self.items if item.id not in done]
+        self.missing = self.trainer.strategy.broadcast(missing)
+        share: Any = self.missing[self.trainer.global_rank :: self.trainer.world_size]
+        return DataLoader(share, batch_size=1, shuffle=False)
+
+    def predict_step(self, batch: Tensor, batch_idx: int) -> None:
+        """Draws an item and puts it on disk."""
+        item = self.items[int(batch)]
+        video, fps = draw(self.cascade, item, self.settings)
+        self.store.add(item, to_uint8(video), fps)
+
+    def teardown(self, stage: str) -> None:
+        """Completes the shards of this device, and waits for the others; also where it had nothing to do."""
+        self.store.flush()
+        self.trainer.strategy.barrier()
+
+
+def draw(cascade: Cascade, item: Item, settings: Settings) -> tuple[Tensor, float]:
+    """Draws the frames of an item that are kept.
+
+    Super-resolution in space works frame by frame, so that only frames that are kept go through it.
+
+    Returns:
+        The video ``(3, F, H, W)`` in [-1, 1] and its frame rate.
+    """
+    sampling = Sampling(item.seed, item.prompt, settings.steps, settings.guidance_scale)
+    embed = cascade.embed([item.prompt], sampling)
+    last = settings.until == "sr_h"
+    until = "sr_lt" if last else settings.until
+    made = cascade.render(
+        embed, fps=settings.fps, frame_skip=settings.frame_skip, until=until, sampling=sampling
+    )
+    video = window_of(made.video[0, :, :: settings.stride], settings.num_frames, item.seed)[None]
+    if last:
+        video = cascade.upsample_h(video.to(cascade.device), sampling).cpu()
+    return video[0], settings.video_fps
+
+
+def make_trainer(**options: Any) -> Trainer:
+    """Makes what runs the generation, quietly.
+
+    Args:
+        options: ``accelerator``, ``devices``, ``strategy``, ``num_nodes`` of Lightning's Trainer.
+
+    Raises:
+        UsageError: If this machine has no such devices, or there is no such strategy.
+    """
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning")  # its advice on loaders does not fit one of numbers
+    try:
+        return Trainer(
+            **options,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            use_distributed_sampler=False,
+            callbacks=[_Progress()],
+        )
+    except (MisconfigurationException, ValueError, TypeError, OverflowError, RuntimeError) as error:
+        asked = ", ".join(f"{name}={value}" for name, value in options.items())
+        raise UsageError(f"{asked}: not usable here ({first_line(error)}); choose others") from error
+
+
+class _Progress(Callback):
+    """Counts the samples of all devices as if each were as far as the first."""
+
+    def __init__(self) -> None:
+        self._open = ExitStack()
+        self._draw: Callable[[int], None] | None = None
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, SampleModule)
+        total, missing = len(pl_module.items), len(pl_module.missing)
+        if trainer.is_global_zero and missing:
+            self._draw = self._open.enter_context(sample_progress("generating", total, total - missing))
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self._draw is not None:
+            self._draw((batch_idx + 1) * trainer.world_size)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._open.close()
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._open.close()
+
+
+@contextmanager
+def sample_progress(title: str, total: int, before: int) -> Iterator[Callable[[int], None]]:
+    """Yields ``progress(done)``, which shows samples per second and the time left.
+
+    Without a terminal it prints a line now and then.
+
+    Args:
+        title: What is being done.
+        total: All samples.
+        before: Of those, the ones that are there already; ``done`` counts from there.
+    """
+    start = last = time.perf_counter()
+
+    def rate_of(done: int) -> str:
+        rate = done / max(time.perf_counter() - start, 1e-9)
+        return f"{rate:.2f} per s" if rate >= 1 else f"{1 / max(rate, 1e-9):.1f} s each"
+
+    if not sys.stderr.isatty():
+
+        def report(done: int) -> None:
+            nonlocal last
+            now, reached = time.perf_counter(), min(total, before + done)
+            if now - last >= LINE_SECONDS or reached == total:
+                last = now
+                left = timedelta(seconds=round((now - start) / done * (total - reached)))
+                print(f"{title}: {reached} of {total}, {rate_of(done)}, {left} left", file=sys.stderr)
+
+        yield report
+        return
+    from rich import progress as bars
+    from rich.console import Console
+
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TextColumn("{task.fields[rate]}"),
+        bars.TimeElapsedColumn(),
+        bars.TextColumn("eta"),
+        bars.TimeRemainingColumn(elapsed_when_finished=False),
+    )
+    with bars.Progress(*columns, console=Console(stderr=True), speed_estimate_period=600) as live:
+        task = live.add_task(title, total=total, completed=before, rate="")
+
+        def draw_bar(done: int) -> None:
+            live.update(task, completed=min(total, before + done), rate=rate_of(done))
+
+        yield draw_bar

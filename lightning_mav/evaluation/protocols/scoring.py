@@ -1,0 +1,199 @@
+"""From features to figures, with intervals."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...data.shards.writer import digest_of
+from ...utils.errors import UsageError
+from ..report import Figure
+from .cache import FeatureCache, Features
+from .items import Protocol, item_seed
+from .measures import Measure
+from .metrics import METRICS, variants, why_incomparable
+from .real import read_window
+from .settings import COMPARING, Settings
+from .store import SampleStore
+
+MAX_LEFT_OUT = 0.01  # share of the real videos that may be of no use
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass
+class Scores:
+    """What was found.
+
+    Args:
+        figures: The numbers.
+        by_sample: Scores of single samples by number, then by name.
+        left_out: Real videos that were of no use, by name, and why.
+        incomparable: Why numbers in print do not stand beside a figure, by the figure's name.
+        seconds: Time of each part.
+    """
+
+    figures: list[Figure] = field(default_factory=list)
+    by_sample: dict[int, dict[str, float]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    incomparable: dict[str, list[str]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def score(
+    protocol: Protocol,
+    measures: dict[str, Measure],
+    store: SampleStore,
+    real_files: Sequence[Path],
+    *,
+    folder: Path,
+    real_root: Path,
+    device: torch.device | str = "cpu",
+    progress: Progress | None = None,
+) -> Scores:
+    """Measures generated samples.
+
+    Args:
+        protocol: What they were generated for.
+        measures: What each metric asks of a video.
+        store: The samples.
+        real_files: What they are compared with, if anything.
+        folder: Receives the features of samples.
+        real_root: Receives the features of real videos, for other runs as well.
+        device: Where to compute.
+        progress: Called as ``progress(part, done, total)``.
+    """
+    scores, settings = Scores(), protocol.settings
+    height, width = store.read(store.numbers()[0]).shape[-2:]
+    resolution = f"{width}x{height}"
+    for key, measure in measures.items():
+        metric, start = METRICS[key], time.perf_counter()
+        measure.to(device)
+        generated = _generated(key, measure, store, settings, folder, progress)
+        num = len(generated.numbers)
+        groups, facts = [generated.values.to(device)], measure.settings()
+        facts |= {"resolution": resolution, "num_frames": settings.num_frames, "fps": settings.video_fps}
+        if key != "clipsim":  # all others depend on it, and not by chance alone
+            facts["num_samples"] = num
+        if key in COMPARING:
+            real = _real(key, protocol, measure, real_files, real_root, progress)
+            scores.left_out |= {str(real_files[number]): why for number, why in real.left_out.items()}
+            groups.insert(0, real.values.to(device))
+            facts["real"] = {"num_videos": len(real.numbers), "left_out": len(real.left_out)}
+            facts["real"]["frames"] = "the middle square of each, in one window placed at random"
+            facts["real"]["thinned"] = settings.num_real is not None and len(real_files) >= settings.num_real
+        measure.cpu()
+        scores.seconds[f"{metric.name} features"] = round(time.perf_counter() - start, 2)
+        facts["num_resamples"] = settings.num_resamples
+        for name, statistic, more in variants(metric, settings):
+            start, own = time.perf_counter(), facts | more
+            value = statistic(*groups)
+            low, high = bootstrap_interval(
+                statistic, groups, settings.num_resamples, settings.seed, _part(progress, name)
+            )
+            scores.seconds[f"{name} interval"] = round(time.perf_counter() - start, 2)
+            published = dict(protocol.published.get(name, {}))
+            if published and (reasons := why_incomparable(metric, own, num, protocol)):
+                scores.incomparable[name], published = reasons, {}
+            scores.figures.append(Figure(name, value, low, high, num, metric.better, own, published))
+        if key == "clipsim":
+            for number, similarity in zip(
+                generated.numbers, generated.values.flatten().tolist(), strict=True
+            ):
+                scores.by_sample.setdefault(number, {})[metric.name] = similarity
+    return scores
+
+
+def bootstrap_interval(
+    statistic: Callable[..., float],
+    groups: Sequence[Tensor],
+    num: int,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[float, float]:
+    """Returns a 95% bootstrap interval: videos are drawn again, with replacement, from every group.
+
+    Drawing again repeats videos, which by itself raises a Frechet distance: the percentiles are those of the
+    draws less the mean of the draws, about the value. Without that the interval would often lie above it.
+
+    Args:
+        statistic: Maps the groups to a number.
+        groups: Tensors ``(N, ...)``, each of a length of its own.
+        num: Draws.
+        seed: Seed of the draws.
+        progress: Called as ``progress(done, num)``.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.empty(num, dtype=torch.double)
+    for i in range(num):
+        rows = [torch.randint(len(group), (len(group),), generator=generator) for group in groups]
+        draws[i] = statistic(*(group[row.to(group.device)] for group, row in zip(groups, rows, strict=True)))
+        if progress is not None:
+            progress(i + 1, num)
+    spread = draws - draws.mean()
+    low, high = spread.quantile(torch.tensor([0.025, 0.975], dtype=torch.double)).tolist()
+    value = statistic(*groups)
+    return value + low, value + high
+
+
+def _generated(
+    key: str,
+    measure: Measure,
+    store: SampleStore,
+    settings: Settings,
+    folder: Path,
+    progress: Progress | None,
+) -> Features:
+    spec = {"samples": store.digest, **measure.settings()}
+    return FeatureCache(folder, measure.name, spec).fill(
+        store.numbers(),
+        store.read,
+        measure,
+        batch_size=settings.batch_size,
+        num_workers=settings.num_workers,
+        progress=_part(progress, f"{METRICS[key].name}, samples"),
+    )
+
+
+def _real(
+    key: str,
+    protocol: Protocol,
+    measure: Measure,
+    files: Sequence[Path],
+    root: Path,
+    progress: Progress | None,
+) -> Features:
+    settings = protocol.settings
+    stats = [path.stat() for path in files]
+    facts = [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in zip(files, stats, strict=True)]
+    spec: dict[str, Any] = {"files": digest_of(facts), "num_files": len(files)}
+    spec |= {"num_frames": settings.num_frames, "fps": settings.video_fps, **measure.settings()}
+
+    def load(number: int) -> Tensor:
+        # Not the seed of the run: another one would decode all of the real videos again.
+        return read_window(files[number], settings.num_frames, settings.video_fps, item_seed(0, number))
+
+    found = FeatureCache(root, f"{protocol.name}-{measure.name}", spec).fill(
+        range(len(files)),
+        load,
+        measure,
+        batch_size=settings.batch_size,
+        num_workers=settings.num_workers,
+        progress=_part(progress, f"{METRICS[key].name}, real videos"),
+    )
+    if len(found.left_out) > MAX_LEFT_OUT * len(files):
+        number, reason = next(iter(found.left_out.items()))
+        raise UsageError(
+            f"{len(found.left_out)} of {len(files)} real videos are of no use, such as {files[number]}"
+            f" ({reason}); fetch them again, or choose others"
+        )
+    return found
+
+
+def _part(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:
+    if progress is None:
+        return None
+    return lambda done, total: progress(name, done, total)

@@ -1,0 +1,109 @@
+"""What a protocol lets one choose; the files in ``configs/eval`` explain each setting."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...utils.numbers import MAX_COUNT, MAX_GUIDANCE, MAX_SEED, check_number
+from ...utils.paths import expanded
+from ...utils.settings import read_settings
+
+METRICS = ("fvd", "kvd", "is", "fid", "clipsim")
+COMPARING = ("fvd", "kvd", "fid")  # with real videos
+KEY_FRAMES = 16  # that the cascade's decoder makes
+STAGES = ("decoder", "interpolation", "sr_lt", "sr_h")
+RANGES = {
+    "seed": (0, MAX_SEED),
+    "fps": (1, 30),
+    "frame_skip": (1, KEY_FRAMES - 1),
+    "steps": (1, 1000),
+    "guidance_scale": (0, MAX_GUIDANCE),
+    "num_workers": (1, 1000),
+    "num_videos": (0, MAX_COUNT),
+    **dict.fromkeys(
+        ("num_samples", "stride", "num_frames", "shard_size", "num_real", "num_frames_fid", "batch_size"),
+        (1, MAX_COUNT),
+    ),
+    "num_resamples": (1, MAX_COUNT),
+    "num_splits": (1, MAX_COUNT),
+}
+PATHS = ("data", "templates", "prompts", "features", "clip_file")
+
+
+@dataclass
+class Settings:
+    """Settings of a protocol."""
+
+    protocol: str
+    data: str | None = None
+    templates: str | None = None
+    prompts: str | None = None
+    seed: int = 0
+    num_samples: int | None = None
+    fps: float = 6.0
+    frame_skip: int = 5
+    stride: int = 1
+    num_frames: int = 16
+    until: str = "sr_h"
+    steps: int | None = None
+    guidance_scale: float | None = None
+    shard_size: int = 64
+    metrics: list[str] = field(default_factory=list)
+    networks: dict[str, str] = field(default_factory=dict)
+    features: str | None = None
+    clip: str = "ViT-B-32-quickgelu"
+    clip_file: str | None = None
+    num_real: int | None = None
+    num_frames_fid: int = 4
+    num_splits: int = 10
+    batch_size: int = 8
+    num_workers: int = 4
+    num_resamples: int = 1000
+    num_videos: int = 64
+
+    def __post_init__(self) -> None:
+        for name in PATHS:
+            if getattr(self, name) is not None:
+                setattr(self, name, expanded(getattr(self, name)))
+        for name, (low, high) in RANGES.items():
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), low, high)
+        if self.until not in STAGES:
+            raise ValueError(f"until must be one of {', '.join(STAGES)}, got {self.until!r}")
+        unknown = [name for name in self.metrics if name not in METRICS]
+        if unknown or not self.metrics:
+            raise ValueError(f"metrics are some of {', '.join(METRICS)}, got {', '.join(unknown) or 'none'}")
+        unnamed = [name for name in self.metrics if name != "clipsim" and name not in self.networks]
+        if unnamed:
+            raise ValueError(f"networks names no feature network for {', '.join(unnamed)}")
+
+        made = KEY_FRAMES if self.until == "decoder" else (KEY_FRAMES - 1) * self.frame_skip + 1
+        if self.num_frames > -(-made // self.stride):
+            raise ValueError(
+                f"num_frames={self.num_frames} with stride={self.stride} are more than {made} give"
+            )
+
+    @property
+    def video_fps(self) -> float:
+        """Frame rate of the videos that are kept, and that real ones are read at."""
+        fast = self.fps if self.until == "decoder" else self.fps * self.frame_skip
+        return fast / self.stride
+
+    @property
+    def compares(self) -> bool:
+        """Whether anything is measured against real videos."""
+        return any(name in COMPARING for name in self.metrics)
+
+
+def load_settings(path: Path, **overrides: Any) -> Settings:
+    """Reads settings from a YAML file, and ``overrides`` that take the place of the file's.
+
+    ``templates`` is looked for beside the file.
+
+    Raises:
+        UsageError: If a key or a value is wrong, or the file cannot be read.
+    """
+    settings = read_settings(Settings, path, **overrides)
+    if settings.templates is not None:
+        settings.templates = str(path.parent / settings.templates)
+    return settings

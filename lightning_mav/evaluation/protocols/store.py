@@ -1,0 +1,231 @@
+"""Generated samples in a folder: shards, and singly those that no shard holds yet.
+
+A sample is on disk as soon as it is made, by itself, and moves into a shard with others later: a run may be
+killed at any instant, and the next one, on any number of devices, makes those that are missing and no other.
+"""
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from torch import Tensor
+
+from ...data.codecs.lossless import SUFFIX, decode_lossless, encode_lossless
+from ...data.shards.index import Member, ShardError, index_path, read_index, read_member, scan_shard
+from ...data.shards.writer import Packed, digest_of, finished_shard, write_json, write_shard
+from ...utils.errors import UsageError
+from ...utils.paths import claim, visible
+from ...utils.textfile import parse_json
+from .items import KEY_DIGITS, Item
+
+MARK, SINGLY = "samples.json", ".singly"
+
+
+class SampleStore:
+    """The samples of one run.
+
+    Args:
+        folder: Where they are; made when it is claimed.
+        mark: All that decides what the samples are: weights, prompts, seed and so on.
+        shard_size: Samples in a shard.
+    """
+
+    def __init__(self, folder: Path, mark: dict[str, Any], shard_size: int) -> None:
+        self.folder, self.mark, self.shard_size = folder, mark, shard_size
+        self.singly = folder / SINGLY
+        self.digest = digest_of([mark])
+        self.own: list[str] = []  # keys that this process has still to put into a shard
+        self._members: dict[int, tuple[Path, dict[str, Member]]] | None = None
+        self._locked: IO[str] | None = None
+
+    def claim(self) -> None:
+        """Makes the folder this run's, or takes it up again.
+
+        Raises:
+            UsageError: If it holds samples that were made otherwise, naming what differs, or anything else.
+        """
+        path = self.folder / MARK
+        try:
+            self.singly.mkdir(parents=True, exist_ok=True)
+            if not path.exists() and not visible(self.folder, "*.tar"):
+                write_json(path, self.mark)
+            found = parse_json(path.read_bytes())
+        except OSError as error:
+            raise UsageError(
+                f"{path}: cannot be used ({error.strerror or error}); choose another --out"
+            ) from error
+        except ValueError:
+            raise UsageError(f"{path}: is damaged; choose another --out, or remove this folder") from None
+        here, there = _flat(self.mark), _flat(found)
+        for name in [*here, *there]:
+            if here.get(name) != there.get(name):
+                values = f"{_short(there.get(name))} there, {_short(here.get(name))} now"
+                raise UsageError(
+                    f"{self.folder} holds samples of other settings: {name} is {values}; choose another --out"
+                )
+
+    def lock(self) -> None:
+        """Keeps a second run out, until ``unlock`` or as long as this process lives.
+
+        Raises:
+            UsageError: If there is another.
+        """
+        try:
+            self._locked = claim(self.folder / ".lock")
+        except BlockingIOError as holder:
+            raise UsageError(
+                f"{self.folder}: another run is writing there (process {holder.strerror}); wait for it, or "
+                "choose another --out"
+            ) from None
+
+    def unlock(self) -> None:
+        """Lets others in."""
+        if self._locked is not None:
+            self._locked.close()
+            self._locked = None
+
+    def recover(self) -> set[int]:
+        """Brings order into what a killed run has left; to be called by one process, before any generates.
+
+        Returns:
+            The numbers of all samples that are there, now all of them in shards.
+        """
+        in_shards = set[str]()
+        for path in visible(self.folder, "*.tar"):
+            in_shards.update(self._keys(path))
+        left = []
+        for path in visible(self.singly):
+            key = path.name.partition(".")[0]
+            if path.name == f"{key}.json" and key not in in_shards:
+                left.append(key)
+        self.own = left
+        self.flush()
+        for path in (*self.singly.iterdir(), *self.folder.glob(".*.part")):
+            path.unlink()  # halves of samples and shards, and samples that a shard holds
+        self._members = None
+        return {int(key) for key in in_shards.union(left)}
+
+    def _keys(self, path: Path) -> Sequence[str]:
+        """Returns the samples of a shard: one that was not finished is, one that is damaged is put aside."""
+        if finished_shard(path, self.digest) is not None:
+            return read_index(index_path(path), path).keys
+        if _digest(path) not in (None, self.digest):
+            raise UsageError(f"{path}: is a shard of another run; move it away, or choose another --out")
+        try:
+            index = scan_shard(path, checksums=True)
+        except ShardError as error:
+            aside = path.with_suffix(".damaged")
+            os.replace(path, aside)
+            warnings.warn(f"{error}; put aside as {aside.name}, to be generated again", stacklevel=2)
+            return []
+        packed = (
+            _packed(key, *(read_member(path, members[suffix]) for suffix in (SUFFIX, "json")))
+            for key, members in zip(index.keys, index.members, strict=True)
+        )
+        write_shard(path, self.digest, packed, KEY_DIGITS)
+        return index.keys
+
+    def add(self, item: Item, video: Tensor, fps: float) -> None:
+        """Puts a sample on disk.
+
+        Args:
+            item: What was asked for.
+            video: Bytes ``(3, F, H, W)``.
+            fps: Its frame rate.
+        """
+        meta = {"prompt": item.prompt, "label": item.label, "seed": item.seed, "fps": fps}
+        path = self.singly / f"{item.key}.{SUFFIX}"
+        part = path.with_suffix(".part")
+        with _writing(path):
+            part.write_bytes(encode_lossless(video, fps))
+            os.replace(part, path)
+            write_json(path.with_suffix(".json"), meta)  # last of all: it tells that the sample is there
+        self.own.append(item.key)
+        if len(self.own) >= self.shard_size:
+            self.flush()
+
+    def flush(self) -> None:
+        """Puts the samples of this process that are in no shard into some."""
+        for start in range(0, len(self.own), self.shard_size):
+            keys = self.own[start : start + self.shard_size]
+            samples = (
+                _packed(key, *((self.singly / f"{key}.{suffix}").read_bytes() for suffix in (SUFFIX, "json")))
+                for key in keys
+            )
+            # No other shard can have this name: a sample is in one alone.
+            path = self.folder / f"{keys[0]}.tar"
+            with _writing(path):
+                write_shard(path, self.digest, samples, KEY_DIGITS)
+                for key in keys:
+                    (self.singly / f"{key}.json").unlink()
+                    (self.singly / f"{key}.{SUFFIX}").unlink()
+        self.own, self._members = [], None
+
+    def read(self, number: int) -> Tensor:
+        """Returns a sample, bytes ``(3, F, H, W)``.
+
+        Raises:
+            UsageError: If it is damaged.
+        """
+        path, members = self._find()[number]
+        try:
+            return decode_lossless(read_member(path, members[SUFFIX]))
+        except ValueError as error:
+            raise UsageError(
+                f"{path}: sample {number} is damaged ({error}); remove the shard and run the same command"
+            ) from error
+
+    def numbers(self) -> list[int]:
+        """Returns the numbers of all samples in shards."""
+        return sorted(self._find())
+
+    def _find(self) -> dict[int, tuple[Path, dict[str, Member]]]:
+        if self._members is None:
+            self._members = {}
+            for path in visible(self.folder, "*.tar"):
+                index = read_index(index_path(path), path)
+                for key, members in zip(index.keys, index.members, strict=True):
+                    self._members[int(key)] = path, members
+        return self._members
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Says what to do when a disk is full."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot be written ({error.strerror}); make room and start again, nothing is lost"
+        ) from error
+
+
+def _packed(key: str, video: bytes, meta: bytes) -> Packed:
+    facts = {name: value for name, value in parse_json(meta).items() if name != "key"}
+    return Packed(name=key, members={SUFFIX: video}, meta=facts, key=key)
+
+
+def _digest(path: Path) -> str | None:
+    """Returns what a shard says that it was made of; None if it does not say."""
+    try:
+        return parse_json(path.with_suffix(".stats.json").read_bytes())["digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _flat(mark: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = dict[str, Any]()
+    for name, value in mark.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 16 else f"{text[:12]}..."

@@ -1,0 +1,35 @@
+"""Writes a report's files into its folder, beside the videos and images that they show."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from ...utils.textfile import write_text
+from .markdown import to_markdown
+from .page import to_html
+from .results import Report
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """Writes ``report.json``, ``report.md`` and ``index.html``; none is ever seen half written.
+
+    Args:
+        report: What was found; its videos and images are in ``folder`` already.
+        folder: Is made if it is missing.
+
+    Raises:
+        ValueError: If a number is NaN or infinite, which JSON cannot hold.
+        OSError: If the folder cannot be written.
+    """
+    texts = {
+        "report.json": report.to_json(),
+        "report.md": to_markdown(report),
+        "index.html": to_html(report),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    # All are written before the first takes its place, so that a full disk leaves an older report whole.
+    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder) as unfinished:
+        for name, text in texts.items():
+            write_text(Path(unfinished, name), text)
+        for name in texts:
+            os.replace(Path(unfinished, name), folder / name)

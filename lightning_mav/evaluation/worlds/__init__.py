@@ -1,0 +1,23 @@
+"""Measures what a cascade can do."""
+
+from ..intervals import wilson
+from .micro import LAST_STAGE, Evaluation, evaluate_micro
+from .prompts import Prompts, choose_prompts
+from .scores import Reading, figures, read, read_truth, score
+from .settings import Settings, load_settings
+
+__all__ = [
+    "LAST_STAGE",
+    "Evaluation",
+    "Prompts",
+    "Reading",
+    "Settings",
+    "choose_prompts",
+    "evaluate_micro",
+    "figures",
+    "load_settings",
+    "read",
+    "read_truth",
+    "score",
+    "wilson",
+]

@@ -1,0 +1,39 @@
+"""Videos whose motion is known: true ones, and ones without any, in which the detectors must not see it."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...worlds.micro.motion import OTHER
+from ..intervals import wilson
+from .scores import read
+
+
+def static(video: Tensor) -> Tensor:
+    """Repeats the first frame of ``(N, 3, F, S, S)``."""
+    return video[:, :, :1].expand_as(video)
+
+
+def jittered(video: Tensor, generator: torch.Generator, pixels: int = 2) -> Tensor:
+    """Shifts the first frame by up to ``pixels``, anew in each frame."""
+    size = video.shape[-1]
+    wide = F.pad(video[:, :, 0], (pixels,) * 4, mode="replicate")
+    shifts = torch.randint(2 * pixels + 1, (*video.shape[:1], video.shape[2], 2), generator=generator)
+    clips = [
+        torch.stack([image[:, y : y + size, x : x + size] for y, x in shift], dim=1)
+        for image, shift in zip(wide, shifts.tolist(), strict=True)
+    ]
+    return torch.stack(clips)
+
+
+def shuffled(video: Tensor, generator: torch.Generator) -> Tensor:
+    """Puts the frames of each video in a random order."""
+    order = torch.rand(len(video), video.shape[2], generator=generator).argsort(dim=1)
+    return video.gather(2, order[:, None, :, None, None].expand_as(video))
+
+
+def motion_shares(video: Tensor, appearances: Tensor) -> dict[str, dict[str, float]]:
+    """Returns the shares of ``(N, 3, F, S, S)`` that are given the motion of their shape, and any motion."""
+    motion = read(video).motion
+    assert motion is not None
+    return {"right": wilson(motion == appearances[:, 0]), "any": wilson(motion != OTHER)}

@@ -1,0 +1,154 @@
+"""Draws samples in batches: seeded, timed and with progress."""
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ...cascade import Cascade
+from ...models import Decoder
+from ...models.sampling import Sampling
+from ...utils.configured import from_config
+from ...utils.precision import autocast_context
+from .prompts import NUM_CLASSES, Prompts
+from .settings import Settings
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass
+class Drawing:
+    """A cascade at work on an evaluation.
+
+    Args:
+        cascade: Stages to judge.
+        settings: Numbers of everything.
+        progress: Called as ``progress(part, done, total)``.
+        seconds: Time that each part took.
+    """
+
+    cascade: Cascade
+    settings: Settings
+    progress: Progress | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def generator(self, part: str) -> torch.Generator:
+        """Returns the source of randomness of a part of the evaluation."""
+        return torch.Generator().manual_seed(Sampling(self.settings.seed).stage_seed(part))
+
+    def batches(
+        self, part: str, num: int, size: int | None = None, noise: str | None = None
+    ) -> Iterator[tuple[slice, Sampling]]:
+        """Yields rows and how to sample them, until ``num`` are done; parts of one ``noise`` share it."""
+        start = time.perf_counter()
+        size = size or self.settings.batch_size
+        starts = range(0, num, size)
+        for i, row in enumerate(starts):
+            progress = self._counted(part, i, len(starts))
+            key = f"{noise or part} {i}"
+            yield (
+                slice(row, min(row + size, num)),
+                Sampling(self.settings.seed, key, self.settings.steps, progress=progress),
+            )
+        self.seconds[part] = round(time.perf_counter() - start, 2)
+
+    def embeds(self, texts: list[str]) -> Tensor:
+        """Draws image embeddings ``(N, D)``."""
+        rows = self.batches("prior", len(texts))
+        return torch.cat([self.cascade.embed(texts[part], sampling).cpu() for part, sampling in rows])
+
+    def images(self, image_embed: Tensor) -> Tensor:
+        """Draws stills ``(N, 3, 1, S, S)`` with the decoder."""
+        decoder, device, stills = self.cascade.decoder, self.cascade.device, []
+        for part, sampling in self.batches("image", len(image_embed), 4 * self.settings.batch_size):
+            with torch.inference_mode(), autocast_context(device):
+                arguments = sampling.arguments("decoder")
+                still = decoder.sample(image_embed[part].to(device), None, num_frames=1, **arguments)
+            stills.append(still.float().cpu())
+        return torch.cat(stills)
+
+    def key_frames(self, image_embed: Tensor, fps: float | None = None, *, untrained: bool = False) -> Tensor:
+        """Draws key frames ``(N, 3, 16, S, S)``, with the decoder or with its inflated, untrained start.
+
+        The decoder starts from the same noise at every frame rate, so that rates can be compared clip by
+        clip. The untrained one knows no rate and would repeat itself: it has other noise at each.
+        """
+        cascade, fps = self.cascade, fps or self.settings.fps
+        name = "untrained" if untrained else "decoder"
+        part = name if fps == self.settings.fps else f"{name} {fps:g} fps"
+        if untrained:
+            cascade = Cascade(cascade.clip, cascade.prior, without_time(cascade.decoder))
+        batches = self.batches(part, len(image_embed), noise=part if untrained else name)
+        return torch.cat(
+            [
+                cascade.decode(image_embed[rows].to(cascade.device), fps, sampling).cpu()
+                for rows, sampling in batches
+            ]
+        )
+
+    def between(self, video: Tensor, image_embed: Tensor, part: str = "interpolation") -> Tensor:
+        """Interpolates key frames ``(N, 3, F, S, S)``."""
+        settings, cascade, device = self.settings, self.cascade, self.cascade.device
+        return torch.cat(
+            [
+                cascade.interpolate(
+                    video[rows].to(device),
+                    image_embed[rows].to(device),
+                    settings.fast_fps,
+                    settings.frame_skip,
+                    sampling,
+                ).cpu()
+                for rows, sampling in self.batches(part, len(video))
+            ]
+        )
+
+    def enlarge(self, video: Tensor, stage: str, part: str | None = None, size: int = 1) -> Tensor:
+        """Upsamples ``(N, 3, F, S, S)`` with ``sr_lt`` or ``sr_h``, ``size`` videos at a time."""
+        cascade, videos = self.cascade, []
+        for rows, sampling in self.batches(part or stage, len(video), size):
+            low = video[rows].to(cascade.device)
+            if stage == "sr_lt":
+                videos.append(cascade.upsample_lt(low, self.settings.fast_fps, sampling).cpu())
+            else:
+                videos.append(cascade.upsample_h(low, sampling).cpu())
+        return torch.cat(videos)
+
+    def enlarge_per_frame(self, video: Tensor, stage: str, part: str | None = None) -> Tensor:
+        """Upsamples each frame of ``(N, 3, F, S, S)`` as a video of its own: alone, with noise of its own."""
+        frames = video.transpose(1, 2).flatten(0, 1)[:, :, None]
+        enlarged = self.enlarge(frames, stage, part, size=8)
+        return enlarged[:, :, 0].unflatten(0, (len(video), -1)).transpose(1, 2)
+
+    def videos(self, prompts: Prompts, image_embed: Tensor, until: str) -> dict[str, Tensor]:
+        """Draws the videos of each stage up to ``until``; later ones for fewer prompts.
+
+        Frames of SR_h do not depend on each other, so that every n-th is drawn as it would be among all.
+        """
+        videos = {"decoder": self.key_frames(image_embed)}
+        if until == "sr_h":
+            num_between = NUM_CLASSES * self.settings.num_between_per_class
+            num_final = NUM_CLASSES * self.settings.num_final_per_class
+            videos["interpolation"] = self.between(videos["decoder"][:num_between], image_embed)
+            videos["sr_lt"] = self.enlarge(videos["interpolation"][:num_final], "sr_lt")
+            videos["sr_h"] = self.enlarge(videos["sr_lt"][:, :, :: self.settings.final_stride], "sr_h")
+        return videos
+
+    def _counted(self, part: str, i: int, num_parts: int) -> Progress | None:
+        progress = self.progress
+        if progress is None:
+            return None
+        return lambda _, done, total: progress(part, i * total + done, num_parts * total)
+
+
+def without_time(decoder: Decoder) -> Decoder:
+    """Returns a copy with all that video training added back at its start, where frames are independent."""
+    with torch.random.fork_rng(devices=[]):
+        fresh = dict(from_config(decoder.net.config).named_parameters())
+    decoder = copy.deepcopy(decoder)
+    with torch.no_grad():
+        for name, parameter in decoder.net.temporal_parameters():
+            parameter.copy_(fresh[name])
+    return decoder

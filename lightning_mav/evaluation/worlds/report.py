@@ -1,0 +1,151 @@
+"""Shows what was found: the report of the micro-world, and its tables."""
+
+from typing import Any
+
+from ...worlds.micro.world import SHAPES
+from ..report import Figure, Report, Table
+from .micro import Evaluation
+from .speeds import SOURCES
+
+FIGURES = ("appearance", "shape", "colour", "motion", "everything")
+BLOCKS = ("image", "decoder", "interpolation", "sr_lt", "sr_h")
+NOTES = """Appearance is shape and colour together; motion is the one that belongs to the shape asked for. All
+are read off the pixels, averaged down to 32 px, and given with Wilson's 95% interval. Held-out
+prompts combine shapes and colours that no video shows. Detectors are tried on true renders of the same size,
+length and frame rate. The untrained decoder has its temporal layers at their start: its frames are unrelated
+images. In the tables of what was read, rows are what was asked for, seen and held out together, and sum to n;
+"other" is no shape, or no motion, of the six.
+
+The frame-rate response is the slope of log(speed per frame) against log(1 / fps) of the same prompts at
+several frame rates, with a bootstrapped 95% interval where there are 5 clips: 1 when motion keeps its own
+time, 0 when the frame rate changes nothing. A star's speed is the angle it turns by, a ring's the change of
+the root of its area, the others' the way of the centroid; the frame is 2 wide. "-" stands where things are at
+rest or nothing clear is seen.
+
+FVD, IS and CLIPSIM are those of the 16 key frames, by networks that this project trained on the micro-world:
+they can be compared with each other, not with numbers in print. FVD compares with true clips of the prompts,
+and of more like them; `report.json` says how many. Beside the controls stands the FVD of as many of them as
+videos were drawn, which may be fewer than n; that of true videos is what chance gives. PSNR is the mean of
+that of each video, or image."""
+
+
+def tables(report: dict[str, Any]) -> list[Table]:
+    """Returns the tables of a report."""
+    found = [_scores(report), *_confusions(report)]
+    if report["controls"]:
+        found += [_controls(report), _responses(report["fps_response"])]
+    found.append(_baselines(report["stages"]))
+    if report["flicker"]:
+        found.append(_flickers(report["flicker"]))
+    return found
+
+
+def title_of(stage: str) -> str:
+    """Returns the title of the report on a stage."""
+    return f"The micro-world, {stage}"
+
+
+def to_report(evaluation: Evaluation, stage: str) -> Report:
+    """Puts together what was found; samples, images, settings, weights and so on are to be added."""
+    found = evaluation.report
+    # The key frames rest on most samples, the last videos are what a user gets.
+    blocks = dict.fromkeys(name for name in ("decoder", found["judged"]) if name in found)
+    shares = [
+        Figure(
+            f"{key}, {name} ({block})",
+            **found[block][split][key],
+            better="higher",
+            settings=found[block]["video"],
+        )
+        for block in blocks
+        for key in ("appearance", "motion")
+        for split, name in (("seen", "seen"), ("held_out", "held out"))
+        if key in found[block][split]
+    ]
+    return Report(
+        bench="micro",
+        title=title_of(stage),
+        notes=NOTES,
+        figures=shares + evaluation.figures,
+        tables=tables(found),
+        seconds=dict(found["seconds"]),
+        details={"stage": stage, **found},
+    )
+
+
+def _scores(report: dict[str, Any]) -> Table:
+    rows = []
+    for name in BLOCKS:
+        block = report.get(name)
+        if block is None:
+            continue
+        whole = {"seen": block["seen"], "held out": block["held_out"], "detectors": block["detectors"]}
+        for split, shares in whole.items():
+            cells = (_share(shares[key]) if key in shares else "-" for key in FIGURES)
+            rows.append([name, split, *cells, str(shares["appearance"]["n"])])
+    return Table("Right, percent", ["stage", "prompts", *FIGURES, "n"], rows)
+
+
+def _confusions(report: dict[str, Any]) -> list[Table]:
+    found = []
+    for name in BLOCKS:
+        for attribute, confusion in report.get(name, {}).get("confusion", {}).items():
+            header = ["asked for", *next(iter(confusion.values())), "n"]
+            rows = [
+                [asked, *map(str, row.values()), str(sum(row.values()))] for asked, row in confusion.items()
+            ]
+            found.append(Table(f"The {attribute} that was read, {name}", header, rows))
+    return found
+
+
+def _controls(report: dict[str, Any]) -> Table:
+    rows = []
+    for name, shares in report["controls"].items():
+        distance = report["distances"].get(name)
+        fvd = "-" if distance is None else f"{distance:.2f}"
+        rows.append([name, _share(shares["right"]), _share(shares["any"]), str(shares["any"]["n"]), fvd])
+    header = ["video", "given the right motion", "given any motion", "n", "FVD"]
+    return Table("True videos and controls without motion, percent", header, rows)
+
+
+def _responses(response: dict[str, Any]) -> Table:
+    rows = []
+    for shape in SHAPES:
+        for source in SOURCES:
+            entry = response[source][shape]
+            slope = "-" if entry["slope"] is None else f"{entry['slope']:.2f}"
+            if entry["low"] is not None:
+                slope += f" [{entry['low']:.2f}, {entry['high']:.2f}]"
+            speeds = ("-" if speed is None else f"{speed:.3f}" for speed in entry["speed"])
+            rows.append([shape, source, slope, *speeds, str(entry["n"])])
+    header = ["shape", "video", "slope", *(f"at {fps:g} fps" for fps in response["fps"]), "n"]
+    return Table("Frame-rate response: speed per frame", header, rows)
+
+
+def _baselines(stages: dict[str, Any]) -> Table:
+    rows = [
+        [
+            name,
+            row["metric"],
+            f"{row['value']:.3f}",
+            f"{row['baseline_value']:.3f} ({row['baseline']})",
+            "yes" if row["better"] else "NO",
+            str(row["n"]),
+        ]
+        for name, entry in stages.items()
+        for row in entry["comparisons"]
+    ]
+    header = ["stage", "metric", "value", "baseline", "better", "n"]
+    return Table("Stages beside their baselines", header, rows)
+
+
+def _flickers(flickers: dict[str, Any]) -> Table:
+    rows = [
+        [stage, name, f"{value:.4f}"] for stage, entry in flickers.items() for name, value in entry.items()
+    ]
+    title = "Flicker: change from frame to frame where the truth is at rest"
+    return Table(title, ["stage", "video", "flicker"], rows)
+
+
+def _share(share: dict[str, float]) -> str:
+    return f"{100 * share['value']:.0f} [{100 * share['low']:.0f}, {100 * share['high']:.0f}]"

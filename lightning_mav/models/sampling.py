@@ -1,0 +1,65 @@
+"""What a user may choose about how samples are drawn, the same for every stage."""
+
+import functools
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..utils.numbers import check_number, check_types
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the stages draw their samples.
+
+    Every stage has a generator of its own, seeded from ``seed``, ``key`` and the stage's name. So other
+    steps in one stage leave the noise of the others as it was, and a prompt gives the same video alone as
+    in company.
+
+    Args:
+        seed: Seed, 0 or more.
+        key: What tells this sample from others of the same seed; the cascade takes the prompt.
+        num_steps: Denoising steps, for all stages or by stage; a stage not named keeps its own number.
+        guidance_scale: Classifier-free guidance, by stage; a plain number is the decoder's.
+        progress: Called as ``progress(stage, done, total)`` after each step.
+
+    Raises:
+        ValueError: If a number is not finite or out of its range.
+    """
+
+    seed: int = 0
+    key: str = ""
+    num_steps: int | Mapping[str, int] | None = None
+    guidance_scale: float | Mapping[str, float] | None = None
+    progress: Callable[[str, int, int], None] | None = None
+
+    def __post_init__(self) -> None:
+        check_types(type(self).__init__, vars(self))
+        check_number("seed", self.seed, 0)
+        for name, values, low in (
+            ("num_steps", self.num_steps, 1),
+            ("guidance_scale", self.guidance_scale, 0),
+        ):
+            for value in values.values() if isinstance(values, Mapping) else [values]:
+                if value is not None:
+                    check_number(name, value, low)
+
+    def stage_seed(self, stage: str) -> int:
+        """Returns the seed of one stage's generator."""
+        digest = hashlib.sha256(f"{self.seed}\n{stage}\n{self.key}".encode("utf-8", "surrogatepass")).digest()
+        return int.from_bytes(digest[:8], "big") >> 1
+
+    def arguments(self, stage: str) -> dict[str, Any]:
+        """Returns what the stage's ``sample`` takes besides its conditions."""
+        steps, guidance = self.num_steps, self.guidance_scale
+        if guidance is not None and not isinstance(guidance, Mapping):
+            guidance = {"decoder": guidance}
+        return {
+            "num_steps": steps.get(stage) if isinstance(steps, Mapping) else steps,
+            "guidance_scale": guidance.get(stage) if guidance else None,
+            "generator": torch.Generator().manual_seed(self.stage_seed(stage)),
+            "progress": functools.partial(self.progress, stage) if self.progress else None,
+        }

@@ -1,0 +1,1 @@
+"""Trains a stage under Lightning: configuration, checkpoints, signals."""

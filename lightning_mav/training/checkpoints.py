@@ -1,0 +1,256 @@
+"""Checkpoints of a run: written every so many steps and at the last one, read back if they are whole."""
+
+import os
+import pickle
+import re
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.fabric.utilities.cloud_io import get_filesystem
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from ..utils.errors import UsageError, first_line
+from ..utils.paths import visible
+from .callbacks import StopOnSignal
+
+OWN_NAME = re.compile(r"step=\d+\.ckpt")  # of the files that configs/base.yaml asks for
+
+
+class Checkpoint(ModelCheckpoint):
+    """``ModelCheckpoint`` that also saves the last step, whatever ``every_n_train_steps`` is.
+
+    It does so before the average weights replace the trained ones, so that training can go on from there.
+    The last step is that which ``max_steps`` names, the last one of an epoch that ``limit_train_batches``
+    ends, or the one at whose end a signal asks for a stop. A step that is validated is saved before that,
+    since validation may fail or be stopped.
+    """
+
+    @property
+    def state_key(self) -> str:
+        """Names the state in a checkpoint; the same for all settings, so that they may change in between."""
+        return "Checkpoint"
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes which files of this run are left over: they go when the next one is written."""
+        super().on_train_start(trainer, pl_module)
+        self.left_over: list[str] = []
+        start = Path(trainer.ckpt_path) if trainer.ckpt_path else None
+        if start is not None and start.resolve().parent == Path(self.dirpath or "").resolve():
+            files = start.parent.glob("*.ckpt") if self.monitor == "step" else [start]
+            known = {Path(path).resolve() for path in self.best_k_models}
+            self.left_over = [
+                str(path)
+                for path in files
+                if OWN_NAME.fullmatch(path.name) and path.resolve() not in known and not path.is_symlink()
+            ]
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Remembers the step that the batch belongs to."""
+        self.step_before = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Saves every n steps, before validation, and when training is about to stop.
+
+        Not between the batches of a step, whose gradients no checkpoint holds.
+
+        Raises:
+            Stopped: If a signal has asked for it.
+        """
+        if trainer.global_step == self.step_before:
+            return
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        stop = next((c for c in trainer.callbacks if isinstance(c, StopOnSignal)), None)  # type: ignore[attr-defined]
+        signum = stop.signum_of_all(trainer) if stop else 0
+        ends = trainer.should_stop or trainer.global_step == trainer.max_steps
+        ends |= batch_idx + 1 == trainer.num_training_batches  # of an epoch, which only limits of batches end
+        if (ends or signum or _validates_next(trainer)) and not self._should_skip_saving_checkpoint(trainer):
+            candidates = self._monitor_candidates(trainer)
+            self._save_topk_checkpoint(trainer, candidates)
+            if self._last_global_step_saved != trainer.global_step and self.save_top_k:
+                self._save_checkpoint(trainer, self.format_checkpoint_name(candidates))  # not of the best
+            self._save_last_checkpoint(trainer, candidates)
+        if stop and signum:
+            stop.leave(trainer, signum)
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        super()._save_checkpoint(trainer, filepath)
+        for path in self.left_over:
+            if path != filepath:
+                self._remove_checkpoint(trainer, path)
+        self.left_over = []
+
+    def _should_remove_checkpoint(self, trainer: Trainer, previous: str, current: str) -> bool:
+        # Lightning keeps for ever the file that it started from, which is one more after each interruption.
+        start, trainer.ckpt_path = trainer.ckpt_path, None
+        try:
+            return super()._should_remove_checkpoint(trainer, previous, current)
+        finally:
+            trainer.ckpt_path = start
+
+
+def _validates_next(trainer: Trainer) -> bool:
+    """Whether validation follows this batch; by the clock, several processes would not agree on it."""
+    loop = trainer.fit_loop
+    if trainer._val_check_time_interval is not None and trainer.world_size > 1:  # type: ignore[attr-defined]
+        return False
+    return loop._data_fetcher is not None and loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
+
+
+class CheckpointFiles(TorchCheckpointIO):
+    """Writes checkpoints beside their place and renames them when they are whole and on disk.
+
+    Lightning's own way holds all of a checkpoint in memory, and writes it in the temporary folder first.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Writes one; only a whole one has its name.
+
+        Raises:
+            UsageError: If it cannot be written; those before it are as they were.
+        """
+        if "://" in str(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        path = Path(path)
+        part = path.with_name(f".{path.name}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                _save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except OSError as error:
+            raise UsageError(
+                f"{path}: cannot be written ({error.strerror or error}); make room, or name another folder "
+                "by --checkpoint.dirpath, and start again: it goes on from the newest checkpoint"
+            ) from error
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _save(checkpoint: dict[str, Any], file: Any) -> None:
+    """Saves into an open file; raises what the file raised, where torch speaks of its own archive."""
+    failed: list[OSError] = []
+
+    class Writer:
+        """The file, as far as torch wants it."""
+
+        def write(self, data: Any) -> int:
+            try:
+                return file.write(data)
+            except OSError as error:
+                failed.append(error)
+                raise
+
+        def flush(self) -> None:
+            file.flush()
+
+    try:
+        torch.save(checkpoint, Writer())  # type: ignore[arg-type]
+    except (OSError, RuntimeError):
+        if failed:
+            raise failed[0] from None
+        raise
+
+
+def read_newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Returns the newest whole checkpoint below a folder with its content, or None where there is none.
+
+    One that is damaged (a full disk, a killed process) is passed over with a warning.
+
+    Raises:
+        UsageError: If one is a pickle of more than tensors and plain values, which reading could run.
+    """
+    # last.ckpt is a link to one of the others.
+    files = {path.resolve() for path in visible(folder, "*.ckpt") if path.is_file()}
+    for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
+        try:
+            return path, _read(path, f"delete it, or move it out of {folder}")
+        except zipfile.BadZipFile as error:
+            warnings.warn(f"{path} is damaged ({error}): falling back to the one before it", stacklevel=2)
+    return None
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Returns the content of a checkpoint that the user has named.
+
+    Raises:
+        UsageError: If there is none, or it is damaged or something else.
+    """
+    if path.suffix == ".safetensors":
+        raise UsageError(f"--ckpt_path={path}: it holds weights alone; name a .ckpt file")
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "there is no such file"
+        raise UsageError(
+            f"--ckpt_path={path}: {what}; name a .ckpt file, or leave it out to resume by itself"
+        )
+    try:
+        found = _read(path, "name another")
+    except OSError as error:
+        raise UsageError(f"--ckpt_path={path}: cannot be read ({error.strerror}); name another") from error
+    except zipfile.BadZipFile as error:
+        reason = first_line(error)
+        raise UsageError(f"--ckpt_path={path}: is no whole checkpoint ({reason}); name another") from error
+    if not isinstance(found, dict) or not {"state_dict", "global_step"} <= found.keys():
+        raise UsageError(f"--ckpt_path={path}: is no checkpoint of a training; name another")
+    return found
+
+
+def check_remote(url: str) -> None:
+    """Refuses the address of a checkpoint that is not there.
+
+    Raises:
+        UsageError: If it is not, or cannot be asked for.
+    """
+    try:
+        found, reason = get_filesystem(url).exists(url), "there is no such file"
+    except (ImportError, OSError, ValueError) as error:
+        found, reason = False, f"cannot be read ({first_line(error)})"
+    if not found:
+        raise UsageError(f"--ckpt_path={url}: {reason}; name another")
+
+
+def _read(path: Path, remedy: str) -> dict[str, Any]:
+    """Reads a checkpoint without running what a pickle may hold.
+
+    Raises:
+        UsageError: If it holds more than tensors and plain values.
+        BadZipFile: If it is damaged.
+        OSError: If the system does not let it be read.
+    """
+    try:
+        _check(path)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise UsageError(
+            f"{path}: is a pickle of more than tensors and plain values, which could run code when it is "
+            f"read; no checkpoint of this project is: {remedy}"
+        ) from error
+    except (MemoryError, zipfile.BadZipFile):
+        raise
+    except Exception as error:  # of damaged files, whatever their readers like
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
+        raise zipfile.BadZipFile(first_line(error)) from error
+
+
+def _check(path: Path) -> None:
+    """Raises ``UnpicklingError`` if a file is a bare pickle, ``BadZipFile`` if it is damaged."""
+    with path.open("rb") as file:
+        if file.read(1) == pickle.PROTO:
+            raise pickle.UnpicklingError
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise zipfile.BadZipFile(f"bad checksum of {damaged}")

@@ -1,0 +1,300 @@
+"""LightningCLI with this project's callbacks and error messages."""
+
+import argparse
+import atexit
+import errno
+import logging
+import os
+import re
+import signal
+import threading
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jsonargparse.typing import PositiveInt
+from lightning import LightningModule, Trainer
+from lightning.fabric.utilities.cloud_io import get_filesystem
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.plugins.io import CheckpointIO
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from ..utils.errors import UsageError
+from ..utils.numbers import check_number
+from ..utils.paths import expanded
+from ..utils.precision import precision_name
+from ..utils.settings import UNREADABLE
+from ..utils.threads import share_threads
+from .callbacks import DataMonitor, OwnRates, StepSeed, StopOnSignal
+from .checkpoints import Checkpoint, CheckpointFiles, check_remote, read_checkpoint
+from .checks import check_average, check_processes, check_settings, is_on_processor
+from .explain import blame, explain, utf8_files
+from .folders import RunFolders
+
+# Warnings and messages of Lightning's that say nothing about this project's use of it.
+QUIET = (
+    "isinstance.treespec, LeafSpec",  # its own use of torch
+    "does not have many workers",  # shards are read by one worker or none on small machines, by choice
+    "Your `IterableDataset` has `__len__` defined",  # for validation, which reads in this process
+    "Checkpoint directory .* exists and is not empty",  # that is what resuming looks like
+    "You're resuming from a checkpoint that ended before the epoch ended",  # there is one endless epoch
+    "is not supported by the model summary",
+    "configure_optimizers` will be overridden",  # that is what --optimizer is for
+    "Experiment logs directory .* exists",
+    "GPU available|TPU available|Seed set to|Using .* Automatic Mixed Precision|LOCAL_RANK",
+    "Total length of `list` across ranks is zero",  # of the loaders of a run that validates on nothing
+    "Tip: |stopped: `max_steps|Found current_model_state|states from the checkpoint",
+)
+
+# What a constructor, or Lightning, says of a value that it cannot do with.
+REFUSALS = (ValueError, TypeError, RuntimeError, ArithmeticError, ImportError, MisconfigurationException)
+# What a disk or a folder says that cannot be written to.
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+DISK |= {errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes the settings of a run as ``config.yaml``: in UTF-8, where Lightning follows the locale."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Writes the file, from one process."""
+        folder = trainer.log_dir  # asks the first process, so all must
+        if self.already_saved or not trainer.is_global_zero or folder is None:
+            return
+        files = get_filesystem(folder)
+        files.makedirs(folder, exist_ok=True)
+        with files.open(os.path.join(folder, self.config_filename), "wb") as file:
+            file.write(self.parser.dump(self.config, skip_none=False).encode())
+        self.already_saved = True
+
+
+class MavCLI(LightningCLI):
+    """LightningCLI whose checkpoint and average are keys of their own (``--ema.decay=0.999``).
+
+    Args:
+        args: The subcommand and its arguments.
+    """
+
+    # What --ckpt_path may say instead of a path.
+    checkpoint_names: tuple[str, ...] = ("best", "last", "hpc", "registry")
+    folders: RunFolders | None = None
+    checkpoint: dict[str, Any] | None = None
+
+    def __init__(self, args: list[str]) -> None:
+        for message in QUIET:
+            warnings.filterwarnings("ignore", message=f".*({message})")
+        for name in ("lightning.pytorch", "lightning.fabric"):
+            for handler in logging.getLogger(name).handlers:
+                handler.addFilter(lambda record: not re.search("|".join(QUIET), record.getMessage()))
+        kwargs = {"parser_mode": "omegaconf", "exit_on_error": False}
+        try:
+            super().__init__(
+                args=args,
+                parser_kwargs={**kwargs, **{name: dict(kwargs) for name in self.subcommands()}},
+                save_config_callback=SaveConfig,
+                seed_everything_default=0,
+            )
+        finally:  # whatever was refused, others may train there now
+            if self.folders is not None:
+                self.folders.release()
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds what is no part of a trainer, a stage or its data."""
+        parser.add_lightning_class_args(Checkpoint, "checkpoint")
+        parser.add_lightning_class_args(EMAWeightAveraging, "ema")
+        parser.add_argument(
+            "--compile", type=bool, default=False, help="Compile the network (torch.compile)."
+        )
+        parser.add_argument(
+            "--weights_dtype",
+            type=Literal["fp16", "bf16", "fp32"],
+            default="fp32",
+            help="How the weights file stores numbers.",
+        )
+        parser.add_argument(
+            "--num_threads",
+            type=PositiveInt | None,
+            default=None,
+            help="Threads of each process, unless OMP_NUM_THREADS is set (default: all cores, shared).",
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parses; a mistake becomes one line that says which keys exist."""
+        try:
+            with utf8_files():
+                self.config = parser.parse_args(args)  # type: ignore[arg-type]
+            seed = self.config[self.config["subcommand"]].seed_everything
+            seed = int(seed) if isinstance(seed, bool) else seed
+            check_number("seed_everything", seed, 0, 2**32 - 1)  # what numpy takes
+        except (argparse.ArgumentError, SystemExit, *UNREADABLE) as error:
+            if (reason := blame(error)) is not None:
+                raise UsageError(reason) from error
+            if isinstance(error, SystemExit):  # of --help and --print_config
+                raise
+            command = args[0] if isinstance(args, list) and args[0] in self._subcommand_parsers else "fit"
+            keys = [action.dest for action in self._subcommand_parsers[command]._actions]
+            raise UsageError(explain(str(error), keys)) from error
+
+    def _parse_ckpt_path(self) -> None:
+        """Reads the checkpoint that is named, if it is a file of this machine."""
+        name = self.config[self.config["subcommand"]].ckpt_path
+        if name is not None and name not in self.checkpoint_names and "://" not in str(name):
+            self.checkpoint = read_checkpoint(Path(name))
+        elif "://" in str(name):
+            check_remote(str(name))
+        # LightningCLI would let the hyperparameters in the checkpoint overrule the command line.
+        if self.config["subcommand"] != "fit":
+            try:
+                super()._parse_ckpt_path()
+            except argparse.ArgumentError as error:
+                raise UsageError(f"{name}: {explain(str(error), [])}") from error
+
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            raise UsageError(f"--seed_everything: {error}") from error
+
+    def before_instantiate_classes(self) -> None:
+        """Chooses what the configuration leaves to the machine: arithmetic and threads."""
+        config = self.config[self.config["subcommand"]]
+        for section, key in ((config.trainer, "default_root_dir"), (config.checkpoint, "dirpath")):
+            if section[key]:
+                section[key] = expanded(str(section[key]))
+        if not config.trainer.default_root_dir:
+            config.trainer.default_root_dir = "."  # what Lightning makes of it
+        config.weights_only = True  # of a checkpoint: no pickled code
+        left_out = []
+        if config.trainer.enable_progress_bar is False:  # None is the default, which shows it
+            left_out.append("ProgressBar")
+        if config.trainer.logger is False or config.trainer.logger == []:
+            left_out.append("LearningRateMonitor")
+        callbacks = config.trainer.callbacks or []
+        callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
+        config.trainer.callbacks = [c for c in callbacks if not c.class_path.endswith(tuple(left_out))]
+        self.stop = StopOnSignal()
+        self.trainer_defaults["callbacks"] = [
+            StepSeed(int(config.seed_everything)),
+            DataMonitor(),
+            OwnRates(),
+            self.stop,
+        ]
+        on_processor = is_on_processor(config.trainer.accelerator)
+        if config.trainer.precision is None:
+            on_gpu = torch.cuda.is_available() and config.trainer.accelerator in ("auto", "gpu", "cuda")
+            config.trainer.precision = precision_name("cuda" if on_gpu else "cpu")
+        check_settings(config.trainer, config.compile)
+        check_average(config.ema, config.trainer.max_steps)
+        devices = str(config.trainer.devices)
+        num_processes = int(devices) if devices.isdecimal() and on_processor else 1
+        num_threads = share_threads(num_processes, config.num_threads)
+        if num_threads is not None:
+            torch.set_num_threads(num_threads)
+
+    def instantiate_classes(self) -> None:
+        """Builds everything; a value that a constructor refuses is the user's mistake."""
+        try:
+            super().instantiate_classes()
+        except (Exception, SystemExit) as error:
+            if (reason := blame(error)) is not None:
+                raise UsageError(reason) from error
+            if not isinstance(error, REFUSALS):
+                raise
+            raise UsageError(explain(str(error) or type(error).__name__, [])) from error
+        check_processes(self.trainer)
+        saver = self.trainer.checkpoint_callback
+        if isinstance(saver, Checkpoint) and saver.filename:
+            try:
+                saver.format_checkpoint_name({})
+            except (ValueError, LookupError) as error:
+                raise UsageError(
+                    f"--checkpoint.filename={saver.filename}: is no pattern ({error})"
+                ) from error
+        if self.config[self.config["subcommand"]].compile:
+            # In place: names in checkpoints stay, and copies (the average, a deep copy) are not compiled.
+            trained = self.model.model
+            getattr(trained, "net", trained).compile()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Builds the trainer, which writes checkpoints in this project's way unless told another."""
+        plugins = self._get(self._get(self.config_init, "trainer"), "plugins") or []
+        plugins = [*plugins] if isinstance(plugins, list) else [plugins]
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins.append(CheckpointFiles())
+        return super().instantiate_trainer(plugins=plugins, **kwargs)
+
+    def after_instantiate_classes(self) -> None:
+        """Refuses a checkpoint of another network, and keeps the run's folders for this process."""
+        self.check_checkpoint()
+        fits = self.config["subcommand"] == "fit" and not self.config.fit.trainer.fast_dev_run
+        if fits and is_first_process():
+            self.folders = self.run_folders()
+            self.folders.claim()
+
+    def run_folders(self) -> RunFolders:
+        """Returns the folders that this run writes to."""
+        where = self.config.fit.checkpoint.dirpath
+        return RunFolders(Path(self.config.fit.trainer.default_root_dir), _local(where))
+
+    def check_checkpoint(self) -> None:
+        """Refuses a checkpoint that this network cannot take.
+
+        Raises:
+            UsageError: If it was made with another network.
+        """
+        if self.checkpoint and _shapes(self.checkpoint["state_dict"]) != _shapes(self.model.state_dict()):
+            raise self.made_otherwise("network")
+        fits = self.config["subcommand"] == "fit"
+        if self.checkpoint and fits and not self.checkpoint.get("optimizer_states"):
+            raise UsageError(
+                f"{self.config.fit.ckpt_path}: holds weights alone (--checkpoint.save_weights_only), so that "
+                "training cannot go on from there: name another, or move it away to start over"
+            )
+
+    def made_otherwise(self, changed: str) -> UsageError:
+        """Returns what to say where a checkpoint does not go with the settings."""
+        path = self.config[self.config["subcommand"]].ckpt_path
+        return UsageError(f"{path} was made with another {changed}: keep to the settings it was made with")
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Runs it; says in one line what Lightning refuses, and what cannot be written."""
+        show = threading.excepthook
+        # The writer of TensorBoard's files has a thread, whose errors come again where it is written to.
+        threading.excepthook = lambda args: None if issubclass(args.exc_type, OSError) else show(args)
+        try:
+            super()._run_subcommand(subcommand)
+        except BaseException as error:
+            launcher = self.trainer.strategy.launcher
+            if isinstance(launcher, _SubprocessScriptLauncher):
+                # At the very end: Lightning kills this process when it sees that another has ended so.
+                atexit.register(launcher.kill, signal.SIGKILL)
+            refuses = isinstance(error, ValueError) and not self.stop.has_begun
+            if isinstance(error, MisconfigurationException) or refuses:
+                raise UsageError(explain(str(error), [])) from error
+            if isinstance(error, OSError) and error.errno in DISK:
+                place = error.filename or self.config[subcommand].trainer.default_root_dir
+                raise UsageError(
+                    f"{place}: cannot be written ({error.strerror}); make room and start again: what is "
+                    "saved is gone on from"
+                ) from error
+            raise
+        finally:
+            threading.excepthook = show
+
+
+def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
+
+
+def _local(folder: str | None) -> Path | None:
+    return None if folder is None or "://" in str(folder) else Path(folder)
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that speaks, of the several that a strategy or a cluster may start."""
+    rank = getattr(rank_zero_only, "rank", 0)  # Lightning's, of what any launcher says
+    return rank == 0 and os.environ.get("NODE_RANK", "0") == "0"

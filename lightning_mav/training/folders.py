@@ -1,0 +1,106 @@
+"""Folders of a training: for one run at a time, writable from the start, moved aside for a new run."""
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from ..utils.errors import UsageError
+from ..utils.paths import claim
+
+LOCK = ".lock"
+
+
+class RunFolders:
+    """Keeps a second training out of the folders of the first, for as long as this process lives.
+
+    Args:
+        run: Folder of the run.
+        checkpoints: Folder of its checkpoints.
+        weights: File that will receive its weights; None if it writes none.
+    """
+
+    def __init__(self, run: Path, checkpoints: Path | None = None, weights: Path | None = None) -> None:
+        self.run, self.checkpoints, self.weights = run, checkpoints, weights
+        self.aside: Path | None = None
+        self._locks: dict[Path, IO[str]] = {}
+
+    def claim(self) -> None:
+        """Makes the folders, and finds out that they can be written to now instead of after hours.
+
+        Raises:
+            UsageError: If one cannot be, or another training writes to it.
+        """
+        for folder in {path.resolve(): path for path in (self.run, self.checkpoints) if path}.values():
+            with _writing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                self._lock(folder)
+        if self.checkpoints is not None:
+            for part in self.checkpoints.glob(".*.ckpt.part"):  # of a run that was killed while it wrote
+                part.unlink(missing_ok=True)
+        if self.weights is not None:
+            with _writing(self.weights.parent):
+                self.weights.parent.mkdir(parents=True, exist_ok=True)
+                tempfile.TemporaryFile(dir=self.weights.parent).close()
+
+    def release(self) -> None:
+        """Lets others in."""
+        for file in self._locks.values():
+            file.close()
+        self._locks = {}
+
+    def move_aside(self) -> None:
+        """Renames the folder of an old run and puts its weights there."""
+        weights = self.weights
+        if not _holds_anything(self.run) and not (weights and weights.exists()):
+            return
+        numbers = (self.run.with_name(f"{self.run.name}.{i}") for i in itertools.count(1))
+        self.aside = next(path for path in numbers if not path.exists())
+        with _writing(self.run):
+            self.run.rename(self.aside)
+            if weights and weights.exists():
+                weights.rename(self.aside / weights.name)
+        print(f"moved what was in {self.run} to {self.aside}")
+        self.release()
+        self.claim()
+
+    def put_back(self) -> None:
+        """Undoes ``move_aside``, for a new run that has come to nothing."""
+        if self.aside is None:
+            return
+        self.release()
+        shutil.rmtree(self.run)
+        self.aside.rename(self.run)
+        if self.weights and (moved := self.run / self.weights.name).exists():
+            moved.rename(self.weights)
+        print(f"put what was in {self.run} back: nothing was trained")
+        self.aside = None
+
+    def _lock(self, folder: Path) -> None:
+        try:
+            self._locks[folder / LOCK] = claim(folder / LOCK)
+        except BlockingIOError as holder:
+            raise UsageError(
+                f"{folder}: another training writes there (process {holder.strerror}): wait for it, stop it, "
+                "or start this one in another folder"
+            ) from None
+
+
+def _holds_anything(folder: Path) -> bool:
+    return folder.is_dir() and any(path.is_file() for path in folder.rglob("*") if path.name != LOCK)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Says in one line what cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or folder
+        raise UsageError(
+            f"{place}: cannot be written to ({error.strerror or error}); move it away, or start "
+            "in another folder"
+        ) from error

@@ -1,0 +1,124 @@
+"""The runs that make up a training, and the configuration layers of each."""
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ..utils.errors import UsageError
+
+# What each stage can be trained on, in the order it is done.
+PHASES = {
+    "clip": ("image",),
+    "prior": ("image",),
+    "decoder": ("image", "video"),
+    "interpolation": ("video",),
+    "sr_lt": ("image", "video"),
+    "sr_h": ("image",),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One stage trained on one kind of data; its name is also that of its folder and weights."""
+
+    stage: str
+    phase: str
+
+    @property
+    def is_second(self) -> bool:
+        """Whether it starts from the run before it, of the same stage."""
+        return self.phase != PHASES[self.stage][0]
+
+    @property
+    def name(self) -> str:
+        """The stage's name, for the run that completes it."""
+        return self.stage if self.phase == PHASES[self.stage][-1] else f"{self.stage}_{self.phase}"
+
+
+RUNS = tuple(Run(stage, phase) for stage, phases in PHASES.items() for phase in phases)
+
+
+def find_run(stage: str, phase: str | None) -> Run:
+    """Returns the run of a stage and a phase; without a phase, the stage's first.
+
+    Raises:
+        UsageError: If there is no such stage or the stage has no such phase.
+    """
+    if stage not in PHASES:
+        raise UsageError(f"no STAGE {stage!r}; stages are {', '.join(PHASES)}, or all")
+    if phase is not None and phase not in PHASES[stage]:
+        raise UsageError(f"no PHASE {phase!r} of stage {stage}; it has {', '.join(PHASES[stage])}")
+    return Run(stage, phase or PHASES[stage][0])
+
+
+def config_folder() -> Path:
+    """Where the configuration layers are installed."""
+    return Path(str(resources.files("lightning_mav.configs")))
+
+
+def scales() -> list[str]:
+    """Names of the scales that the configuration layers know."""
+    return sorted(path.name for path in (config_folder() / "scale").iterdir() if path.is_dir())
+
+
+def scale_name(scale: str) -> str:
+    """Returns the name of a scale, which may be given as the path of a folder of one's own."""
+    return Path(scale).resolve().name if _is_own(scale) else scale
+
+
+def config_layers(run: Run, scale: str) -> list[Path]:
+    """Files that configure a run, in order; later ones win.
+
+    Args:
+        run: Stage and phase.
+        scale: Scale that is installed, or the path of a folder that holds layers (``clip.yaml`` and so on)
+            like those of the package, with ``FOLDER.yaml`` beside it if it extends another scale. A path wins
+            where it has a slash, or such a folder is there.
+
+    Raises:
+        UsageError: If there is no such scale, or it has no layer for the run.
+    """
+    places = [config_folder() / "stage", *_lineage(scale)]
+    names = [run.stage, f"{run.stage}_{run.phase}"] if run.is_second else [run.stage]
+    layers = [place / f"{name}.yaml" for name in names for place in places]
+    # In a folder of one's own that extends a scale, what does not differ may be missing.
+    layers = [path for path in layers if path.is_file() or path.is_relative_to(config_folder())]
+    if not any(path.parent in places[1:] for path in layers):
+        raise UsageError(f"no {names[-1]}.yaml in {places[-1]}: write it, or let the scale extend another")
+    return [config_folder() / "base.yaml", *layers]
+
+
+def _is_own(scale: str) -> bool:
+    """Whether a scale is given by its path."""
+    return "/" in scale or any(Path(scale, f"{run.name}.yaml").is_file() for run in RUNS)
+
+
+def _lineage(scale: str) -> list[Path]:
+    """Folders of the layers that make up a scale: those of the scales that it ``extends``, then its own."""
+    chain: list[Path] = []
+    while scale:
+        if not _is_own(scale) and scale not in scales():
+            raise UsageError(f"no SCALE {scale!r}; scales are {', '.join(scales())}, or name a folder")
+        folder = Path(scale).resolve() if _is_own(scale) else config_folder() / "scale" / scale
+        if not folder.is_dir():
+            raise UsageError(f"no SCALE {scale!r}: there is no such folder")
+        if folder in chain:
+            raise UsageError(f"{folder.with_suffix('.yaml')}: the scale extends itself")
+        chain.insert(0, folder)
+        scale = _extended(folder.with_name(f"{folder.name}.yaml"))
+    return chain
+
+
+def _extended(note: Path) -> str:
+    """Returns the scale that a note says is extended; a path in it is relative to the note."""
+    if not note.is_file():
+        return ""
+    from omegaconf import OmegaConf
+
+    from ..utils.settings import read_yaml
+
+    found: Any = OmegaConf.to_container(read_yaml(note, "write 'extends: micro', say"))
+    if not isinstance(found, dict) or set(found) != {"extends"} or not isinstance(found["extends"], str):
+        raise UsageError(f"{note}: it says which scale is extended, in one line such as 'extends: micro'")
+    return str(note.parent / found["extends"]) if "/" in found["extends"] else found["extends"]

@@ -1,0 +1,83 @@
+"""Signals that stop a training, and the exit status that says which one it was."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from ..utils.errors import UsageError
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+PARENT_SECONDS = 10.0  # how long a process waits for the one that started it to fail as well
+
+Handler = Callable[[int, FrameType | None], None]
+
+
+class Stopped(SystemExit):
+    """A signal has ended the command. The exit status is 128 plus its number, as in a shell.
+
+    Args:
+        signum: The signal.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(128 + signum)
+        self.signum = signum
+
+
+def say(line: str) -> None:
+    """Writes a line to stderr; allowed within a handler, where ``print`` is not."""
+    with suppress(OSError):  # stderr may be a terminal that is gone, or a file on a disk that is full
+        os.write(2, f"mav: {line}\n".encode())
+
+
+@contextmanager
+def handled(handler: Handler) -> Iterator[None]:
+    """Lets a handler have the signals that stop a command, except those that are ignored (``nohup``)."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for signum in STOPPING:
+            if signal.getsignal(signum) is not signal.SIG_IGN:
+                before[signum] = signal.signal(signum, handler)
+    try:
+        yield
+    finally:
+        for signum, old in before.items():
+            signal.signal(signum, signal.SIG_DFL if old is None else old)
+
+
+@contextmanager
+def training_process() -> Iterator[None]:
+    """Surrounds a command that trains: a signal ends it in order, and one process speaks for several.
+
+    Lightning starts the other processes of ``ddp`` from the first one, and kills all of them when one exits
+    with an error. Where all fail alike, the first has said so, and the others leave without a word.
+    """
+    parent = os.getppid()
+    try:
+        with handled(_stop_at_once):
+            yield
+    except (UsageError, Stopped):
+        if _is_started_by_lightning():
+            end = time.monotonic() + PARENT_SECONDS
+            while time.monotonic() < end:
+                if os.getppid() != parent:
+                    raise SystemExit(0) from None
+                time.sleep(0.1)
+        raise
+
+
+def _stop_at_once(signum: int, frame: FrameType | None) -> None:
+    if not _is_started_by_lightning():
+        say(f"stopped by {signal.Signals(signum).name}; the same command goes on from the newest checkpoint")
+    sys.stderr.flush()
+    raise Stopped(signum)
+
+
+def _is_started_by_lightning() -> bool:
+    launchers = ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS")
+    return os.environ.get("LOCAL_RANK", "0") != "0" and not any(name in os.environ for name in launchers)

@@ -1,0 +1,226 @@
+"""LightningCLI for ``mav train``: resumes by itself and writes the weights when a run is done."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.pytorch.cli import instantiate_class
+from safetensors import SafetensorError
+
+from ..utils.configured import check_config, own_modules
+from ..utils.errors import UsageError
+from ..weights import read_training, save_weights
+from .checkpoints import read_newest
+from .fit import MavCLI, is_first_process
+from .folders import RunFolders
+from .runs import Run
+
+
+class AlreadyFinished(Exception):  # noqa: N818 - it is no error
+    """There is nothing left to train."""
+
+
+class TrainCLI(MavCLI):
+    """Fits one run, from its newest checkpoint on.
+
+    Args:
+        args: Arguments of the ``fit`` subcommand.
+        run: Stage and phase.
+        weights: File that receives the weights.
+        fresh: Whether to start over: what is there is moved aside once all is built, and checkpoints are left
+            alone wherever they are.
+
+    Raises:
+        AlreadyFinished: If the weights are there and were trained for as many steps as asked for, or do not
+            say for how many.
+    """
+
+    checkpoint_names = ()
+
+    def __init__(self, args: list[str], *, run: Run, weights: Path, fresh: bool = False) -> None:
+        self.run = run
+        self.fresh = fresh
+        self.weights = weights
+        self.step = 0
+        super().__init__(args)
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Returns the one that is used: each costs its time."""
+        return {"fit": MavCLI.subcommands()["fit"]}
+
+    def before_instantiate_classes(self) -> None:
+        """Refuses what this command cannot do, and ends it where nothing is left to do."""
+        super().before_instantiate_classes()
+        config = self.config.fit
+        strategy = str(config.trainer.strategy)
+        if strategy.endswith(("_spawn", "_fork", "_notebook")):
+            raise UsageError(f"--trainer.strategy={strategy} keeps the weights to its processes: use ddp")
+        if any(name in strategy.lower() for name in ("fsdp", "deepspeed", "modelparallel")):
+            raise UsageError(
+                f"--trainer.strategy={strategy} shards the network, which its average (--ema) and Muon are "
+                "not made for: use ddp, with --model.unet.checkpoint=true if memory is short"
+            )
+        root = Path(config.trainer.default_root_dir)
+        if self.fresh and Path.cwd().is_relative_to(root.resolve()):
+            raise UsageError(
+                f"--fresh would move the folder aside that this command is in: name another than "
+                f"--trainer.default_root_dir={root}"
+            )
+        target = config.trainer.max_steps
+        exported = 0 if self.fresh else _exported_step(self.weights)
+        if exported is None:
+            raise AlreadyFinished(
+                f"{self.run.name} is finished: {self.weights} records no step, so it was not trained here; "
+                "pass --fresh to move it aside and train"
+            )
+        if 0 < target <= exported:
+            raise AlreadyFinished(
+                f"{self.run.name} is finished at step {exported}: raise --trainer.max_steps or pass --fresh"
+            )
+
+    def run_folders(self) -> RunFolders:
+        """Returns the folders that this run writes to."""
+        folders = super().run_folders()
+        folders.weights = self.weights
+        return folders
+
+    def after_instantiate_classes(self) -> None:
+        """Finds what to resume from, says what is about to be done, and moves an old run aside.
+
+        What could not be gone on from, or loaded afterwards, is refused.
+        """
+        super().after_instantiate_classes()
+        try:
+            check_config(self.model.model)
+        except ValueError as error:
+            raise UsageError(f"{self.run.name} could not be loaded once it is trained: {error}") from error
+        config = self.config.fit
+        where = config.checkpoint.dirpath
+        if self.fresh and self.folders is not None:
+            old = self.folders.run.resolve()
+            if config.ckpt_path and Path(config.ckpt_path).resolve().is_relative_to(old):
+                raise UsageError(
+                    f"--fresh moves {self.folders.run} aside, and {config.ckpt_path} with it: copy that "
+                    "elsewhere, or leave --fresh out"
+                )
+            self.folders.move_aside()
+        if self.checkpoint is None and where and not self.fresh and (found := read_newest(Path(where))):
+            path, self.checkpoint = found
+            config.ckpt_path = self.config_init["fit"]["ckpt_path"] = str(path)
+            self.check_checkpoint()
+        if self.checkpoint is not None:
+            self.step = self.checkpoint["global_step"]
+        if is_first_process():
+            start = (
+                f"resuming {self.run.name} from step {self.step}"
+                if self.step
+                else f"training {self.run.name}"
+            )
+            steps = config.trainer.max_steps
+            goal = f" to step {steps}" if steps > self.step else "; it has all steps" if steps > 0 else ""
+            print(f"{start}{goal} in {config.trainer.default_root_dir}", flush=True)
+            for module in own_modules(self.model.model.config):
+                print(
+                    f"what loads its weights needs --import {module}, which defines classes of it", flush=True
+                )
+
+    def check_checkpoint(self) -> None:
+        """Refuses a checkpoint of another network or optimizer.
+
+        Raises:
+            UsageError: If it is one.
+        """
+        super().check_checkpoint()
+        if self.checkpoint is None:
+            return
+        optimizer = self.config.fit.optimizer
+        params = [torch.zeros(1)]
+        made = (
+            instantiate_class(params, optimizer.as_dict())
+            if optimizer
+            else self.model.optimizer_class(params)
+        )
+        saved = self.checkpoint["optimizer_states"][0]
+        if not made.param_groups[0].keys() <= saved["param_groups"][0].keys():
+            raise self.made_otherwise("optimizer")
+
+    def made_otherwise(self, changed: str) -> UsageError:
+        """Returns what to say where a checkpoint does not go with the settings."""
+        config = self.config.fit
+        return UsageError(
+            f"{config.ckpt_path} was made with another {changed}: keep to the settings in"
+            f" {config.trainer.default_root_dir}/config.yaml, or pass --fresh to start over"
+        )
+
+    def fit(self, model: Any, ckpt_path: str | None = None, **kwargs: Any) -> None:
+        """Trains and writes the weights, which are the averaged ones."""
+        trainer = self.trainer
+        if self.checkpoint and 0 < trainer.max_steps <= self.step:
+            # All steps are done but the weights are missing; a checkpoint's state_dict holds the average.
+            model.load_state_dict(self.checkpoint["state_dict"])
+        else:
+            # Not as an argument: a stage's setup asks whether there is a checkpoint to come.
+            trainer.ckpt_path = ckpt_path
+            try:
+                trainer.fit(model, **kwargs)
+            except BaseException as error:
+                if self.folders is not None and not trainer.global_step:
+                    self.folders.put_back()
+                if isinstance(error, ValueError) and "loaded state dict" in str(error):
+                    raise self.made_otherwise("choice of what is trained (--model.trainable)") from error
+                optimizer = self.config.fit.optimizer
+                if isinstance(error, RuntimeError) and optimizer and trainer.global_step == self.step:
+                    why = str(error).partition("\n")[0]
+                    raise UsageError(
+                        f"--optimizer={optimizer.class_path}: cannot train this ({why})"
+                    ) from error
+                raise
+            self.step = trainer.global_step
+        if trainer.is_global_zero and not self.config.fit.trainer.fast_dev_run:
+            self._write_weights(model)
+
+    def _write_weights(self, model: Any) -> None:
+        if not self.step:
+            raise UsageError(
+                "no step was trained, so there are no weights to write: see --trainer.limit_* and max_*"
+            )
+        training, dtype = {"run": self.run.name, "step": self.step}, self.config.fit.weights_dtype
+        try:
+            save_weights(model.model, self.weights, training=training, dtype=dtype)
+        except ValueError as error:
+            raise UsageError(
+                f"cannot write {self.weights}: {error}: the same command with --weights_dtype writes it "
+                "from the last checkpoint"
+            ) from error
+        except (OSError, SafetensorError) as error:
+            raise UsageError(
+                f"{self.weights}: cannot be written ({getattr(error, 'strerror', None) or error}); make room "
+                "and start again: all steps are in the checkpoint"
+            ) from error
+        print(f"wrote {self.weights}", flush=True)
+
+
+def are_started_side_by_side() -> bool:
+    """Whether torchrun or srun has started several processes, none of which can wait for the others yet."""
+    with_srun = SLURMEnvironment.detect() and os.environ["SLURM_NTASKS"] != "1"
+    return with_srun or TorchElasticEnvironment.detect()
+
+
+def _exported_step(path: Path) -> int | None:
+    """Returns for how many steps a weights file was trained: 0 if it is missing, None if it records none.
+
+    Raises:
+        UsageError: If there is a file that is not usable, which might be another's and is not written over.
+    """
+    if not path.exists():
+        return 0
+    try:
+        step = read_training(path).get("step")
+    except UsageError as error:
+        raise UsageError(
+            f"{path} is not usable ({error.__cause__}): move it away, or pass --fresh, which moves it aside"
+        ) from error
+    return step if isinstance(step, int) else None

@@ -1,0 +1,138 @@
+"""What commands print, and how they print it wherever that goes."""
+
+import io
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from .textfile import printable, shortened
+
+if TYPE_CHECKING:
+    from ..evaluation.report import Table
+
+
+class _Dropping(io.FileIO):
+    """A stream whose reader may be gone, or whose disk may be full: then what is written is lost."""
+
+    def write(self, data: Any) -> int:
+        """Writes what can be written, and says that it was all."""
+        with suppress(OSError):
+            super().write(data)
+        return len(data)
+
+
+def open_streams() -> None:
+    """Lets the program print, whatever its streams are; to be called first.
+
+    What is shown on stderr is dropped where it cannot be written. Streams that are closed become the null
+    device: else the next file that is opened, a checkpoint say, would have their number and receive what is
+    meant for them. A character that the terminal does not have is shown as an escape.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
+            if getattr(sys, name) is None:
+                mode = "w" if number else "r"
+                setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _dropping(sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def drop_output() -> None:
+    """Drops what cannot be written on stdout, too, for a command that only tells there how far it is."""
+    if sys.stdout is sys.__stdout__:
+        sys.stdout = _dropping(sys.stdout)
+
+
+def _dropping(stream: Any) -> Any:
+    """Returns a stream that writes where another does, in the same encoding."""
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    stream.flush()
+    raw = io.BufferedWriter(_Dropping(stream.fileno(), "w", closefd=False))
+    return io.TextIOWrapper(
+        raw, stream.encoding, errors="backslashreplace", line_buffering=stream.line_buffering
+    )
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Shows warnings meant for users as one line on stderr, without their place in the code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("default", UserWarning)
+        warnings.showwarning = lambda message, *_, **__: print(
+            f"mav: warning: {printable(str(message))}", file=sys.stderr
+        )
+        yield
+
+
+@contextmanager
+def stage_progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Yields ``progress(stage, done, total)``, which draws a bar per stage.
+
+    Without a terminal it prints one line when a stage is done.
+    """
+    title = shortened(title, 100)
+    if not sys.stderr.isatty():
+        start = time.perf_counter()
+
+        def report(stage: str, done: int, total: int) -> None:
+            nonlocal start
+            if done == total:
+                now = time.perf_counter()
+                print(f"{title}: {stage}, {total} steps, {now - start:.1f} s", file=sys.stderr)
+                start = now
+
+        yield report
+        return
+    from rich import progress as bars
+    from rich.console import Console
+
+    columns = (
+        bars.TextColumn("{task.description:<13}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TimeElapsedColumn(),
+        bars.TextColumn("eta"),
+        bars.TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    console.print(title, style="bold", markup=False, emoji=False, highlight=False)
+    with bars.Progress(*columns, console=console) as live:
+        tasks: dict[str, bars.TaskID] = {}
+
+        def draw(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = live.add_task(stage)
+            live.update(tasks[stage], completed=done, total=total)
+
+        yield draw
+
+
+def print_tables(tables: Sequence["Table"]) -> None:
+    """Prints tables on stdout."""
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 140  # in a file nothing need be cut to 80 columns
+    for table in tables:
+        # Text, because rich reads square brackets in a str as its markup.
+        drawn = RichTable(title=Text(table.title), title_justify="left")
+        for name in table.header:
+            drawn.add_column(Text(name))
+        for row in table.rows:
+            drawn.add_row(*(Text(printable(cell)) for cell in row))
+        console.print(drawn)

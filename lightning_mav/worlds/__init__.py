@@ -1,0 +1,1 @@
+"""Worlds to learn from that are drawn here."""
