@@ -62,7 +62,7 @@ def test_fresh_attention_repeats_the_image_layer():
     layer = PseudoAttention3d(16, head_channels=8, norm_groups=4, context_channels=6)
     random_(layer.spatial)
     frames = to_frames(torch.randn(2, 16, 3, 4, 4))
-    context = layer.spatial.project_context(torch.randn(2, 5, 6))
+    context = torch.randn(2, 5, 6)
     torch.testing.assert_close(layer(frames, context, 3), layer.spatial(frames, context))
 
 
@@ -86,7 +86,7 @@ def test_context_and_pixels_share_one_softmax():
     weights = torch.einsum("nhid,nhjd->nhij", heads[0], heads[1]).div(4**0.5).softmax(-1)
     out = layer.to_out[0](rearrange(weights @ heads[2], "n h l d -> n l (h d)"))
     expected = x + rearrange(out, "n (h w) c -> n c h w", h=2)
-    torch.testing.assert_close(layer(x, layer.project_context(context)), expected)
+    torch.testing.assert_close(layer(x, context), expected)
 
 
 def test_both_kernels_of_attention_agree():

@@ -147,7 +147,7 @@ def test_image_embedding_is_new_only_where_it_is_a_no_op():
         nn.init.zeros_(parameter)
     assert inflate(net, source).conditions == ["image_embedding"]
     # Context tokens take their share of attention, whatever they hold.
-    with pytest.raises(ValueError, match=r"cannot inflate: .*attentions.0.spatial"):
+    with pytest.raises(ValueError, match=r"cannot inflate: .*0.attention.spatial"):
         inflate(Pseudo3DUNet(**DECODER), trained(**DECODER | {"image_embed_dim": 0}))
 
 

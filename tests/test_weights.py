@@ -124,8 +124,8 @@ def test_what_a_type_rounds_away_is_said(tmp_path, value, change):
 
 def test_tensors_that_share_memory_are_each_stored(tmp_path):
     decoder = tiny_decoder()
-    first, second = decoder.net.mid_block.resnets
-    second.norm1 = first.norm1
+    first, second = decoder.net.mid_block
+    second.resnet.norm1 = first.resnet.norm1
     path = save_weights(decoder, tmp_path / "decoder.safetensors", dtype="fp32")
     loaded = load_weights(path).state_dict()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in decoder.state_dict().items())

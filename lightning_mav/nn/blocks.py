@@ -1,15 +1,15 @@
-"""Parts of the U-Net (Dhariwal and Nichol, 2021; unCLIP): residual block, level, embeddings of conditions."""
+"""Parts of the U-Net (Dhariwal and Nichol, 2021; unCLIP): residual block with attention, embeddings."""
 
-from collections.abc import Iterator
 from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .conv import RowConv
 from .norm import GroupNorm
-from .pseudo3d import KeysValues, PseudoAttention3d, PseudoConv3d, sinusoidal_embedding
+from .pseudo3d import PseudoAttention3d, PseudoConv3d, sinusoidal_embedding
 
 
 class ResBlock(nn.Module):
@@ -72,36 +72,78 @@ class ResBlock(nn.Module):
         return self.conv_shortcut(x) + h
 
 
-class Level(nn.Module):
-    """One resolution of the U-Net, or its middle: residual blocks, attention after each, a resampling block.
+class Block(nn.Module):
+    """Residual block with its attention, if it has one: what is recomputed, compiled and sharded as one.
 
     Args:
-        resnets: Residual blocks.
-        attentions: Attention after each residual block; empty for none.
-        resampler: Residual block that halves or doubles the resolution at the end, if any.
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        embed_channels: Channels of the embedding of step and conditions.
+        resample: Halves or doubles height and width, if given.
+        attention: Whether attention follows the residual block.
+        head_channels: Channels per attention head.
+        norm_groups: Groups of each GroupNorm.
+        context_channels: Channels of the context tokens that attention sees; 0 for none.
+        film: Whether the embedding scales and shifts the second norm (decoder) or is added (SR).
+        dropout: Dropout in the residual block.
+        temporal: Whether there are temporal layers.
+        checkpoint: Whether training keeps the input alone, and computes the rest again in the backward pass.
     """
 
     def __init__(
-        self, resnets: list[ResBlock], attentions: list[PseudoAttention3d], resampler: ResBlock | None = None
+        self,
+        in_channels: int,
+        out_channels: int,
+        embed_channels: int,
+        *,
+        resample: Literal["down", "up"] | None = None,
+        attention: bool = False,
+        head_channels: int,
+        norm_groups: int,
+        context_channels: int = 0,
+        film: bool = True,
+        dropout: float = 0.0,
+        temporal: bool = True,
+        checkpoint: bool = False,
     ) -> None:
         super().__init__()
-        self.resnets = nn.ModuleList(resnets)
-        self.attentions = nn.ModuleList(attentions)
-        self.resampler = resampler
+        self.checkpoint = checkpoint
+        self.resnet = ResBlock(
+            in_channels,
+            out_channels,
+            embed_channels,
+            norm_groups=norm_groups,
+            film=film,
+            dropout=dropout,
+            resample=resample,
+            temporal=temporal,
+        )
+        self.attention: PseudoAttention3d | None = None
+        if attention:
+            self.attention = PseudoAttention3d(
+                out_channels,
+                head_channels=head_channels,
+                norm_groups=norm_groups,
+                context_channels=context_channels,
+                temporal=temporal,
+            )
 
-    def project_context(self, context: Tensor | None) -> list[KeysValues | None]:
-        """Maps context tokens ``(B, L, C_context)`` to keys and values for each attention layer."""
-        layers = cast(Iterator[PseudoAttention3d], iter(self.attentions))
-        return [None if context is None else layer.spatial.project_context(context) for layer in layers]
+    def forward(self, x: Tensor, emb: Tensor, context: Tensor | None, num_frames: int) -> Tensor:
+        """Maps frames ``(B*F, C_in, H, W)`` to ``(B*F, C_out, H', W')``.
 
-    def block(
-        self, i: int, x: Tensor, emb: Tensor, contexts: list[KeysValues | None], num_frames: int
-    ) -> Tensor:
-        """Runs residual block ``i`` and its attention on frames ``(B*F, C, H, W)``."""
-        x = self.resnets[i](x, emb, num_frames)
-        if i < len(self.attentions):
-            x = self.attentions[i](x, contexts[i], num_frames)
-        return x
+        Args:
+            x: Frames.
+            emb: Embedding of step and conditions, ``(B, E)``.
+            context: Context tokens, ``(B, L, C_context)``, for attention.
+            num_frames: F.
+        """
+        if self.checkpoint and torch.is_grad_enabled():
+            return cast(Tensor, checkpoint(self._run, x, emb, context, num_frames, use_reentrant=False))
+        return self._run(x, emb, context, num_frames)
+
+    def _run(self, x: Tensor, emb: Tensor, context: Tensor | None, num_frames: int) -> Tensor:
+        x = self.resnet(x, emb, num_frames)
+        return x if self.attention is None else self.attention(x, context, num_frames)
 
 
 class StepEmbedding(nn.Module):

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from ..utils.configured import Configured
 from ..utils.numbers import check_number
 from .attention import attend
-from .pseudo3d import KeysValues, sinusoidal_embedding
+from .blocks import StepEmbedding
+
+KeysValues = tuple[Tensor, Tensor]
 
 NUM_EXTRA_TOKENS = 4  # text embedding, timestep, noised image embedding, learned query
 
@@ -101,20 +103,6 @@ class TransformerBlock(nn.Module):
         return x + self.ff(self.norm3(x)), keys_values
 
 
-class TimeEmbedding(nn.Module):
-    """Sinusoids of the timestep through two layers."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.width = width
-        self.linear_1 = nn.Linear(width, width)
-        self.linear_2 = nn.Linear(width, width)
-
-    def forward(self, t: Tensor) -> Tensor:
-        """Maps timesteps ``(B,)`` to ``(B, width)``."""
-        return self.linear_2(F.silu(self.linear_1(sinusoidal_embedding(t, self.width))))
-
-
 class PriorTransformer(nn.Module, Configured):
     """Predicts the whitened image embedding ``x_0`` from ``x_t`` and a text.
 
@@ -154,7 +142,7 @@ class PriorTransformer(nn.Module, Configured):
         if width % (2 * num_heads):
             raise ValueError(f"width must be a multiple of 2 * num_heads, got {width=} and {num_heads=}")
         self.embed_dim = embed_dim
-        self.time_embedding = TimeEmbedding(width)
+        self.time_embedding = StepEmbedding(width, width)
         self.proj_in = nn.Linear(embed_dim, width)
         self.embedding_proj = nn.Linear(embed_dim, width)
         self.encoder_hidden_states_proj = nn.Linear(text_width, width)

@@ -14,8 +14,6 @@ from .attention import attend, attend_over_frames
 from .conv import RowConv
 from .norm import GroupNorm
 
-KeysValues = tuple[Tensor, Tensor]
-
 
 def to_frames(video: Tensor) -> Tensor:
     """Lays ``(B, C, F, H, W)`` out as frames ``(B*F, C, H, W)`` in channels_last memory."""
@@ -119,24 +117,19 @@ class SpatialAttention(nn.Module):
         nn.init.zeros_(self.to_out[0].weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.to_out[0].bias)  # type: ignore[arg-type]
 
-    def project_context(self, context: Tensor) -> KeysValues:
-        """Maps context tokens ``(B, L, C_context)`` to keys and values, each ``(B, L, C)``."""
-        assert self.add_k_proj is not None
-        assert self.add_v_proj is not None
-        return self.add_k_proj(context), self.add_v_proj(context)
-
-    def forward(self, x: Tensor, context: KeysValues | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Maps frames ``(N, C, H, W)`` to the same shape.
 
         Args:
             x: Frames.
-            context: Keys and values from ``project_context``, for each video of as many frames.
+            context: Context tokens ``(B, L, C_context)``, for each video of as many frames.
         """
         n, c, h, w = x.shape
         tokens = self.group_norm(x).permute(0, 2, 3, 1).reshape(n, h * w, c)
         q, k, v = self.to_q(tokens), self.to_k(tokens), self.to_v(tokens)
-        if context is not None:
-            keys, values = (y.repeat_interleave(n // len(y), dim=0) for y in context)
+        if context is not None and self.add_k_proj is not None and self.add_v_proj is not None:
+            keys, values = self.add_k_proj(context), self.add_v_proj(context)
+            keys, values = (y.repeat_interleave(n // len(y), dim=0) for y in (keys, values))
             k, v = torch.cat([keys, k], dim=1), torch.cat([values, v], dim=1)
         q, k, v = (y.unflatten(-1, (-1, self.head_channels)).transpose(1, 2) for y in (q, k, v))
         out = attend(q, k, v).transpose(1, 2).flatten(-2)
@@ -198,8 +191,8 @@ class PseudoAttention3d(nn.Module):
         )
         self.temporal = TemporalAttention(channels, head_channels=head_channels) if temporal else None
 
-    def forward(self, x: Tensor, context: KeysValues | None, num_frames: int) -> Tensor:
-        """Maps frames ``(B*F, C, H, W)``, with the context's keys and values, to the same shape."""
+    def forward(self, x: Tensor, context: Tensor | None, num_frames: int) -> Tensor:
+        """Maps frames ``(B*F, C, H, W)``, with context tokens ``(B, L, C_context)``, to the same shape."""
         x = self.spatial(x, context)
         if self.temporal is None or num_frames == 1:
             return x

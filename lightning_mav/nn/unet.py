@@ -1,21 +1,20 @@
 """The pseudo-3D U-Net that decoder, interpolation and both super-resolution stages share."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint as recompute_later
 
 from ..utils.configured import Configured
 from ..utils.numbers import check_number
-from .blocks import ImageEmbedding, Level, ResBlock, StepEmbedding
+from .blocks import Block, ImageEmbedding, StepEmbedding
 from .norm import GroupNorm
+from .old_names import rename_in_place
 from .pseudo3d import (
-    KeysValues,
-    PseudoAttention3d,
     PseudoConv3d,
     TemporalAttention,
     TemporalConv,
@@ -29,13 +28,13 @@ class Conditions(NamedTuple):
 
     Args:
         embed: Sum of the embedded conditions, ``(B, E)``, or 0.
-        contexts: For each level, the context tokens' keys and values for each attention layer.
+        context: Context tokens, ``(B, L, C_context)``, or None.
         x_cond: As it was given.
         h_cond: What the first convolution makes of ``x_cond``, ``(B*F, C, H, W)``, or 0.
     """
 
     embed: Tensor | float
-    contexts: list[list[KeysValues | None]]
+    context: Tensor | None
     x_cond: Tensor | None
     h_cond: Tensor | float
 
@@ -93,100 +92,75 @@ class Pseudo3DUNet(nn.Module, Configured):
         temporal: bool = True,
         checkpoint: bool = False,
     ) -> None:
+        _check_sizes(locals())
         super().__init__()
-        counts = {
-            "in_channels": in_channels,
-            "out_channels": out_channels,
-            "channels": channels,
-            "num_blocks": num_blocks,
-            "head_channels": head_channels,
-            "norm_groups": norm_groups,
-            "context_channels": context_channels,
-            "length of channel_mults": len(channel_mults),
-            "lowest of channel_mults": min(channel_mults, default=1),
-        }
-        for name, count in counts.items():
-            check_number(name, count, 1)
-        check_number("cond_channels", cond_channels, 0)
-        check_number("image_embed_dim", image_embed_dim, 0)
-        check_number("dropout", dropout, 0, 1)
-        if not set(attention_levels) <= set(range(len(channel_mults))):
-            raise ValueError(
-                f"attention_levels must lie in 0..{len(channel_mults) - 1}, got {attention_levels}"
-            )
-        if residual and cond_channels < out_channels:
-            raise ValueError(
-                f"residual needs cond_channels >= out_channels, got {cond_channels}, {out_channels}"
-            )
         self.in_channels, self.cond_channels = in_channels, cond_channels
         self.image_embed_dim = image_embed_dim
         self.temporal = temporal
         self.residual = residual
-        self.checkpoint = checkpoint
         embed_channels = 4 * channels
-        widths = [channels * mult for mult in channel_mults]
-        last = len(widths) - 1
+        block = partial(
+            Block,
+            embed_channels=embed_channels,
+            head_channels=head_channels,
+            norm_groups=norm_groups,
+            context_channels=context_channels if image_embed_dim else 0,
+            film=film,
+            dropout=dropout,
+            temporal=temporal,
+            checkpoint=checkpoint,
+        )
 
-        def resnet(c_in: int, c_out: int, resample: str | None = None) -> ResBlock:
-            return ResBlock(
-                c_in,
-                c_out,
-                embed_channels,
-                norm_groups=norm_groups,
-                film=film,
-                dropout=dropout,
-                resample=resample,  # type: ignore[arg-type]
-                temporal=temporal,
-            )
-
-        def attentions(width: int, count: int) -> list[PseudoAttention3d]:
-            return [
-                PseudoAttention3d(
-                    width,
-                    head_channels=head_channels,
-                    norm_groups=norm_groups,
-                    context_channels=context_channels if image_embed_dim else 0,
-                    temporal=temporal,
-                )
-                for _ in range(count)
-            ]
+        def step_embedding() -> StepEmbedding:  # of a condition, which starts as a no-op
+            return StepEmbedding(channels, embed_channels, zero_init=True)
 
         self.time_embedding = StepEmbedding(channels, embed_channels)
         self.image_embedding = (
             ImageEmbedding(image_embed_dim, embed_channels, context_channels) if image_embed_dim else None
         )
-        self.fps_embedding = (
-            StepEmbedding(channels, embed_channels, zero_init=True) if fps_condition else None
-        )
-        self.noise_level_embedding = (
-            StepEmbedding(channels, embed_channels, zero_init=True) if noise_level_condition else None
-        )
+        self.fps_embedding = step_embedding() if fps_condition else None
+        self.noise_level_embedding = step_embedding() if noise_level_condition else None
         self.conv_in = PseudoConv3d(in_channels + cond_channels, channels, temporal=temporal)
-
-        self.down_blocks = nn.ModuleList()
-        width, skips = channels, [channels]
-        for level, out in enumerate(widths):
-            resnets = [resnet(width if i == 0 else out, out) for i in range(num_blocks)]
-            attns = attentions(out, num_blocks if level in attention_levels else 0)
-            self.down_blocks.append(Level(resnets, attns, resnet(out, out, "down") if level < last else None))
-            skips += [out] * (num_blocks + (level < last))
-            width = out
-        self.mid_block = Level(
-            [resnet(width, width), resnet(width, width)], attentions(width, 1 if attention_levels else 0)
+        self._add_blocks(
+            block, channels, [channels * mult for mult in channel_mults], num_blocks, attention_levels
         )
-        self.up_blocks = nn.ModuleList()
-        for level, out in reversed(list(enumerate(widths))):
-            resnets = []
-            for _ in range(num_blocks + 1):
-                resnets.append(resnet(width + skips.pop(), out))
-                width = out
-            attns = attentions(out, num_blocks + 1 if level in attention_levels else 0)
-            self.up_blocks.append(Level(resnets, attns, resnet(out, out, "up") if level > 0 else None))
-
         self.conv_norm_out = GroupNorm(norm_groups, channels, silu=True)
         self.conv_out = PseudoConv3d(channels, out_channels, temporal=temporal)
         self.clear_output()
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.register_load_state_dict_pre_hook(rename_in_place)
+
+    def _add_blocks(
+        self,
+        block: Callable[..., Block],
+        width: int,
+        widths: Sequence[int],
+        num_blocks: int,
+        attention_levels: Sequence[int],
+    ) -> None:
+        """Adds the levels' blocks; on the way up each block sees, beside its input, one of the way down."""
+        self.down_blocks, self.up_blocks = nn.ModuleList(), nn.ModuleList()
+        skips = [width]
+        for level, out in enumerate(widths):
+            blocks = nn.ModuleList()
+            for _ in range(num_blocks):
+                blocks.append(block(width, out, attention=level in attention_levels))
+                width = out
+            if level < len(widths) - 1:
+                blocks.append(block(out, out, resample="down"))
+            self.down_blocks.append(blocks)
+            skips += [out] * len(blocks)
+        self.mid_block = nn.ModuleList(
+            [block(width, width, attention=bool(attention_levels)), block(width, width)]
+        )
+        for level, out in reversed(list(enumerate(widths))):
+            blocks = nn.ModuleList()
+            for _ in range(num_blocks + 1):
+                blocks.append(block(width + skips.pop(), out, attention=level in attention_levels))
+                width = out
+            if level > 0:
+                blocks.append(block(out, out, resample="up"))
+            self.up_blocks.append(blocks)
 
     def conditions(
         self,
@@ -210,12 +184,11 @@ class Pseudo3DUNet(nn.Module, Configured):
             embed = embed + self.fps_embedding(10 * fps.log())
         if self.noise_level_embedding is not None and noise_level is not None:
             embed = embed + self.noise_level_embedding(1000 * noise_level)
-        contexts = [level.project_context(context) for level in self.levels()]
         h_cond: Tensor | float = 0.0
         if x_cond is not None:
             weight = self.conv_in.spatial.weight[:, -x_cond.shape[1] :]
             h_cond = F.conv2d(to_frames(x_cond), weight, padding=self.conv_in.spatial.padding)
-        return Conditions(embed, contexts, x_cond, h_cond)
+        return Conditions(embed, context, x_cond, h_cond)
 
     def forward(
         self, x_t: Tensor, t: Tensor, *, conditions: Conditions | None = None, **cond: Tensor | None
@@ -233,7 +206,7 @@ class Pseudo3DUNet(nn.Module, Configured):
                 noise_level, noise level of ``x_cond``, ``(B,)``, in [0, 1];
                 drop, which image embeddings to leave out, ``(B,)`` of booleans.
         """
-        embed, contexts, x_cond, h_cond = conditions or self.conditions(**cond)
+        embed, context, x_cond, h_cond = conditions or self.conditions(**cond)
         emb = self.time_embedding(t) + embed
         num_frames = (x_t if x_cond is None else x_cond).shape[2]
 
@@ -245,18 +218,16 @@ class Pseudo3DUNet(nn.Module, Configured):
         else:
             h = h + h_cond
         h = self.conv_in.over_time(h, num_frames)
-        skips, middle = [h], len(self.down_blocks)
-        for n, (level, context) in enumerate(zip(self.levels(), contexts, strict=True)):
-            for i in range(len(level.resnets)):
-                if n > middle:
-                    h = torch.cat([h, skips.pop()], dim=1)
-                h = self._run(level.block, i, h, emb, context, num_frames)
-                if n < middle:
-                    skips.append(h)
-            if level.resampler is not None:
-                h = self._run(level.resampler, h, emb, num_frames)
-                if n < middle:
-                    skips.append(h)
+        skips = [h]
+        for block in chain(*self.down_blocks):
+            h = block(h, emb, context, num_frames)
+            skips.append(h)
+        for block in self.mid_block:
+            h = block(h, emb, context, num_frames)
+        for block in chain(*self.up_blocks):
+            if block.resnet.resample is None:
+                h = torch.cat([h, skips.pop()], dim=1)
+            h = block(h, emb, context, num_frames)
         out = to_video(self.conv_out(self.conv_norm_out(h), num_frames), num_frames)
         return out + x_cond[:, : out.shape[1]] if self.residual and x_cond is not None else out
 
@@ -264,18 +235,8 @@ class Pseudo3DUNet(nn.Module, Configured):
         """Sets the last convolution to zero: the network gives zeros, or if it is residual its condition."""
         for parameter in self.conv_out.spatial.parameters():
             nn.init.zeros_(parameter)
-        if self.conv_out.temporal is not None:  # of nothing its kernel makes nothing
+        if self.conv_out.temporal is not None:  # its kernel may stay: it sees zeros now
             nn.init.zeros_(self.conv_out.temporal.bias)  # type: ignore[arg-type]
-
-    def levels(self) -> Iterator[Level]:
-        """Goes through the levels in the order in which they run: down, middle, up."""
-        return cast(Iterator[Level], chain(self.down_blocks, [self.mid_block], self.up_blocks))
-
-    def _run(self, block: Callable[..., Tensor], *args: Any) -> Tensor:
-        """Runs a block; with ``checkpoint`` it keeps its input alone and runs again in the backward pass."""
-        if self.checkpoint and torch.is_grad_enabled():
-            return cast(Tensor, recompute_later(block, *args, use_reentrant=False))
-        return block(*args)
 
     def temporal_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yields what inflation adds to an image network: temporal layers and the fps embedding, by name."""
@@ -283,3 +244,23 @@ class Pseudo3DUNet(nn.Module, Configured):
             if isinstance(module, TemporalConv | TemporalAttention) or name == "fps_embedding":
                 for key, parameter in module.named_parameters():
                     yield f"{name}.{key}", parameter
+
+
+def _check_sizes(given: Mapping[str, Any]) -> None:
+    """Refuses arguments of the U-Net that are out of their range."""
+    mults, levels = given["channel_mults"], given["attention_levels"]
+    for name in ("in_channels", "out_channels", "channels", "num_blocks", "head_channels", "norm_groups"):
+        check_number(name, given[name], 1)
+    check_number("context_channels", given["context_channels"], 1)
+    check_number("length of channel_mults", len(mults), 1)
+    check_number("lowest of channel_mults", min(mults), 1)
+    check_number("cond_channels", given["cond_channels"], 0)
+    check_number("image_embed_dim", given["image_embed_dim"], 0)
+    check_number("dropout", given["dropout"], 0, 1)
+    if not set(levels) <= set(range(len(mults))):
+        raise ValueError(f"attention_levels must lie in 0..{len(mults) - 1}, got {levels}")
+    if given["residual"] and given["cond_channels"] < given["out_channels"]:
+        raise ValueError(
+            "residual needs cond_channels >= out_channels, "
+            f"got {given['cond_channels']}, {given['out_channels']}"
+        )
