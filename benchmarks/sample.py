@@ -15,6 +15,7 @@ from lightning_mav.cascade import Cascade
 from lightning_mav.evaluation import worlds as evaluation
 from lightning_mav.evaluation.worlds import Prompts, baselines, choose_prompts
 from lightning_mav.evaluation.worlds.drawing import Drawing
+from lightning_mav.stage_table import video_stages
 from lightning_mav.training.runs import config_folder
 from lightning_mav.utils.errors import UsageError
 
@@ -24,7 +25,7 @@ from .timing import progress_bar, ratios, with_spread
 TURNS = 3
 FIRST_RELEASE = "0673596"  # the commit that shipped the first trained weights
 PROMPT = "a large red ball on a white background"
-STAGES = ("prior", "decoder", "interpolation", "sr_lt", "sr_h")
+STAGES = ["prior", *video_stages()]
 STEPS = {
     "prior": (1, 2, 3, 5, 10, 20),
     "decoder": (2, 4, 6, 8, 10, 15, 20),

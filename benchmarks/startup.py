@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
+from lightning_mav.stage_table import LAST, video_stages
 from lightning_mav.utils.errors import UsageError
 
 from .report import Section, Table
@@ -30,8 +31,7 @@ IMPORT_TIME = "import time:"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this bench."""
-    stages = ("decoder", "interpolation", "sr_lt", "sr_h")
-    parser.add_argument("--until", choices=stages, default="sr_h", help="last stage to run (sr_h)")
+    parser.add_argument("--until", choices=video_stages(), default=LAST, help="last stage to run (sr_h)")
 
 
 def run(args: argparse.Namespace) -> Section:

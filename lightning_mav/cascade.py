@@ -18,22 +18,13 @@ from torch import Tensor, nn
 from .clip import Clip, text_half
 from .models import SRH, SRLT, Decoder, Interpolation, Prior
 from .models.sampling import Sampling
+from .stage_table import LAST, stages, stages_until, video_stages
 from .utils.configured import allow_modules
 from .utils.errors import UsageError
 from .utils.numbers import check_number
 from .utils.paths import expanded, visible
 from .utils.precision import autocast_context
 from .weights import OUTPUTS, SHIPPED, Select, load_weights
-
-STAGES: dict[str, type[nn.Module]] = {
-    "clip": Clip,
-    "prior": Prior,
-    "decoder": Decoder,
-    "interpolation": Interpolation,
-    "sr_lt": SRLT,
-    "sr_h": SRH,
-}
-VIDEO_STAGES = ("decoder", "interpolation", "sr_lt", "sr_h")
 
 DEFAULT = Sampling()
 
@@ -47,12 +38,14 @@ class CascadeOutput:
         fps: Frames per second of ``video``.
         stages: Output of each stage: ``prior`` is ``(B, D)``, the others are videos.
         seconds: Time that each stage took, over all prompts.
+        rates: Frames per second of the video of each stage that makes one.
     """
 
     video: Tensor
     fps: float
     stages: dict[str, Tensor]
     seconds: dict[str, float]
+    rates: dict[str, float]
 
 
 class Cascade(nn.Module):
@@ -65,6 +58,7 @@ class Cascade(nn.Module):
         interpolation: F, frames between those.
         sr_lt: SR_l^t, super-resolution in space and time.
         sr_h: SR_h, super-resolution frame by frame.
+        own: Stages that were added to the table of stages.
     """
 
     def __init__(
@@ -75,10 +69,13 @@ class Cascade(nn.Module):
         interpolation: Interpolation | None = None,
         sr_lt: SRLT | None = None,
         sr_h: SRH | None = None,
+        **own: nn.Module,
     ) -> None:
         super().__init__()
         self.clip, self.prior, self.decoder = clip, prior, decoder
         self.interpolation, self.sr_lt, self.sr_h = interpolation, sr_lt, sr_h
+        for name, model in own.items():
+            self.add_module(name, model)
         self.files: dict[str, Path] = {}
         self.precision: str | None = None  # as in ``autocast_context``
 
@@ -88,7 +85,7 @@ class Cascade(nn.Module):
         name_or_dir: str | Path = "micro",
         device: torch.device | str | None = None,
         *,
-        until: str = "sr_h",
+        until: str = LAST,
         text_only: bool = False,
         modules: Sequence[str] = (),
     ) -> "Cascade":
@@ -109,8 +106,8 @@ class Cascade(nn.Module):
         allow_modules(*modules)
         files = weights_files(name_or_dir, until=until)
         select = {"clip": text_half} if text_only else {}
-        stages: dict[str, Any] = {name: _load(name, path, select.get(name)) for name, path in files.items()}
-        cascade = cls(**stages)
+        models: dict[str, Any] = {name: _load(name, path, select.get(name)) for name, path in files.items()}
+        cascade = cls(**models)
         cascade.files = files
         return cascade.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
 
@@ -127,7 +124,7 @@ class Cascade(nn.Module):
 
     def decode(self, image_embed: Tensor, fps: float, sampling: Sampling = DEFAULT) -> Tensor:
         """D^t: draws the key frames ``(B, 3, 16, h, w)``, shown at ``fps``, of embeddings ``(B, D)``."""
-        return self._sample("decoder", sampling, image_embed, _repeat(fps, image_embed))
+        return self.run("decoder", sampling, image_embed=image_embed, fps=fps)
 
     def interpolate(
         self,
@@ -138,16 +135,29 @@ class Cascade(nn.Module):
         sampling: Sampling = DEFAULT,
     ) -> Tensor:
         """F: puts ``frame_skip - 1`` frames between each two; ``fps`` is the rate after that."""
-        conditions = (video, image_embed, _repeat(fps, video))
-        return self._sample("interpolation", sampling, *conditions, frame_skip=frame_skip)
+        given = {"video": video, "image_embed": image_embed, "fps": fps, "frame_skip": frame_skip}
+        return self.run("interpolation", sampling, **given)
 
     def upsample_lt(self, video: Tensor, fps: float, sampling: Sampling = DEFAULT) -> Tensor:
         """SR_l^t: enlarges a video with all its frames in view of each other."""
-        return self._sample("sr_lt", sampling, video, _repeat(fps, video))
+        return self.run("sr_lt", sampling, video=video, fps=fps)
 
     def upsample_h(self, video: Tensor, sampling: Sampling = DEFAULT) -> Tensor:
         """SR_h: enlarges a video frame by frame, all frames from the same noise."""
-        return self._sample("sr_h", sampling, video)
+        return self.run("sr_h", sampling, video=video)
+
+    def run(self, stage: str, sampling: Sampling = DEFAULT, **given: Any) -> Tensor:
+        """Draws what a stage makes, from those of its inputs that are given.
+
+        Args:
+            stage: Name of the stage.
+            sampling: How to sample.
+            given: Inputs by name, as in ``StageSpec``; ``fps`` is a number.
+        """
+        if "fps" in given:
+            first = next(x for x in given.values() if isinstance(x, Tensor))
+            given["fps"] = torch.full((len(first),), float(given["fps"]), device=first.device)
+        return self._sample(stage, sampling, **given)
 
     def render(
         self,
@@ -155,27 +165,23 @@ class Cascade(nn.Module):
         *,
         fps: float = 6.0,
         frame_skip: int = 5,
-        until: str = "sr_h",
+        until: str = LAST,
         sampling: Sampling = DEFAULT,
     ) -> CascadeOutput:
         """Turns image embeddings ``(B, D)`` into videos: all that follows the prior."""
-        if until not in VIDEO_STAGES:
-            raise ValueError(f"until must be one of {', '.join(VIDEO_STAGES)}, got {until!r}")
         check_number("fps", fps, 0)
-        fast = fps * frame_skip
-        calls: dict[str, Callable[[Tensor], Tensor]] = {
-            "decoder": lambda embed: self.decode(embed, fps, sampling),
-            "interpolation": lambda x: self.interpolate(x, image_embed, fast, frame_skip, sampling),
-            "sr_lt": lambda x: self.upsample_lt(x, fast, sampling),
-            "sr_h": lambda x: self.upsample_h(x, sampling),
-        }
-        x, stages, seconds = image_embed, {}, {}
-        for stage in VIDEO_STAGES[: VIDEO_STAGES.index(until) + 1]:
+        chain = [stages()[name] for name in stages_until(until) if name in video_stages()]
+        given: dict[str, Any] = {"image_embed": image_embed, "frame_skip": frame_skip}
+        made: dict[str, Tensor] = {}
+        seconds, rates = {}, {}
+        for spec in chain:
             start = time.perf_counter()
-            x = calls[stage](x)
-            stages[stage] = x.cpu()
-            seconds[stage] = time.perf_counter() - start
-        return CascadeOutput(stages[until], fps if until == "decoder" else fast, stages, seconds)
+            fps *= frame_skip if spec.adds_frames else 1
+            given["fps"] = rates[spec.name] = fps
+            given["video"] = self.run(spec.name, sampling, **{name: given[name] for name in spec.inputs})
+            made[spec.name] = given["video"].cpu()
+            seconds[spec.name] = time.perf_counter() - start
+        return CascadeOutput(made[until], fps, made, seconds, rates)
 
     def forward(
         self,
@@ -187,7 +193,7 @@ class Cascade(nn.Module):
         num_steps: int | Mapping[str, int] | None = None,
         frame_skip: int = 5,
         progress: Callable[[str, int, int], None] | None = None,
-        until: str = "sr_h",
+        until: str = LAST,
     ) -> CascadeOutput:
         """Turns prompts into videos, one prompt after the other.
 
@@ -201,7 +207,7 @@ class Cascade(nn.Module):
             num_steps: As in ``Sampling``.
             frame_skip: Key frames lie this many frames apart, 1 to 15.
             progress: As in ``Sampling``.
-            until: Last stage to run: ``decoder``, ``interpolation``, ``sr_lt`` or ``sr_h``.
+            until: Last stage to run, one of ``video_stages()``.
         """
         outputs = []
         for prompt in [prompts] if isinstance(prompts, str) else prompts:
@@ -217,22 +223,22 @@ class Cascade(nn.Module):
 
     def _sample(self, stage: str, sampling: Sampling, *conditions: Tensor, **kwargs: Any) -> Tensor:
         """Draws a stage's sample, without gradients and in the precision that suits the device."""
-        model = getattr(self, stage)
+        model = getattr(self, stage, None)
         if model is None:
             raise ValueError(f"this cascade has no {stage}: load it, or stop earlier by `until`")
         with torch.inference_mode(), autocast_context(self.device, self.precision):
             return model.sample(*conditions, **kwargs, **sampling.arguments(stage)).float()
 
 
-def weights_files(name_or_dir: str | Path = "micro", *, until: str = "sr_h") -> dict[str, Path]:
+def weights_files(name_or_dir: str | Path = "micro", *, until: str = LAST) -> dict[str, Path]:
     """Finds the weights file of every stage up to ``until``, of a scale or in a folder.
 
     A shipped scale is the one that was measured, also beside weights of your own: name their folder,
     ``outputs/SCALE/weights``, to use those.
     """
-    names = list(STAGES)[: list(STAGES).index(until) + 1]
     if not str(name_or_dir):
         raise UsageError("the name of the weights is empty: give a scale, such as micro, or a folder")
+    names = stages_until(until)
     folder = Path(expanded(str(name_or_dir)))
     if not visible(folder, "*.safetensors"):
         if len(folder.parts) > 1:
@@ -244,13 +250,10 @@ def weights_files(name_or_dir: str | Path = "micro", *, until: str = "sr_h") -> 
 
 def _load(name: str, path: Path, select: Select | None) -> nn.Module:
     module = load_weights(path, select)
-    if not isinstance(module, STAGES[name]):
-        raise UsageError(f"{path}: holds a {type(module).__name__}; put a {STAGES[name].__name__} there")
+    expected = stages()[name].model_class()
+    if not isinstance(module, expected):
+        raise UsageError(f"{path}: holds a {type(module).__name__}; put a {expected.__name__} there")
     return module
-
-
-def _repeat(fps: float, like: Tensor) -> Tensor:
-    return torch.full((len(like),), float(fps), device=like.device)
 
 
 def _joined(outputs: list[CascadeOutput]) -> CascadeOutput:
@@ -259,4 +262,4 @@ def _joined(outputs: list[CascadeOutput]) -> CascadeOutput:
     stages = {name: torch.cat([o.stages[name] for o in outputs]) for name in outputs[0].stages}
     seconds = {name: sum(o.seconds[name] for o in outputs) for name in outputs[0].seconds}
     *_, video = stages.values()
-    return CascadeOutput(video, outputs[0].fps, stages, seconds)
+    return CascadeOutput(video, outputs[0].fps, stages, seconds, outputs[0].rates)

@@ -18,7 +18,7 @@ from lightning_mav import cli
 from lightning_mav.cli import train as train_command
 from lightning_mav.training import train as training
 from lightning_mav.training.explain import explain
-from lightning_mav.training.runs import RUNS, Run, config_layers, find_run
+from lightning_mav.training.runs import Run, all_runs, config_layers, find_run
 from lightning_mav.utils.errors import UsageError
 
 
@@ -165,7 +165,7 @@ def test_a_full_disk_under_stdout_is_one_line():
 
 def test_runs_are_in_the_order_they_need_each_other():
     names = ["clip", "prior", "decoder_image", "decoder", "interpolation", "sr_lt_image", "sr_lt", "sr_h"]
-    assert [run.name for run in RUNS] == names
+    assert [run.name for run in all_runs()] == names
     assert find_run("decoder", None) == Run("decoder", "image")
     assert find_run("interpolation", None) == Run("interpolation", "video")
 

@@ -7,9 +7,11 @@ import torch
 from lightning import LightningModule
 
 from lightning_mav.training.fit import MavCLI
-from lightning_mav.training.runs import RUNS, config_folder, config_layers, scale_name, scales
+from lightning_mav.training.runs import all_runs, config_folder, config_layers, scale_name, scales
 from lightning_mav.utils.configured import Configured
 from lightning_mav.utils.errors import UsageError
+
+RUNS = all_runs()
 
 
 class ParseOnly(MavCLI):
@@ -120,7 +122,10 @@ def test_a_scale_of_ones_own_is_a_folder_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert config_layers(RUNS[3], "mine") == config_layers(RUNS[3], "./mine") == layers
     own_scale(tmp_path / "next", "extends: ./mine\n")
-    assert config_layers(RUNS[2], "next") == [*config_layers(RUNS[2], "mine"), tmp_path / "next/decoder.yaml"]
+    assert config_layers(RUNS[2], "next") == [
+        *config_layers(RUNS[2], "mine"),
+        tmp_path / "next/decoder.yaml",
+    ]
 
 
 def test_a_folder_without_layers_is_no_scale(tmp_path, monkeypatch):

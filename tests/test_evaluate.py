@@ -9,12 +9,13 @@ from PIL import Image
 from tiny_cascade import save_tiny_cascade
 
 from lightning_mav import cli
-from lightning_mav.cascade import STAGES, Cascade
+from lightning_mav.cascade import Cascade
 from lightning_mav.cli.evaluate import main
 from lightning_mav.evaluation.report import load_report
 from lightning_mav.evaluation.worlds import Settings, baselines, choose_prompts, load_settings
 from lightning_mav.evaluation.worlds.drawing import Drawing, without_time
 from lightning_mav.evaluation.worlds.report import tables
+from lightning_mav.stage_table import stages
 from lightning_mav.training.runs import config_folder
 from lightning_mav.utils.configured import from_config
 from lightning_mav.utils.errors import UsageError
@@ -125,7 +126,7 @@ def test_cascade_report_has_everything(evaluated, capsys):
     assert report["fps_response"]["fps"] == [6.0, 12.0]
     for source in ("truth", "decoder", "untrained"):
         assert tuple(report["fps_response"][source]) == SHAPES
-    assert report["stages"].keys() == {*STAGES, "decoder_image"}
+    assert report["stages"].keys() == {*stages(), "decoder_image"}
     for entry in report["stages"].values():
         assert entry["better"] == all(row["better"] for row in entry["comparisons"])
     baselines = [row["baseline"] for row in report["stages"]["interpolation"]["comparisons"]]
@@ -139,7 +140,7 @@ def test_cascade_report_has_everything(evaluated, capsys):
     assert report["distances"]["truth"] < min(report["distances"]["shuffled"], figures["FVD"].value)
     assert {sample.label for sample in whole.samples} == {"seen", "held out"}
     assert whole.settings == vars(Settings(steps=1, num_per_class=1, **TINY))
-    assert whole.weights.keys() == STAGES.keys()
+    assert whole.weights.keys() == stages().keys()
     assert all(len(entry["sha256"]) == 64 for entry in whole.weights.values())
     assert whole.seconds["total"] > whole.seconds["decoder"]
     printed = " ".join(capsys.readouterr().out.split())  # long titles are wrapped

@@ -13,7 +13,7 @@ import yaml
 from safetensors.torch import load_file, save
 
 from lightning_mav.training.checkpoints import read_newest
-from lightning_mav.training.runs import RUNS
+from lightning_mav.training.runs import all_runs
 from lightning_mav.training.train import train
 from lightning_mav.utils import configured, threads
 from lightning_mav.utils.errors import UsageError
@@ -68,7 +68,7 @@ NEEDS = {
     "interpolation": ["decoder"],
     "sr_lt": ["sr_lt_image"],
 }
-RUN = {run.name: run for run in RUNS}
+RUN = {run.name: run for run in all_runs()}
 
 
 def arguments(name, steps, world, scale="micro"):

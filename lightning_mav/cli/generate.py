@@ -8,7 +8,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..stage_table import LAST, stages, video_stages
 from ..utils.console import plain_warnings, stage_progress
+from ..utils.errors import UsageError
 from ..utils.numbers import MAX_GUIDANCE
 from ..utils.textfile import shortened, write_text
 from .arguments import CommandParser, add_import, number_in, prompt_of, seed
@@ -30,6 +32,8 @@ lasts 15 / FPS seconds."""
 def main(argv: list[str]) -> None:
     """Generates a video for each prompt."""
     args = _parser().parse_args(argv)
+    if args.until not in video_stages():
+        raise UsageError(f"--until {args.until}: no such stage; one of {', '.join(video_stages())}")
     prompts = [prompt_of(argument, number) for number, argument in enumerate(args.prompts, 1)]
     start = time.perf_counter()
     with output_folder(args.out) as folder, plain_warnings():
@@ -61,7 +65,6 @@ def _parser() -> CommandParser:
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    stages = ("decoder", "interpolation", "sr_lt", "sr_h")
     add = parser.add_argument
     add("prompts", nargs="+", metavar="PROMPT", help="what to show")
     add(
@@ -98,7 +101,8 @@ def _parser() -> CommandParser:
         metavar="N",
         help="denoising steps of every stage, 1 to 1000 (default: each stage's own)",
     )
-    add("--until", choices=stages, default="sr_h", metavar="STAGE", help=f"last stage: {', '.join(stages)}")
+    names = ", ".join(video_stages())
+    add("--until", default=LAST, metavar="STAGE", help=f"last stage: {names} (default: %(default)s)")
     add(
         "--weights",
         default="micro",
@@ -184,10 +188,10 @@ def _publish(
     title = f"{shortened(prompt, 500)}   (seed {seed})"
     sheets = [contact_sheet(video, fps=output.fps, title=title)]
     for stage, result in output.stages.items():
-        if stage not in ("prior", settings["until"]):
-            frames, fps = result[0], settings["fps"] if stage == "decoder" else output.fps
+        if stage in output.rates and stage != settings["until"]:
+            frames, fps = result[0], output.rates[stage]
             label = f"{stage}: {frames.shape[1]} frames of {frames.shape[3]} x {frames.shape[2]}"
-            if stage == "interpolation":  # evenly spaced ones would be the decoder's
+            if stages()[stage].adds_frames:  # evenly spaced ones would be those of the stage before
                 frames, label = frames[:, :16], f"{label}, the first 16"
             sheets.append(contact_sheet(frames, fps=fps, title=label, columns=16))
     base = base_name(prompt, seed)

@@ -2,7 +2,8 @@
 
 import argparse
 
-from ..training.runs import PHASES, find_run
+from ..stage_table import stages
+from ..training.runs import find_run
 from ..training.signals import training_process
 from ..training.train import train, train_all
 from ..utils.console import plain_warnings
@@ -24,7 +25,7 @@ def main(argv: list[str]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("stage", metavar="STAGE", help=f"one of {', '.join(PHASES)}, or all")
+    parser.add_argument("stage", metavar="STAGE", help=f"one of {', '.join(stages())}, or all")
     parser.add_argument("--phase", metavar="PHASE", help="image or video (default: the stage's first)")
     parser.add_argument(
         "--scale", metavar="SCALE", default="micro", help="size of everything (default: micro)"

@@ -5,17 +5,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ..stage_table import stages
 from ..utils.errors import UsageError
-
-# What each stage can be trained on, in the order it is done.
-PHASES = {
-    "clip": ("image",),
-    "prior": ("image",),
-    "decoder": ("image", "video"),
-    "interpolation": ("video",),
-    "sr_lt": ("image", "video"),
-    "sr_h": ("image",),
-}
 
 
 @dataclass(frozen=True)
@@ -28,15 +19,17 @@ class Run:
     @property
     def is_second(self) -> bool:
         """Whether it starts from the run before it, of the same stage."""
-        return self.phase != PHASES[self.stage][0]
+        return self.phase != stages()[self.stage].phases[0]
 
     @property
     def name(self) -> str:
         """The stage's name, for the run that completes it."""
-        return self.stage if self.phase == PHASES[self.stage][-1] else f"{self.stage}_{self.phase}"
+        return self.stage if self.phase == stages()[self.stage].phases[-1] else f"{self.stage}_{self.phase}"
 
 
-RUNS = tuple(Run(stage, phase) for stage, phases in PHASES.items() for phase in phases)
+def all_runs() -> list[Run]:
+    """Returns the runs of all stages, in order."""
+    return [Run(spec.name, phase) for spec in stages().values() for phase in spec.phases]
 
 
 def find_run(stage: str, phase: str | None) -> Run:
@@ -45,11 +38,12 @@ def find_run(stage: str, phase: str | None) -> Run:
     Raises:
         UsageError: If there is no such stage or the stage has no such phase.
     """
-    if stage not in PHASES:
-        raise UsageError(f"no STAGE {stage!r}; stages are {', '.join(PHASES)}, or all")
-    if phase is not None and phase not in PHASES[stage]:
-        raise UsageError(f"no PHASE {phase!r} of stage {stage}; it has {', '.join(PHASES[stage])}")
-    return Run(stage, phase or PHASES[stage][0])
+    if stage not in stages():
+        raise UsageError(f"no STAGE {stage!r}; stages are {', '.join(stages())}, or all")
+    phases = stages()[stage].phases
+    if phase is not None and phase not in phases:
+        raise UsageError(f"no PHASE {phase!r} of stage {stage}; it has {', '.join(phases)}")
+    return Run(stage, phase or phases[0])
 
 
 def config_folder() -> Path:
@@ -91,7 +85,7 @@ def config_layers(run: Run, scale: str) -> list[Path]:
 
 def _is_own(scale: str) -> bool:
     """Whether a scale is given by its path."""
-    return "/" in scale or any(Path(scale, f"{run.name}.yaml").is_file() for run in RUNS)
+    return "/" in scale or any(Path(scale, f"{run.name}.yaml").is_file() for run in all_runs())
 
 
 def _lineage(scale: str) -> list[Path]:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from ..utils.errors import UsageError
-from .runs import RUNS, Run, config_layers, scale_name
+from .runs import Run, all_runs, config_layers, scale_name
 from .signals import Stopped, handled, say
 
 
@@ -65,10 +65,10 @@ def train_all(scale: str, arguments: list[str]) -> None:
         UsageError: If one fails; what is trained by then stays.
         Stopped: If a signal has stopped one.
     """
-    for run in RUNS:
+    for run in all_runs():
         config_layers(run, scale)
     minutes: dict[str, float] = {}
-    for run in RUNS:
+    for run in all_runs():
         start = time.monotonic()
         command = [sys.executable, "-m", "lightning_mav", "train", run.stage, "--phase", run.phase]
         status = _run([*command, "--scale", scale, *arguments])

@@ -68,6 +68,15 @@ def allow_modules(*names: str) -> None:
         _own_modules.add(name)
 
 
+def import_own_modules() -> None:
+    """Imports the modules that ``--import`` and the environment variable ``MAV_IMPORT`` name.
+
+    Raises:
+        UsageError: If one cannot be imported.
+    """
+    allow_modules(*filter(None, os.environ.get(IMPORT, "").split(",")))
+
+
 def from_config(config: ConfigDict) -> Any:
     """Rebuilds what ``Configured.config`` describes.
 
@@ -158,7 +167,7 @@ def _find_class(class_path: str) -> type[Configured]:
 
 def _own_module(class_path: str) -> Any:
     """Returns the module of a class that is not of this package, if it was allowed."""
-    allow_modules(*filter(None, os.environ.get(IMPORT, "").split(",")))
+    import_own_modules()
     name = class_path.rpartition(".")[0]
     is_allowed = any(name == own or name.startswith(f"{own}.") for own in _own_modules)
     if not is_allowed or name not in sys.modules:

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..stage_table import stages
 from ..utils.configured import ConfigDict, Configured, ForeignClassError, allow_modules, from_config
 from ..utils.errors import UsageError, first_line
 from ..utils.paths import expanded, locked
@@ -271,7 +272,7 @@ def _command(path: Path) -> str:
     name = path.stem
     stage, phase = name.removesuffix("_image"), "image" if name.endswith("_image") else "video"
     command = f"make train-stage STAGE={stage}"
-    if stage in ("decoder", "sr_lt"):
+    if stage in stages() and len(stages()[stage].phases) > 1:
         command += f" PHASE={phase}"
     if path.parent.name == "weights":  # outputs/SCALE/weights
         command += f" SCALE={path.parent.parent.name}"

@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...stage_table import stages
 from ...training.runs import config_folder, config_layers
 from ...training.train import train
 from ...utils.console import plain_warnings, stage_progress
@@ -21,8 +22,6 @@ from ...utils.textfile import parse_json, write_text
 if TYPE_CHECKING:
     from ...cascade import Cascade
     from .design import Ablation, Training, Variant
-
-USE_CLIP = ("prior", "decoder", "interpolation")  # stages that are given a CLIP
 
 
 @dataclasses.dataclass
@@ -184,12 +183,13 @@ class Bench:
             What stands for this run and those before it, and its weights.
         """
         run, given = training.run, dict[str, Path]()
-        if run.stage in USE_CLIP:
+        spec = stages()[run.stage]
+        if spec.uses_clip:
             given["clip"] = files["clip"]
         if run.is_second and start is not None:
             given["init_from"] = start
-        elif run.stage == "interpolation":
-            given["init_from"] = files["decoder"]
+        elif spec.starts_from:
+            given["init_from"] = files[spec.starts_from]
         described = self._described(training, seed)
         # Tensors alone decide what comes of a training; a header may be written anew.
         identity = [key, described, {name: _digest(path, header=False) for name, path in given.items()}]

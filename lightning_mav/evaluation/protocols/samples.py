@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from ...cascade import Cascade
 from ...data.video import to_uint8
 from ...models.sampling import Sampling
+from ...stage_table import stages, video_stages
 from ...utils.errors import UsageError, first_line
 from .items import Item
 from .real import window_of
@@ -73,21 +74,22 @@ class SampleModule(LightningModule):
 def draw(cascade: Cascade, item: Item, settings: Settings) -> tuple[Tensor, float]:
     """Draws the frames of an item that are kept.
 
-    Super-resolution in space works frame by frame, so that only frames that are kept go through it.
+    Where the last stage works frame by frame, only frames that are kept go through it.
 
     Returns:
         The video ``(3, F, H, W)`` in [-1, 1] and its frame rate.
     """
     sampling = Sampling(item.seed, item.prompt, settings.steps, settings.guidance_scale)
     embed = cascade.embed([item.prompt], sampling)
-    last = settings.until == "sr_h"
-    until = "sr_lt" if last else settings.until
+    spec, names = stages()[settings.until], video_stages()
+    until = names[names.index(spec.name) - 1] if spec.frame_by_frame else spec.name
     made = cascade.render(
         embed, fps=settings.fps, frame_skip=settings.frame_skip, until=until, sampling=sampling
     )
     video = window_of(made.video[0, :, :: settings.stride], settings.num_frames, item.seed)[None]
-    if last:
-        video = cascade.upsample_h(video.to(cascade.device), sampling).cpu()
+    if spec.frame_by_frame:
+        given = {"video": video.to(cascade.device), "image_embed": embed, "fps": settings.video_fps}
+        video = cascade.run(spec.name, sampling, **{name: given[name] for name in spec.inputs}).cpu()
     return video[0], settings.video_fps
 
 

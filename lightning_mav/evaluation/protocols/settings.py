@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...stage_table import LAST, stages, stages_until
 from ...utils.numbers import MAX_COUNT, MAX_GUIDANCE, MAX_SEED, check_number
 from ...utils.paths import expanded
 from ...utils.settings import read_settings
@@ -11,7 +12,6 @@ from ...utils.settings import read_settings
 METRICS = ("fvd", "kvd", "is", "fid", "clipsim")
 COMPARING = ("fvd", "kvd", "fid")  # with real videos
 KEY_FRAMES = 16  # that the cascade's decoder makes
-STAGES = ("decoder", "interpolation", "sr_lt", "sr_h")
 RANGES = {
     "seed": (0, MAX_SEED),
     "fps": (1, 30),
@@ -44,7 +44,7 @@ class Settings:
     frame_skip: int = 5
     stride: int = 1
     num_frames: int = 16
-    until: str = "sr_h"
+    until: str = LAST
     steps: int | None = None
     guidance_scale: float | None = None
     shard_size: int = 64
@@ -68,8 +68,6 @@ class Settings:
         for name, (low, high) in RANGES.items():
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), low, high)
-        if self.until not in STAGES:
-            raise ValueError(f"until must be one of {', '.join(STAGES)}, got {self.until!r}")
         unknown = [name for name in self.metrics if name not in METRICS]
         if unknown or not self.metrics:
             raise ValueError(f"metrics are some of {', '.join(METRICS)}, got {', '.join(unknown) or 'none'}")
@@ -77,7 +75,8 @@ class Settings:
         if unnamed:
             raise ValueError(f"networks names no feature network for {', '.join(unnamed)}")
 
-        made = KEY_FRAMES if self.until == "decoder" else (KEY_FRAMES - 1) * self.frame_skip + 1
+        stages_until(self.until)
+        made = (KEY_FRAMES - 1) * self.step + 1
         if self.num_frames > -(-made // self.stride):
             raise ValueError(
                 f"num_frames={self.num_frames} with stride={self.stride} are more than {made} give"
@@ -86,8 +85,12 @@ class Settings:
     @property
     def video_fps(self) -> float:
         """Frame rate of the videos that are kept, and that real ones are read at."""
-        fast = self.fps if self.until == "decoder" else self.fps * self.frame_skip
-        return fast / self.stride
+        return self.fps * self.step / self.stride
+
+    @property
+    def step(self) -> int:
+        """Frames from one key frame to the next in the videos that are generated."""
+        return self.frame_skip if any(stages()[name].adds_frames for name in stages_until(self.until)) else 1
 
     @property
     def compares(self) -> bool:

@@ -2,13 +2,13 @@
 
 from typing import Any
 
+from ...stage_table import video_stages
 from ...worlds.micro.world import SHAPES
 from ..report import Figure, Report, Table
 from .micro import Evaluation
 from .speeds import SOURCES
 
 FIGURES = ("appearance", "shape", "colour", "motion", "everything")
-BLOCKS = ("image", "decoder", "interpolation", "sr_lt", "sr_h")
 NOTES = """Appearance is shape and colour together; motion is the one that belongs to the shape asked for. All
 are read off the pixels, averaged down to 32 px, and given with Wilson's 95% interval. Held-out
 prompts combine shapes and colours that no video shows. Detectors are tried on true renders of the same size,
@@ -75,7 +75,7 @@ def to_report(evaluation: Evaluation, stage: str) -> Report:
 
 def _scores(report: dict[str, Any]) -> Table:
     rows = []
-    for name in BLOCKS:
+    for name in ("image", *video_stages()):
         block = report.get(name)
         if block is None:
             continue
@@ -88,7 +88,7 @@ def _scores(report: dict[str, Any]) -> Table:
 
 def _confusions(report: dict[str, Any]) -> list[Table]:
     found = []
-    for name in BLOCKS:
+    for name in ("image", *video_stages()):
         for attribute, confusion in report.get(name, {}).get("confusion", {}).items():
             header = ["asked for", *next(iter(confusion.values())), "n"]
             rows = [

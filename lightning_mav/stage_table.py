@@ -1,0 +1,127 @@
+"""The table of stages. Whatever lists stages, finds one or runs them in order asks here.
+
+It imports nothing heavy, so that command lines can be read without torch.
+"""
+
+import importlib
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .utils.configured import import_own_modules
+
+Input = Literal["image_embed", "video", "fps", "frame_skip"]
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """What a stage is.
+
+    Args:
+        name: Name of the stage, of its configuration layers and of its weights file.
+        model: Class that its weights file holds, as ``module.Class``.
+        phases: What it is trained on, ``image`` or ``video``, in this order.
+        uses_clip: Whether it is trained with the embeddings of a trained ``clip``.
+        starts_from: Stage whose weights it starts from, unless from its own image phase.
+        makes_video: Whether it is a step from the image embedding to the final video.
+        inputs: What its model's ``sample`` is given, by name: ``image_embed`` ``(B, D)``, ``video``
+            ``(B, 3, F, H, W)`` of the stage before, ``fps`` ``(B,)`` of the video that it makes, and
+            ``frame_skip``, a number.
+        adds_frames: Whether it makes ``frame_skip`` frames of each, so that ``fps`` rises as much.
+        frame_by_frame: Whether it sees one frame at a time, so that only frames that are kept need be made.
+    """
+
+    name: str
+    model: str
+    phases: tuple[str, ...]
+    uses_clip: bool = False
+    starts_from: str | None = None
+    makes_video: bool = False
+    inputs: tuple[Input, ...] = ()
+    adds_frames: bool = False
+    frame_by_frame: bool = False
+
+    def model_class(self) -> type[Any]:
+        """Imports and returns the class of its model."""
+        module, _, name = self.model.rpartition(".")
+        return getattr(importlib.import_module(module), name)
+
+
+# In the order in which they are trained, and in which they make a video (Make-A-Video, equation 1).
+_STAGES = {
+    spec.name: spec
+    for spec in (
+        StageSpec("clip", "lightning_mav.clip.Clip", ("image",)),
+        StageSpec("prior", "lightning_mav.models.Prior", ("image",), uses_clip=True),
+        StageSpec(
+            "decoder",
+            "lightning_mav.models.Decoder",
+            ("image", "video"),
+            uses_clip=True,
+            makes_video=True,
+            inputs=("image_embed", "fps"),
+        ),
+        StageSpec(
+            "interpolation",
+            "lightning_mav.models.Interpolation",
+            ("video",),
+            uses_clip=True,
+            starts_from="decoder",
+            makes_video=True,
+            inputs=("video", "image_embed", "fps", "frame_skip"),
+            adds_frames=True,
+        ),
+        StageSpec(
+            "sr_lt",
+            "lightning_mav.models.SRLT",
+            ("image", "video"),
+            makes_video=True,
+            inputs=("video", "fps"),
+        ),
+        StageSpec(
+            "sr_h",
+            "lightning_mav.models.SRH",
+            ("image",),
+            makes_video=True,
+            inputs=("video",),
+            frame_by_frame=True,
+        ),
+    )
+}
+LAST = "sr_h"  # where the paper's cascade ends, and where a video is made until, unless told otherwise
+
+
+def stages() -> dict[str, StageSpec]:
+    """Returns all stages by name, in order: those of the paper, then those of modules of your own.
+
+    Raises:
+        UsageError: If a module that ``--import`` or ``MAV_IMPORT`` names cannot be imported.
+    """
+    import_own_modules()
+    return _STAGES
+
+
+def register_stage(spec: StageSpec) -> None:
+    """Adds a stage of your own behind those that are there; done again, it changes nothing.
+
+    Raises:
+        ValueError: If there is another stage of that name.
+    """
+    if _STAGES.setdefault(spec.name, spec) != spec:
+        raise ValueError(f"there is a stage {spec.name!r} already: choose another name")
+
+
+def video_stages() -> list[str]:
+    """Names of the stages that lead from the image embedding to the final video, in order."""
+    return [name for name, spec in stages().items() if spec.makes_video]
+
+
+def stages_until(last: str) -> list[str]:
+    """Names of all stages up to ``last``, in order.
+
+    Raises:
+        ValueError: If no stage of that name makes a video.
+    """
+    if last not in video_stages():
+        raise ValueError(f"until must be one of {', '.join(video_stages())}, got {last!r}")
+    names = list(stages())
+    return names[: names.index(last) + 1]
