@@ -77,7 +77,7 @@ def config_layers(run: Run, scale: str) -> list[Path]:
     names = [run.stage, f"{run.stage}_{run.phase}"] if run.is_second else [run.stage]
     layers = [place / f"{name}.yaml" for name in names for place in places]
     # In a folder of one's own that extends a scale, what does not differ may be missing.
-    layers = [path for path in layers if path.is_file() or path.is_relative_to(config_folder())]
+    layers = [path for path in layers if path.is_file()]
     if not any(path.parent in places[1:] for path in layers):
         raise UsageError(f"no {names[-1]}.yaml in {places[-1]}: write it, or let the scale extend another")
     return [config_folder() / "base.yaml", *layers]

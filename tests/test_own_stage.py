@@ -1,0 +1,93 @@
+"""A seventh stage, in a package of one's own: trained, loaded, generated and evaluated with."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_cascade import save_tiny_cascade
+
+STAGE = '''
+from lightning_mav.models import SRH
+from lightning_mav.stage_table import StageSpec, register_stage
+from lightning_mav.stages import SRHStage
+
+
+class SRXStage(SRHStage):
+    """The same network once more, at twice the size."""
+
+
+register_stage(
+    StageSpec(
+        "sr_x", "lightning_mav.models.SRH", ("image",), makes_video=True, inputs=("video",), frame_by_frame=True
+    )
+)
+'''
+LAYER = """
+trainer: {max_steps: 2, val_check_interval: 2, accelerator: cpu, enable_progress_bar: false}
+weights_dtype: fp32
+model:
+  class_path: own_stage.SRXStage
+  init_args:
+    unet:
+      class_path: lightning_mav.nn.Pseudo3DUNet
+      init_args:
+        {cond_channels: 3, channels: 8, channel_mults: [1], num_blocks: 1, attention_levels: [], norm_groups: 4,
+         noise_level_condition: true, residual: true, temporal: false, film: false}
+    diffusion: {class_path: lightning_mav.diffusion.GaussianDiffusion, init_args: {prediction: x_0}}
+    sampler: {class_path: lightning_mav.diffusion.Sampler, init_args: {num_steps: 1}}
+    scale: 2
+    num_samples: 1
+data:
+  class_path: lightning_mav.datamodules.MicroImages
+  init_args:
+    {root: ROOT, num_images: 24, num_val_images: 8, source_size: 48, image_size: 48, crop_size: 16,
+     with_text: false, batch_size: 2, num_val_batches: 1}
+"""
+
+
+@pytest.fixture(scope="module")
+def mav(tmp_path_factory, micro_world):
+    """Runs the program where the package is, and the weights of six stages."""
+    place = tmp_path_factory.mktemp("own")
+    (place / "own_stage.py").write_text(STAGE)
+    (place / "mine").mkdir()
+    (place / "mine/sr_x.yaml").write_text(LAYER.replace("ROOT", str(micro_world)))
+    save_tiny_cascade(place / "outputs/mine/weights")
+    (place / "prompts.txt").write_text("a red ball\n")
+
+    def run(*arguments, status=0):
+        command = [sys.executable, "-m", "lightning_mav", *arguments]
+        environment = os.environ | {"PYTHONPATH": str(place)}
+        done = subprocess.run(
+            command, cwd=place, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == status, done.stderr
+        return done.stdout + done.stderr
+
+    run.place = place
+    return run
+
+
+def test_stage_of_ones_own_does_all_that_the_others_do(mav):
+    own = ("--import", "own_stage")
+    assert "stages are clip, prior, decoder, interpolation, sr_lt, sr_h, or all" in mav(
+        "train", "sr_x", "--scale", "./mine", status=2
+    )
+    mav("train", "sr_x", "--scale", "./mine", *own)
+    assert "sr_x is finished at step 2" in mav("train", "sr_x", "--scale", "./mine", *own)
+    generate = ("generate", "a red ball", "--weights", "outputs/mine/weights", "--out", "out", "--steps", "1")
+    mav(*generate, *own, "--until", "sr_x")
+    (settings,) = (json.loads(path.read_text()) for path in Path(mav.place, "out").glob("*.json"))
+    assert settings["stages"]["sr_x"]["shape"] == [3, 76, 96, 96]
+    assert settings["weights"]["sr_x"]["file"].endswith("sr_x.safetensors")
+    evaluate = ("evaluate", "prompts", "--prompts", "prompts.txt", "--weights", "outputs/mine/weights")
+    few = ("--clip", "micro/clip", "--num-samples", "1", "--steps", "1", "--accelerator", "cpu")
+    mav(*evaluate, *few, *own, "--set", "until=sr_x", "--set", "num_resamples=20", "--out", "report")
+    report = json.loads(Path(mav.place, "report/report.json").read_text())
+    assert "sr_x" in report["weights"]
+    assert "until must be one of decoder, interpolation, sr_lt, sr_h, got 'sr_x'" in mav(
+        *evaluate, *few, "--set", "until=sr_x", "--out", "other", status=2
+    )
