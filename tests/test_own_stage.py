@@ -21,7 +21,12 @@ class SRXStage(SRHStage):
 
 register_stage(
     StageSpec(
-        "sr_x", "lightning_mav.models.SRH", ("image",), makes_video=True, inputs=("video",), frame_by_frame=True
+        "sr_x",
+        "lightning_mav.models.SRH",
+        ("image",),
+        makes_video=True,
+        inputs=("video",),
+        frame_by_frame=True,
     )
 )
 '''
@@ -34,8 +39,8 @@ model:
     unet:
       class_path: lightning_mav.nn.Pseudo3DUNet
       init_args:
-        {cond_channels: 3, channels: 8, channel_mults: [1], num_blocks: 1, attention_levels: [], norm_groups: 4,
-         noise_level_condition: true, residual: true, temporal: false, film: false}
+        {cond_channels: 3, channels: 8, channel_mults: [1], num_blocks: 1, attention_levels: [],
+         norm_groups: 4, noise_level_condition: true, residual: true, temporal: false, film: false}
     diffusion: {class_path: lightning_mav.diffusion.GaussianDiffusion, init_args: {prediction: x_0}}
     sampler: {class_path: lightning_mav.diffusion.Sampler, init_args: {num_steps: 1}}
     scale: 2

@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -199,3 +200,16 @@ def test_check_command_uses_the_digest_where_there_is_no_checksum(tmp_path, monk
     path.write_bytes(path.read_bytes()[:-1] + b"\xff")
     with pytest.raises(UsageError, match=r"1 of the files are damaged: .*decoder.safetensors .* digest"):
         check(["check", "--folder", "nowhere"])
+
+
+@pytest.mark.parametrize("form", ["module_paths", "digest"])
+def test_files_of_earlier_versions_load(form, tmp_path):
+    """With other names of classes and tensors; ``sample`` is what they gave when they were written."""
+    folder = Path(__file__).parent / "old_weights"
+    decoder = load_weights(folder / f"{form}.safetensors")
+    assert read_training(folder / f"{form}.safetensors") == {"run": "decoder", "step": 7}
+    generator, image_embed = torch.Generator().manual_seed(0), torch.linspace(-1, 1, 4)[None]
+    video = decoder.sample(image_embed, torch.tensor([6.0]), generator=generator)
+    torch.testing.assert_close(video, load_file(folder / "sample.safetensors")["video"])
+    again = load_weights(save_weights(decoder, tmp_path / "decoder.safetensors"))
+    assert all(torch.equal(again.state_dict()[key], value) for key, value in decoder.state_dict().items())

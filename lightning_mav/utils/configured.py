@@ -31,9 +31,11 @@ class Configured:
     """Records the constructor's arguments in ``config``: ``{"class_path": ..., "init_args": {...}}``.
 
     Arguments must be plain values (numbers, strings, lists, dicts, None) or other ``Configured`` objects,
-    so that ``config`` can be written as JSON and is also what a YAML layer would say. What a constructor
-    takes by ``**kwargs`` is recorded by name, what it takes by ``*args`` as ``*args``. Plain values must be
-    of the types that the constructor's annotations give (see ``check_types``), else it raises ValueError.
+    so that ``config`` can be written as JSON. Classes of this package go by stable names, such as
+    ``lightning_mav.Pseudo3DUNet``, which say nothing of the module; others by module and name. What a
+    constructor takes by ``**kwargs`` is recorded by name, what it takes by ``*args`` as ``*args``. Plain
+    values must be of the types that the constructor's annotations give (see ``check_types``), else it
+    raises ValueError.
     """
 
     config: ConfigDict
@@ -108,7 +110,7 @@ def check_config(obj: Any) -> None:
     """
     if not isinstance(obj, Configured):
         raise ValueError(
-            f"{_public_path(type(obj))} does not record its arguments: derive it from Configured"
+            f"{_stable_name(type(obj))} does not record its arguments: derive it from Configured"
         )
     for config in reversed(list(_configs(obj.config))):  # those inside first: they are to blame
         class_path, init_args = config["class_path"], config["init_args"]
@@ -149,13 +151,11 @@ def _configs(value: Any) -> Iterator[ConfigDict]:
 def _find_class(class_path: str) -> type[Configured]:
     """Finds a class by its name in what ``HOMES`` export, and imports no module that only the config names.
 
-    Where in this package the class was when it was recorded does not matter: it may have been moved since.
+    Files of version 0.1.0 name the module of a class of this package, too, where it may no longer be.
     """
-    package, *path, name = class_path.split(".")
+    package, *_, name = class_path.split(".")
     if package == PACKAGE:
-        # First where it says that the class is.
-        homes = sorted(HOMES, key=lambda home: home.split(".")[-1:] != path[:1])
-        modules = map(importlib.import_module, (f"{package}.{home}" for home in homes))
+        modules = map(importlib.import_module, (f"{PACKAGE}.{home}" for home in HOMES))
     else:
         modules = map(_own_module, [class_path])
     for module in modules:
@@ -178,14 +178,10 @@ def _own_module(class_path: str) -> Any:
     return sys.modules[name]
 
 
-def _public_path(cls: type) -> str:
-    """Names a class by the package that exports it, so that it can be moved within the package."""
-    package = cls.__module__
-    while package := package.rpartition(".")[0]:
-        module = sys.modules.get(package)
-        if cls.__name__ in getattr(module, "__all__", ()) and getattr(module, cls.__name__, None) is cls:
-            return f"{package}.{cls.__name__}"
-    return f"{cls.__module__}.{cls.__qualname__}"
+def _stable_name(cls: type) -> str:
+    """Names a class so that one of this package can be moved within it."""
+    is_own = cls.__module__.split(".")[0] == PACKAGE
+    return f"{PACKAGE if is_own else cls.__module__}.{cls.__qualname__}"
 
 
 def _recorded(init: Callable[..., None]) -> Callable[..., None]:
@@ -206,7 +202,7 @@ def _recorded(init: Callable[..., None]) -> Callable[..., None]:
                     init_args[name] = value
                 elif value:
                     init_args[f"*{name}"] = value  # a name that no keyword can have
-            self.__dict__["config"] = {"class_path": _public_path(type(self)), "init_args": init_args}
+            self.__dict__["config"] = {"class_path": _stable_name(type(self)), "init_args": init_args}
         init(self, *args, **kwargs)
 
     wrapper.records = True  # type: ignore[attr-defined]
