@@ -16,6 +16,7 @@ from lightning_mav.clip import Clip
 from lightning_mav.models import DiffusionModel, resize_frames
 from lightning_mav.stages.muon import Muon
 from lightning_mav.stages.panels import log_images, log_video
+from lightning_mav.training.old_checkpoints import bring_up_to_date
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.utils.numbers import Checked, check_number
 from lightning_mav.weights import find_weights, load_weights
@@ -77,6 +78,16 @@ class Stage(LightningModule, Checked):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Returns what is trained, in groups for the optimizer."""
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Brings a checkpoint of an earlier version up to date before it is loaded."""
+        super().on_load_checkpoint(checkpoint)
+        names = {id(parameter): name for name, parameter in self.named_parameters()}
+        groups = [group["params"] for group in self.parameter_groups()]
+        sizes = [len(group["params"]) for group in checkpoint["optimizer_states"][0]["param_groups"]]
+        if [len(params) for params in groups] != sizes:  # --optimizer is given all parameters as one group
+            groups = [list(self.parameters())]
+        bring_up_to_date(checkpoint, [[names[id(parameter)] for parameter in params] for params in groups])
 
     def _rate(self, step: int) -> float:
         warmup = min(1.0, (step + 1) / max(1, self.warmup_steps))

@@ -23,6 +23,7 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from ..nn.old_names import rename_old
 from ..utils.errors import UsageError
 from ..utils.numbers import check_number
 from ..utils.paths import expanded
@@ -287,7 +288,8 @@ class MavCLI(LightningCLI):
 
 
 def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in tensors.items()}
+    names = rename_old(tensors)
+    return {names[name]: tensor.shape for name, tensor in tensors.items()}
 
 
 def _local(folder: str | None) -> Path | None:
