@@ -8,7 +8,7 @@ from test_configs import parse
 
 from lightning_mav.cli.protocol import _settings as protocol_settings
 from lightning_mav.evaluation.ablations.design import Training
-from lightning_mav.training.runs import RUNS, config_layers
+from lightning_mav.training.runs import all_runs, config_layers
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.utils.settings import MAX_DEPTH, parse_yaml, read_settings
 
@@ -74,10 +74,10 @@ def test_bad_yaml_is_refused_in_settings_scales_and_layers(kind, tmp_path):
     folder.mkdir()
     (folder / "clip.yaml").write_text("{}")
     with pytest.raises(UsageError) as caught:
-        config_layers(RUNS[0], str(folder))
+        config_layers(all_runs()[0], str(folder))
     assert one_line(caught, path)
     with pytest.raises(UsageError) as caught:
-        parse(RUNS[0], "nano", f"--config={path}")
+        parse(all_runs()[0], "nano", f"--config={path}")
     assert one_line(caught, path)
     path.write_text("extends: nano")
     (folder / "clip.yaml").write_text(BAD[kind])
@@ -130,7 +130,7 @@ def test_a_seed_is_a_number(value, tmp_path):
     path.write_text(f"seed_everything: {value}\n")
     for argument in (f"--config={path}", f"--seed_everything={value}"):
         with pytest.raises(UsageError) as caught:
-            parse(RUNS[0], "nano", argument)
+            parse(all_runs()[0], "nano", argument)
         assert len(str(caught.value).splitlines()) == 1
 
 
