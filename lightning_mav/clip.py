@@ -16,12 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from .nn.bpe import VOCABULARIES
 from .nn.text import TextTower, Tokenizer
 from .utils.configured import ConfigDict, Configured
 from .utils.numbers import check_number
-from .worlds.micro.vocabulary import BPE_PATH
 
-VOCABULARIES = ("micro", "openai")
 # What our own text tower can be told; open_clip's can be told more.
 TEXT_OPTIONS = {"vocab_size", "width", "heads", "layers", "context_length"}
 
@@ -45,7 +44,7 @@ class Clip(nn.Module, Configured):
             alone, without open_clip.
         text: ``text_cfg`` of an open_clip model config; ``vocab_size`` is the tokenizer's if left out.
         quick_gelu: Whether to use OpenAI's approximation of GELU, as its own weights need.
-        bpe: Vocabulary, ``micro`` or ``openai``.
+        bpe: Vocabulary: ``openai``, or a file in ``nn/vocabularies`` by name, such as ``micro``.
         image_mean: Mean per channel of images in [0, 1].
         image_std: Standard deviation per channel of images in [0, 1].
     """
@@ -65,12 +64,10 @@ class Clip(nn.Module, Configured):
         super().__init__()
         check_number("embed_dim", embed_dim, 1)
         check_number("image_size", image_size, 1)
-        if bpe not in VOCABULARIES:
-            raise ValueError(f"bpe must be one of {', '.join(VOCABULARIES)}, got {bpe!r}")
         self.embed_dim = embed_dim
         self.image_size = image_size
         self.context_length: int = text.get("context_length", 77)
-        self.tokenizer = Tokenizer(BPE_PATH if bpe == "micro" else _openai_vocabulary())
+        self.tokenizer = Tokenizer(_find_vocabulary(bpe))
         text = {"vocab_size": self.tokenizer.vocab_size, **text}
         if text["vocab_size"] < self.tokenizer.vocab_size:
             raise ValueError(
@@ -202,8 +199,13 @@ def text_half(config: ConfigDict, tensors: dict[str, Tensor]) -> tuple[ConfigDic
     return {**config, "init_args": {**init_args, "vision": None}}, tensors
 
 
-def _openai_vocabulary() -> Path:
-    """Finds the file in open_clip, without importing it."""
+def _find_vocabulary(bpe: str) -> Path:
+    """Returns the file of a vocabulary; OpenAI's is found in open_clip, without importing it."""
+    own = {path.name.partition(".")[0]: path for path in VOCABULARIES.glob("*.txt.gz")}
+    if bpe in own:
+        return own[bpe]
+    if bpe != "openai":
+        raise ValueError(f"bpe must be one of {', '.join(sorted([*own, 'openai']))}, got {bpe!r}")
     spec = importlib.util.find_spec("open_clip")
     assert spec is not None
     assert spec.origin is not None

@@ -1,6 +1,7 @@
 """CLIP: any text tokenises, encoders agree with open_clip's, files of real models load."""
 
 import copy
+import gzip
 import json
 import warnings
 
@@ -13,11 +14,11 @@ from safetensors.torch import save_file
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_mav.clip import Clip
+from lightning_mav.nn.bpe import VOCABULARIES, learn_merges, write_merges
 from lightning_mav.stages import ClipStage
 from lightning_mav.stages.clip import contrastive_loss
 from lightning_mav.utils.configured import from_config
-from lightning_mav.worlds.micro.vocabulary import BPE_PATH, learn_merges, write_merges
-from lightning_mav.worlds.micro.world import ALL, caption, captions
+from lightning_mav.worlds.micro.vocabulary import texts
 
 VISION = {"width": 32, "layers": 1, "patch_size": 4, "head_width": 16}
 TEXT = {"width": 32, "heads": 2, "layers": 2, "context_length": 77}
@@ -30,16 +31,22 @@ def clip():
 
 
 def test_words_of_the_world_are_single_tokens(clip):
-    for appearance in ALL:
-        for text in (caption(appearance), *captions(appearance)):
-            assert len(clip.tokenizer.encode(text)) == len(text.split())
+    for text in texts():
+        assert len(clip.tokenizer.encode(text)) == len(text.split())
 
 
 def test_shipped_vocabulary_is_what_its_recipe_gives(tmp_path, clip):
-    texts = [text for appearance in ALL for text in (caption(appearance), *captions(appearance))]
-    write_merges(learn_merges(texts), tmp_path / "bpe.txt.gz")
-    assert open_clip.tokenizer.SimpleTokenizer(str(tmp_path / "bpe.txt.gz")).encoder == clip.tokenizer.encoder
-    assert BPE_PATH.is_file()
+    made = tmp_path / "made.txt.gz"
+    write_merges(learn_merges(texts()), made)
+    assert open_clip.tokenizer.SimpleTokenizer(str(made)).encoder == clip.tokenizer.encoder
+    assert gzip.decompress(made.read_bytes()) == gzip.decompress((VOCABULARIES / "micro.txt.gz").read_bytes())
+
+
+def test_a_second_vocabulary_is_a_file_in_the_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("lightning_mav.clip.VOCABULARIES", tmp_path)
+    write_merges(learn_merges(["a grey square"]), tmp_path / "second.txt.gz")
+    clip = Clip(16, image_size=16, vision=None, text=TEXT, bpe="second")
+    assert len(clip.tokenizer.encode("grey square")) == 2 < len(clip.tokenizer.encode("red"))
 
 
 def test_vocabulary_has_no_gaps(clip):

@@ -7,10 +7,10 @@ import pytest
 import torch
 from open_clip.tokenizer import SimpleTokenizer, default_bpe
 
-from lightning_mav.clip import Clip, _openai_vocabulary, text_half
+from lightning_mav.clip import Clip, _find_vocabulary, text_half
+from lightning_mav.nn.bpe import VOCABULARIES
 from lightning_mav.nn.text import Tokenizer
 from lightning_mav.weights import SHIPPED, load_weights, save_weights
-from lightning_mav.worlds.micro.vocabulary import BPE_PATH
 
 TEXTS = [
     "",
@@ -24,7 +24,9 @@ TEXTS = [
 VISION = {"width": 16, "layers": 1, "patch_size": 8, "head_width": 8}
 
 
-@pytest.fixture(scope="module", params=[str(BPE_PATH), default_bpe()], ids=["micro", "openai"])
+@pytest.fixture(
+    scope="module", params=[str(VOCABULARIES / "micro.txt.gz"), default_bpe()], ids=["micro", "openai"]
+)
 def tokenizers(request):
     return Tokenizer(request.param), SimpleTokenizer(request.param)
 
@@ -64,11 +66,11 @@ def test_vocabulary_is_that_of_open_clip(tokenizers):
 
 
 def test_openai_vocabulary_is_found():
-    assert str(_openai_vocabulary()) == default_bpe()
+    assert str(_find_vocabulary("openai")) == default_bpe()
 
 
 def test_tokenizer_pickles():  # a CLIP does, as processes that are spawned need
-    tokenizer = Tokenizer(BPE_PATH)
+    tokenizer = Tokenizer(VOCABULARIES / "micro.txt.gz")
     assert pickle.loads(pickle.dumps(tokenizer)).encode("a red ball") == tokenizer.encode("a red ball")
 
 

@@ -17,9 +17,9 @@ import regex
 import torch
 from torch import Tensor, nn
 
-from ..worlds.micro.vocabulary import Merge, merge
+from .bpe import Merge, merge
 
-NUM_MERGES = 49152 - 256 - 2  # more lines than these the vocabulary file of OpenAI has, but CLIP not
+NUM_MERGES = 49152 - 256 - 2  # that CLIP uses; OpenAI's vocabulary file has more
 MAX_LETTERS = 4_000  # of a text: merging takes the square of a word's length, and 75 tokens are used
 SPECIAL = ("<start_of_text>", "<end_of_text>")
 WORDS = regex.compile(
