@@ -15,5 +15,6 @@ BENCHES = {
     "decode": "decoding clips of videos against FFmpeg and PyAV",
     "loader": "reading batches with one and two processes, and going on in an epoch",
     "frechet": "the distance of FID and FVD against scipy's",
+    "sensitivity": "how FVD answers to damage of known strength",
     "scaling": "time against frames and pixels",
 }

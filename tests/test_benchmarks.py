@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is no part of the package
 
 from benchmarks import BENCHES, karlo, networks, report, scaling, timing  # noqa: E402
+from benchmarks.sensitivity import DAMAGES, STRENGTHS, measure, sample_videos  # noqa: E402
+from lightning_mav.evaluation.features import load_features  # noqa: E402
 
 
 class Clock:
@@ -212,3 +214,23 @@ def test_a_missing_peer_is_one_line():
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
     assert "pip install -e '.[bench]'" in result.stderr
+
+
+def test_damages_keep_what_they_do_not_touch():
+    video, generator = sample_videos(4, 0), torch.Generator().manual_seed(0)
+    for name, damage in DAMAGES.items():
+        damaged = damage(video, 0.5, generator)
+        assert damaged.shape == video.shape
+        assert not damaged.equal(video), name
+    shuffled = DAMAGES["shuffle"](video, 1.0, generator)
+    torch.testing.assert_close(*(x.sum(dim=(1, 3, 4)).sort(dim=1).values for x in (shuffled, video)))
+    frozen = DAMAGES["freeze"](video, 1.0, generator)
+    assert frozen.equal(video[:, :, :1].expand_as(video))
+
+
+def test_distance_rises_with_damage():
+    distances = measure(load_features("micro_video"), num=160)
+    for name in DAMAGES:
+        assert len(distances[name]) == len(STRENGTHS)
+        assert distances[name] == sorted(distances[name]), name
+        assert distances[name][-1] > 3 * distances["none"][0], name

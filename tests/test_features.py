@@ -16,7 +16,6 @@ from lightning_mav.evaluation.features import registry as registry_module
 from lightning_mav.evaluation.features.micro import MicroVideoNetwork
 from lightning_mav.evaluation.features.micro_training import accuracy, draw_batch, train
 from lightning_mav.evaluation.features.resize import Input, prepare
-from lightning_mav.evaluation.features.sensitivity import DAMAGES, STRENGTHS, draw_videos, measure
 from lightning_mav.evaluation.metrics import VideoInceptionScore, frechet_inception_distance, inception_score
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.weights import sha256
@@ -252,23 +251,3 @@ def test_shipped_network_is_small_and_sees_what_is_there(folder):
     batch = draw_batch(4, torch.Generator().manual_seed(0), mixed=False, image_size=32)
     logits = load_features("micro_video_logits")(batch.video)
     torch.testing.assert_close(logits, network.classify(features(batch.video))["thing"])
-
-
-def test_damages_keep_what_they_do_not_touch():
-    video, generator = draw_videos(4, 0), torch.Generator().manual_seed(0)
-    for name, damage in DAMAGES.items():
-        damaged = damage(video, 0.5, generator)
-        assert damaged.shape == video.shape
-        assert not damaged.equal(video), name
-    shuffled = DAMAGES["shuffle"](video, 1.0, generator)
-    torch.testing.assert_close(*(x.sum(dim=(1, 3, 4)).sort(dim=1).values for x in (shuffled, video)))
-    frozen = DAMAGES["freeze"](video, 1.0, generator)
-    assert frozen.equal(video[:, :, :1].expand_as(video))
-
-
-def test_distance_rises_with_damage(folder):
-    distances = measure(load_features("micro_video"), num=160)
-    for name in DAMAGES:
-        assert len(distances[name]) == len(STRENGTHS)
-        assert distances[name] == sorted(distances[name]), name
-        assert distances[name][-1] > 3 * distances["none"][0], name

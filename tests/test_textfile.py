@@ -221,8 +221,9 @@ def test_the_locale_decides_nothing(tmp_path):
 
 def test_an_ascii_terminal_shows_escapes(tmp_path):
     code = (
-        "import sys; from lightning_mav import cli; from lightning_mav.evaluation.report import Table;"
-        "from lightning_mav.utils.console import print_tables, stage_progress\n"
+        "import sys; from lightning_mav import cli\n"
+        "from lightning_mav.evaluation.report import Table, print_tables\n"
+        "from lightning_mav.utils.console import stage_progress\n"
         "def run(argv):\n"
         "    print_tables([Table('caf\\u00e9', ['\\u732b'], [['\\udce9 \\u25cf']])])\n"
         "    with stage_progress('caf\\u00e9') as progress: progress('x', 1, 1)\n"

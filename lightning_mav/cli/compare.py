@@ -5,7 +5,6 @@ import os
 import sys
 from pathlib import Path
 
-from ..utils.console import print_tables
 from ..utils.errors import UsageError
 from ..utils.textfile import write_text
 from .arguments import CommandParser
@@ -21,7 +20,7 @@ The page links to the videos of both reports where they lie: it is to be kept be
 def main(argv: list[str]) -> None:
     """Prints what differs and, where a page is asked for, writes one."""
     args = _parser().parse_args(argv)
-    from ..evaluation.report import load_report
+    from ..evaluation.report import load_report, print_tables
     from ..evaluation.report.compare import compare_figures, incomparable, tables, to_html
 
     paths = (args.a, args.b)

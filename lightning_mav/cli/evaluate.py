@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..utils.console import plain_warnings, print_tables, stage_progress
+from ..utils.console import plain_warnings, stage_progress
 from ..utils.errors import UsageError
 from .arguments import CommandParser, add_import, given, number_in, seed
 from .output import output_folder, publishing
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> None:
     out = args.out or Path("outputs/evaluate") / bench
     # The folder is made first, so that one that cannot be written costs no minutes.
     with output_folder(out) as folder, plain_warnings():
-        from ..evaluation.report import keep_other_report, write_report
+        from ..evaluation.report import keep_other_report, print_tables, write_report
         from ..evaluation.worlds import evaluate_micro, load_settings
         from ..evaluation.worlds.report import title_of, to_report
         from ..evaluation.worlds.sheets import draw_images, write_videos

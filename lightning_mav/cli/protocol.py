@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..training.runs import config_folder
-from ..utils.console import plain_warnings, print_tables, stage_progress
+from ..utils.console import plain_warnings, stage_progress
 from ..utils.errors import UsageError
 from ..utils.textfile import shortened
 from .arguments import CommandParser, add_import, given, number_in, seed
@@ -212,7 +212,7 @@ def _mark(settings: "Settings", items: "list[Item]", origin: dict[str, Any]) -> 
 
 
 def _show(report: "Report", out: Path) -> None:
-    from ..evaluation.report import Table
+    from ..evaluation.report import Table, print_tables
 
     rows = []
     for figure in report.figures:

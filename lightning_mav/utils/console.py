@@ -5,14 +5,11 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .textfile import printable, shortened
-
-if TYPE_CHECKING:
-    from ..evaluation.report import Table
 
 
 class _Dropping(io.FileIO):
@@ -117,22 +114,3 @@ def stage_progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
             live.update(tasks[stage], completed=done, total=total)
 
         yield draw
-
-
-def print_tables(tables: Sequence["Table"]) -> None:
-    """Prints tables on stdout."""
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = 140  # in a file nothing need be cut to 80 columns
-    for table in tables:
-        # Text, because rich reads square brackets in a str as its markup.
-        drawn = RichTable(title=Text(table.title), title_justify="left")
-        for name in table.header:
-            drawn.add_column(Text(name))
-        for row in table.rows:
-            drawn.add_row(*(Text(printable(cell)) for cell in row))
-        console.print(drawn)

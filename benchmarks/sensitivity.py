@@ -1,7 +1,4 @@
-"""How FVD answers to damage of five strengths.
-
-``python -m lightning_mav.evaluation.features.sensitivity`` prints it.
-"""
+"""How FVD of the project's own features answers to damage of five strengths; ``--turns`` has no effect."""
 
 import argparse
 from collections.abc import Callable
@@ -10,9 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...worlds.micro.world import ALL, render_videos
-from .micro_training import FPS_RANGE, NUM_FRAMES
-from .network import load_features
+from lightning_mav.evaluation.features import load_features
+from lightning_mav.evaluation.features.micro_training import FPS_RANGE, NUM_FRAMES
+from lightning_mav.evaluation.metrics import frechet_distance_of
+from lightning_mav.worlds.micro.world import ALL, render_videos
+
+from .report import Section, Table
 
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
 IMAGE_SIZE = 32
@@ -21,6 +21,35 @@ MAX_BLUR = 2.0  # standard deviation in pixels
 BATCH_SIZE = 64
 
 Damage = Callable[[Tensor, float, torch.Generator], Tensor]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of this bench alone."""
+    parser.add_argument("--num", type=int, default=2048, help="videos on either side (2048)")
+    parser.add_argument("--seed", type=int, default=0, help="of the videos (0)")
+
+
+def run(args: argparse.Namespace) -> Section:
+    """Measures once: the same seed gives the same numbers."""
+    distances = measure(load_features("micro_video"), args.num, args.seed)
+    (undamaged,) = distances.pop("none")
+    return Section(
+        "sensitivity",
+        "FVD against damage",
+        [
+            f"FVD between {args.num} true videos of the micro-world and {args.num} others, which are "
+            "damaged: a share of the frames in another order; the last frames frozen; noise of up to "
+            f"{MAX_NOISE} in [-1, 1]; Gaussian blur of up to {MAX_BLUR:g} pixels, at {IMAGE_SIZE} px. "
+            f"Undamaged, these two disjoint samples are {undamaged:.2f} apart. That is not 0, since "
+            "covariances of finite samples differ; it falls as 1 / N.",
+        ],
+        [
+            Table(
+                ["damage", *(f"{strength:.0%}" for strength in STRENGTHS)],
+                [[name, *(f"{value:.2f}" for value in values)] for name, values in distances.items()],
+            )
+        ],
+    )
 
 
 def shuffle(video: Tensor, strength: float, generator: torch.Generator) -> Tensor:
@@ -59,8 +88,8 @@ def blur(video: Tensor, strength: float, generator: torch.Generator) -> Tensor:
 DAMAGES: dict[str, Damage] = {"shuffle": shuffle, "freeze": freeze, "noise": add_noise, "blur": blur}
 
 
-def draw_videos(num: int, seed: int) -> Tensor:
-    """Draws true videos of all appearances in turn at random frame rates, ``(num, 3, 16, 32, 32)``."""
+def sample_videos(num: int, seed: int) -> Tensor:
+    """Samples true videos of all appearances in turn at random frame rates, ``(num, 3, 16, 32, 32)``."""
     generator = torch.Generator().manual_seed(seed)
     low, high = FPS_RANGE
     fps = low * (high / low) ** torch.rand(num, generator=generator)
@@ -73,12 +102,11 @@ def measure(network: nn.Module, num: int, seed: int = 0) -> dict[str, list[float
 
     Under ``none`` is the one of the others as they are.
     """
-    from ..metrics import frechet_distance_of  # which imports this package
 
     def features(video: Tensor) -> Tensor:
         return torch.cat([network(chunk) for chunk in video.split(BATCH_SIZE)])
 
-    real, others = features(draw_videos(num, seed)), draw_videos(num, seed + 1)
+    real, others = features(sample_videos(num, seed)), sample_videos(num, seed + 1)
     generator = torch.Generator().manual_seed(seed)
     distances = {"none": [frechet_distance_of(real, features(others))]}
     for name, damage in DAMAGES.items():
@@ -86,21 +114,3 @@ def measure(network: nn.Module, num: int, seed: int = 0) -> dict[str, list[float
             frechet_distance_of(real, features(damage(others, strength, generator))) for strength in STRENGTHS
         ]
     return distances
-
-
-def main() -> None:
-    """Prints the table in docs/metrics.md."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--num", type=int, default=2048, help="videos on either side (default: 2048)")
-    parser.add_argument("--seed", type=int, default=0, help="of the videos (default: 0)")
-    args = parser.parse_args()
-    distances = measure(load_features("micro_video"), args.num, args.seed)
-    print(f"two disjoint samples: {distances.pop('none')[0]:.3f}\n")  # noqa: T201
-    print(f"| damage | {' | '.join(f'{strength:.0%}' for strength in STRENGTHS)} |")  # noqa: T201
-    print(f"| --- |{' ---: |' * len(STRENGTHS)}")  # noqa: T201
-    for name, values in distances.items():
-        print(f"| {name} | {' | '.join(f'{value:.2f}' for value in values)} |")  # noqa: T201
-
-
-if __name__ == "__main__":
-    main()
