@@ -87,6 +87,7 @@ _STAGES = {
         ),
     )
 }
+KEY_FRAMES = 16  # that the decoder makes of an embedding
 LAST = "sr_h"  # where the paper's cascade ends, and where a video is made until, unless told otherwise
 
 

@@ -15,13 +15,13 @@ from official_sets import CLASSES, NUM_TRAIN, write_msrvtt, write_ucf101, write_
 from lightning_mav.data.codecs.lossless import decode_lossless, encode_lossless
 from lightning_mav.data.shards.check import check_shard
 from lightning_mav.data.video import read_video, to_uint8
+from lightning_mav.evaluation.intervals import bootstrap_interval
 from lightning_mav.evaluation.metrics import frechet_distance_of, inception_score
 from lightning_mav.evaluation.protocols import PROTOCOLS, load_settings
 from lightning_mav.evaluation.protocols.cache import FeatureCache
 from lightning_mav.evaluation.protocols.items import Item, item_seed
 from lightning_mav.evaluation.protocols.metrics import METRICS, variants, why_incomparable
 from lightning_mav.evaluation.protocols.real import even_frames, read_window, thinned, window_of
-from lightning_mav.evaluation.protocols.scoring import bootstrap_interval
 from lightning_mav.evaluation.protocols.showing import choose_shown
 from lightning_mav.evaluation.protocols.store import SINGLY, SampleStore
 from lightning_mav.evaluation.protocols.ucf101 import apportion, read_templates

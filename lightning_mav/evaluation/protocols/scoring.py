@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...data.shards.writer import digest_of
 from ...utils.errors import UsageError
+from ..intervals import bootstrap_interval
 from ..report import Figure
 from .cache import FeatureCache, Features
 from .items import Protocol, item_seed
@@ -105,38 +106,6 @@ def score(
             ):
                 scores.by_sample.setdefault(number, {})[metric.name] = similarity
     return scores
-
-
-def bootstrap_interval(
-    statistic: Callable[..., float],
-    groups: Sequence[Tensor],
-    num: int,
-    seed: int,
-    progress: Callable[[int, int], None] | None = None,
-) -> tuple[float, float]:
-    """Returns a 95% bootstrap interval: videos are drawn again, with replacement, from every group.
-
-    Drawing again repeats videos, which by itself raises a Frechet distance: the percentiles are those of the
-    draws less the mean of the draws, about the value. Without that the interval would often lie above it.
-
-    Args:
-        statistic: Maps the groups to a number.
-        groups: Tensors ``(N, ...)``, each of a length of its own.
-        num: Draws.
-        seed: Seed of the draws.
-        progress: Called as ``progress(done, num)``.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    draws = torch.empty(num, dtype=torch.double)
-    for i in range(num):
-        rows = [torch.randint(len(group), (len(group),), generator=generator) for group in groups]
-        draws[i] = statistic(*(group[row.to(group.device)] for group, row in zip(groups, rows, strict=True)))
-        if progress is not None:
-            progress(i + 1, num)
-    spread = draws - draws.mean()
-    low, high = spread.quantile(torch.tensor([0.025, 0.975], dtype=torch.double)).tolist()
-    value = statistic(*groups)
-    return value + low, value + high
 
 
 def _generated(

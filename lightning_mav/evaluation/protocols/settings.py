@@ -4,14 +4,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...stage_table import LAST, stages, stages_until
+from ...stage_table import KEY_FRAMES, LAST, stages, stages_until
 from ...utils.numbers import MAX_COUNT, MAX_GUIDANCE, MAX_SEED, check_number
 from ...utils.paths import expanded
 from ...utils.settings import read_settings
 
 METRICS = ("fvd", "kvd", "is", "fid", "clipsim")
 COMPARING = ("fvd", "kvd", "fid")  # with real videos
-KEY_FRAMES = 16  # that the cascade's decoder makes
 RANGES = {
     "seed": (0, MAX_SEED),
     "fps": (1, 30),

@@ -11,8 +11,8 @@ from ...clip import Clip
 from ...weights import sha256
 from ...worlds.micro.world import render_videos
 from ..features import FeatureNetwork, load_features
+from ..intervals import bootstrap_interval
 from ..metrics import clip_sim, frechet_distance_of, inception_score
-from ..protocols.scoring import bootstrap_interval
 from ..report import Figure
 from .drawing import Drawing
 from .prompts import Prompts

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...stage_table import KEY_FRAMES
 from ...utils.numbers import MAX_COUNT, MAX_SEED, check_number, in_range
 from ...utils.settings import read_settings
-from ..protocols.settings import KEY_FRAMES
 
 
 @dataclass
