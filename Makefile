@@ -63,8 +63,9 @@ test: $(STAMP)  ## Run the tests: [ARGS="-k unet"]
 test-slow: $(STAMP)  ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-lint: $(STAMP)  ## Check style, types and spelling
+lint: $(STAMP)  ## Check style, imports, types and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/mypy
 	$(BIN)/codespell
