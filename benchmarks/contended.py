@@ -22,7 +22,12 @@ TURNS = 3
 PROMPT = "a large red ball on a white background"
 STEPS = 50
 # A part of the suite that computes, so that a turn is short.
-TESTS = [f"tests/test_{name}.py" for name in ("unet", "diffusion", "models", "stages")]
+TESTS = [
+    "tests/nn/test_unet.py",
+    "tests/diffusion/test_diffusion.py",
+    "tests/models/test_models.py",
+    "tests/stages/test_stages.py",
+]
 ROOT = Path(__file__).parents[1]
 MAV = [sys.executable, "-m", "lightning_mav"]
 LOADS = ("idle", "one busy loop", "two busy loops")

@@ -3,19 +3,16 @@
 import argparse
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # benchmarks/ is no part of the package
-
-from benchmarks import BENCHES, karlo, networks, report, scaling, timing  # noqa: E402
-from benchmarks.sensitivity import DAMAGES, STRENGTHS, measure, sample_videos  # noqa: E402
-from lightning_mav.evaluation.features import load_features  # noqa: E402
+from benchmarks import BENCHES, karlo, networks, report, scaling, timing
+from benchmarks.sensitivity import DAMAGES, STRENGTHS, measure, sample_videos
+from helpers.places import ROOT
+from lightning_mav.evaluation.features import load_features
 
 
 class Clock:

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from tiny_cascade import save_tiny_cascade
 
+from helpers.tiny_cascade import save_tiny_cascade
 from lightning_mav.cascade import Cascade, weights_files
 from lightning_mav.models.sampling import Sampling
 from lightning_mav.utils.errors import UsageError

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_cascade import save_tiny_cascade
+
+from helpers.tiny_cascade import save_tiny_cascade
 
 STAGE = '''
 from lightning_mav.models import SRH

@@ -16,7 +16,7 @@ from .threshold import Threshold, apply_threshold
 
 Progress = Callable[[int, int], None]
 
-# Those that draw a known Gaussian from every parametrisation and schedule, see tests/test_schedulers.py.
+# Those that draw a known Gaussian from every parametrisation (tests/diffusion/test_schedulers.py).
 SCHEDULERS = tuple(
     f"diffusers.{name}Scheduler"
     for name in (

@@ -1,0 +1,197 @@
+"""The stages: what they train, what they are told, and that text reaches two of them alone."""
+
+import io
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from helpers.nets import DECODER, SR, VIDEO
+from lightning_mav.clip import Clip
+from lightning_mav.diffusion import GaussianDiffusion, Sampler
+from lightning_mav.nn import Pseudo3DUNet
+from lightning_mav.stages import DecoderStage, InterpolationStage, SRHStage, SRLTStage
+from lightning_mav.stages.base import random_frames
+from lightning_mav.stages.panels import log_images, log_video
+from lightning_mav.utils.errors import UsageError
+from lightning_mav.weights import save_weights
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    clip = Clip(
+        6,
+        image_size=16,
+        vision={"width": 8, "layers": 1, "patch_size": 8, "head_width": 4},
+        text={"width": 8, "heads": 2, "layers": 1},
+    )
+    return str(save_weights(clip, tmp_path_factory.mktemp("clip") / "clip.safetensors"))
+
+
+def parts(**unet):
+    return Pseudo3DUNet(**unet), GaussianDiffusion(prediction="v"), Sampler(num_steps=2)
+
+
+def decoder(clip, **kwargs):
+    stage = DecoderStage(*parts(**DECODER | VIDEO), clip=clip, image_size=16, num_frames=4, **kwargs)
+    stage.setup("test")
+    return stage
+
+
+def test_batch_of_both_kinds_weighs_images(clip):
+    stage = decoder(clip, image_weight=0.5, cond_drop_prob=0.0)
+    stage.log = stage.log_dict = lambda *args, **kwargs: None
+    losses = iter((torch.tensor(2.0), torch.tensor(3.0)))
+    stage.loss = lambda batch: next(losses)
+    assert stage.training_step({"video": {}, "image": {}}, 0).item() == 2 + 0.5 * 3
+
+
+def test_embedding_is_that_of_the_middle_frame(clip):
+    stage, video = decoder(clip), torch.rand(3, 3, 4, 16, 16)
+    x_0, cond = stage.prepare({"video": video, "fps": torch.full((3,), 8.0)})
+    assert torch.equal(x_0, video)
+    torch.testing.assert_close(cond["image_embed"], stage.clip.encode_image(video[:, :, 2]))
+    assert not cond["image_embed"].requires_grad
+
+
+def test_random_frames_come_from_their_own_video():
+    video = torch.arange(6.0).view(2, 1, 3, 1, 1).expand(2, 3, 3, 2, 2)
+    frames = torch.stack([random_frames(video)[:, 0, 0, 0] for _ in range(50)])
+    assert set(frames[:, 0].tolist()) == {0, 1, 2}
+    assert set(frames[:, 1].tolist()) == {3, 4, 5}
+
+
+def test_share_of_dropped_embeddings(clip):
+    stage = decoder(clip, cond_drop_prob=0.3)
+    drops = [stage.prepare({"image": torch.rand(50, 3, 16, 16)})[1]["drop"] for _ in range(10)]
+    assert torch.cat(drops).float().mean().item() == pytest.approx(0.3, abs=0.08)
+
+
+def test_frozen_clip_is_neither_trained_nor_saved(clip):
+    stage = decoder(clip)
+    assert not any("clip" in name for name in stage.state_dict())
+    assert not any(p.requires_grad for p in stage.clip.parameters())
+
+
+@pytest.mark.parametrize("trainable", ["all", "spatial", "temporal"])
+def test_trainable_chooses_layers(clip, trainable):
+    stage = decoder(clip, trainable=trainable, lr=1.0, spatial_lr_scale=0.5)
+    temporal = {id(p) for _, p in stage.model.net.temporal_parameters()}
+    groups = stage.parameter_groups()
+    rates = {(id(p) in temporal): group["lr"] for group in groups for p in group["params"]}
+    assert (
+        rates
+        == {
+            "all": {False: 0.5, True: 1.0},
+            "spatial": {False: 1.0},
+            "temporal": {True: 1.0},
+        }[trainable]
+    )
+    total = sum(len(group["params"]) for group in groups)
+    assert total == sum(p.requires_grad for p in stage.model.net.parameters())
+
+
+def test_masks_are_what_sampling_uses(clip):
+    stage = InterpolationStage(*parts(**DECODER | VIDEO | {"cond_channels": 4}), clip=clip, init_from=None)
+    masked = stage.draw_masks(2000, 16)
+    assert masked.any(dim=1).all()
+    assert not masked.all(dim=1).any()
+    rows = {tuple((~row).nonzero().flatten().tolist()) for row in masked}
+    assert (0, 5, 10, 15) in rows  # five windows of these make 76 frames
+    assert (0,) in rows  # an image, to be animated
+    assert any(row[-1] == 15 and row[0] > 0 for row in rows)  # what came before
+    assert (~masked[:, [0, 15]]).all(dim=1).float().mean() > 0.5  # most have both ends
+
+
+@pytest.mark.parametrize("blend", [False, True])
+def test_interpolation_shows_no_masked_frame(clip, blend):
+    net = DECODER | VIDEO | {"cond_channels": 4}
+    stage = InterpolationStage(*parts(**net), clip=clip, image_size=16, init_from=None, blend=blend)
+    stage.setup("test")
+    video, fps = torch.rand(2, 3, 16, 16, 16), torch.full((2,), 8.0)
+    x_cond = stage.prepare({"video": video, "fps": fps})[1]["x_cond"]
+    masked = x_cond[:, 3:].bool().expand(-1, 3, -1, -1, -1)
+    assert torch.equal(x_cond[:, :3][~masked], video[~masked])
+    stage.draw_masks = lambda *_: masked[:, 0, :, 0, 0]
+    other = stage.prepare({"video": torch.where(masked, -1.0, video), "fps": fps})[1]["x_cond"]
+    assert torch.equal(x_cond, other)
+    assert x_cond[:, :3][masked].any() == blend
+
+
+def test_clip_sees_frames_as_they_are_read(clip):
+    # They must be as large as the prior's, or the decoder would know other embeddings than it is given.
+    seen = []
+    video, fps = torch.rand(2, 3, 4, 32, 32), torch.full((2,), 8.0)
+    net = DECODER | VIDEO | {"cond_channels": 4}
+    frames = InterpolationStage(*parts(**net), clip=clip, image_size=16, init_from=None)
+    for stage in (decoder(clip), frames):
+        stage.setup("test")
+        stage.clip.encode_image = lambda image: seen.append(image.shape) or torch.zeros(len(image), 6)
+        x_0, _ = stage.prepare({"video": video, "fps": fps})
+        torch.testing.assert_close(x_0, F.avg_pool3d(video, (1, 2, 2)))
+        assert stage.sample_like({"video": video, "fps": fps})["real"].shape == x_0.shape
+        with pytest.raises(UsageError, match="frames of 8 px are read for a network of 16 px"):
+            stage.prepare({"video": video[..., :8, :8], "fps": fps})
+    assert {shape[-2:] for shape in seen[:2]} == {(32, 32)}
+
+
+def test_super_resolution_sees_the_small_video_alone():
+    stage = SRLTStage(*parts(**SR | VIDEO), max_noise_level=0.0, noise_level=0.0)
+    video = torch.rand(1, 3, 2, 16, 16)
+    _, cond = stage.prepare({"video": video, "fps": torch.tensor([8.0])})
+    checker = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(8, 8)  # gone at a quarter of the size
+    _, other = stage.prepare({"video": video + 0.1 * checker, "fps": torch.tensor([8.0])})
+    torch.testing.assert_close(cond["x_cond"], other["x_cond"], atol=1e-5, rtol=0)
+
+
+def test_noise_level_tells_how_noisy_the_condition_is():
+    stage = SRHStage(*parts(**SR | {"temporal": False}), scale=4, max_noise_level=0.5)
+    x_0, cond = stage.prepare({"image": torch.zeros(200, 3, 16, 16)})
+    assert x_0.shape[2] == 1
+    torch.testing.assert_close(cond["x_cond"].flatten(1).std(dim=1), cond["noise_level"], atol=0.05, rtol=0.1)
+
+
+@pytest.mark.parametrize("stage_class", [SRHStage, SRLTStage])
+@pytest.mark.parametrize("corruption", ["noise", "blur", "bsr"])
+def test_super_resolution_learns_from_each_corruption(corruption, stage_class):
+    torch.manual_seed(0)
+    parts_of_stage = parts(**SR | {"temporal": stage_class is SRLTStage})
+    stage = stage_class(
+        *parts_of_stage, scale=2, corruption=corruption, max_noise_level=1.0, clamp_input=False
+    )
+    batch = (
+        {"video": 2 * torch.rand(2, 3, 2, 16, 16) - 1}
+        if stage_class is SRLTStage
+        else {"image": torch.rand(2, 3, 16, 16)}
+    )
+    x_0, cond = stage.prepare(batch)
+    clean = stage.model.upsample(stage.shrink(x_0))
+    changed = (cond["x_cond"] - clean).square().flatten(1).mean(dim=1)
+    assert cond["x_cond"].shape == x_0.shape
+    assert changed.max() > 1e-4  # the level of one may be next to none
+    assert ((cond["noise_level"] > 0) & (cond["noise_level"] <= 1)).all()
+    assert stage.loss(batch).isfinite()
+    assert stage.model.config["init_args"]["corruption"] == corruption  # a weights file knows it
+    assert stage.model.config["init_args"]["clamp_input"] is False
+
+
+def test_panels_reach_tensorboard(tmp_path):
+    from lightning.pytorch.loggers import TensorBoardLogger
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logger = TensorBoardLogger(tmp_path, name="", version="")
+    log_images(logger, "image", torch.rand(3, 3, 1, 8, 8), 1)
+    log_video(logger, "video", torch.rand(5, 3, 4, 8, 8), 2)
+    logger.experiment.flush()
+    events = EventAccumulator(str(tmp_path), size_guidance={"images": 0})
+    events.Reload()
+    (image,), (video,) = events.Images("image"), events.Images("video")
+    assert (image.width, image.height) == (512, 512)
+    with Image.open(io.BytesIO(video.encoded_image_string)) as animation:
+        assert animation.n_frames == 4
+
+
+def test_frame_skips_out_of_range_are_refused(clip):
+    with pytest.raises(ValueError, match=r"2\.\.15, got \[1\]"):
+        InterpolationStage(*parts(**DECODER | VIDEO | {"cond_channels": 4}), clip=clip, frame_skips=[1])
