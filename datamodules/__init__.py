@@ -1,3 +1,5 @@
+"""LightningDataModules: shards to batches."""
+
 if __name__ != "lightning_mav.datamodules":
     # Imported from the checkout as a top-level package, every class would exist twice.
     raise ImportError("import lightning_mav.datamodules (after 'pip install -e .'), not datamodules")

@@ -1,4 +1,4 @@
-"""One LightningModule per stage of the cascade."""
+"""LightningModules, one for each stage of the cascade."""
 
 if __name__ != "lightning_mav.stages":
     # Imported from the checkout as a top-level package, every class would exist twice.

@@ -1,4 +1,4 @@
-"""The command line. Commands are imported when they are called, so that ``mav --help`` answers at once."""
+"""The command ``mav``: one module for each command, imported when it is called, so that help is fast."""
 
 import errno
 import importlib

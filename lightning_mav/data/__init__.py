@@ -1,1 +1,1 @@
-"""Bytes to pixels and back, and tar files of samples."""
+"""Data on its way in and out: codecs, shards, and files of videos."""

@@ -1,4 +1,4 @@
-"""Diffusion: schedules, parametrisations, sampling. Knows no network."""
+"""Diffusion: noise schedules, parametrisations and sampling, for any network."""
 
 from .gaussian import GaussianDiffusion
 from .noise import SeededNoise, StepNoise, draw_noise, fork_seed

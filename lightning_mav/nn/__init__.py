@@ -1,4 +1,4 @@
-"""Networks: pseudo-3D layers, the U-Net that the video stages share, and the prior's Transformer."""
+"""Networks and layers: pseudo-3D layers, the U-Net, the prior's Transformer, CLIP's text half, inflation."""
 
 from .attention import attend
 from .inflate import InflationReport, inflate

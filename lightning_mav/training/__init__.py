@@ -1,1 +1,1 @@
-"""Trains a stage under Lightning: configuration, checkpoints, signals."""
+"""Training under Lightning: runs, configuration, callbacks, checkpoints, signals."""

@@ -1,1 +1,1 @@
-"""Small things that every room uses."""
+"""What every package may use: errors, settings, numbers, paths, text files, the console, threads."""

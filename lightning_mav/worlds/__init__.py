@@ -1,1 +1,1 @@
-"""Worlds to learn from that are drawn here."""
+"""Worlds to learn from that are rendered here, so that no data need be fetched."""

@@ -1,1 +1,1 @@
-"""From bytes of images and videos to pixels, and back: the only part that knows PyAV and Pillow."""
+"""Bytes of images and videos to pixels and back, with PyAV (FFmpeg) and Pillow."""

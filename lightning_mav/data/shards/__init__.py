@@ -1,1 +1,1 @@
-"""Tar files of samples: written, indexed, checked and read."""
+"""Tar files of samples: packed, written, indexed, checked, fetched and read."""

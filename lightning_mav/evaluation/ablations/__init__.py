@@ -1,1 +1,1 @@
-"""Tests claims: variants of training and sampling, judged alike."""
+"""Tests claims: trains and samples variants, judges them alike and compares the results."""

@@ -1,4 +1,4 @@
-"""Networks whose features and logits videos are measured by: their files, input contracts and settings."""
+"""Feature networks, which metrics look at videos through: where their files are and what they take."""
 
 from .micro import MicroVideoNetwork
 from .network import FeatureNetwork, load_features

@@ -1,4 +1,4 @@
-"""Measures of videos: functions on features and logits, and torchmetrics over whole sets of videos."""
+"""Metrics: functions of features and logits, and torchmetrics classes over whole sets of videos."""
 
 from .distances import frechet_distance, frechet_distance_of, kernel_distance
 from .scores import clip_sim, inception_score, psnr

@@ -1,4 +1,4 @@
-"""Published protocols: which videos are generated for a benchmark, and how they are measured."""
+"""Protocols of published benchmarks: what is generated, against what it is compared, and by which metrics."""
 
 from .items import Item, Protocol
 from .msrvtt import MsrVtt

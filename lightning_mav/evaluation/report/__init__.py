@@ -1,4 +1,4 @@
-"""What an evaluation found, and how it is shown: JSON, Markdown and a page to look at."""
+"""Reports of evaluations: their values, and JSON, Markdown, HTML and terminal tables made of them."""
 
 from .results import Figure, Report, Sample, Table, keep_other_report, load_report
 from .terminal import print_tables

@@ -1,1 +1,1 @@
-"""The micro-world: a renderer of moving shapes, its captions, and detectors that read its videos."""
+"""The micro-world: a renderer of moving shapes, its captions, shards and vocabulary, and detectors."""
