@@ -23,7 +23,7 @@ def main(argv: list[str]) -> None:
 
 
 def _pack(args: argparse.Namespace) -> None:
-    from ..data.shards.pack import Settings, pack
+    from ..data.shards.pack import PackSettings, pack
     from ..data.shards.sources import find_sources
 
     if not args.source.exists():
@@ -33,7 +33,7 @@ def _pack(args: argparse.Namespace) -> None:
     if kind == "image" and (args.gop or args.size):
         raise UsageError("--gop and --size are for videos, and these are images: leave them out")
     names = ("gop", "size", "min_frames", "samples_per_shard", "max_bytes_per_shard")
-    settings = Settings(kind, **{name: getattr(args, name) for name in names})
+    settings = PackSettings(kind, **{name: getattr(args, name) for name in names})
 
     def progress(items: Iterable[Any], total: int) -> Iterable[Any]:
         return _track(items, f"Packing {args.folder}", total) if total else items

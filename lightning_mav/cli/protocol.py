@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..cascade import Cascade
-    from ..evaluation.protocols import Item, Settings
+    from ..evaluation.protocols import Item, ProtocolSettings
     from ..evaluation.report import Report
 
 REAL = Path("outputs/evaluate/real")
@@ -146,7 +146,7 @@ def _devices(text: str) -> int | str:
     return number_in(int, 1, 1000)(text) if text.isdecimal() else text
 
 
-def _settings(bench: str, args: argparse.Namespace) -> "Settings":
+def _settings(bench: str, args: argparse.Namespace) -> "ProtocolSettings":
     from omegaconf import OmegaConf
 
     from ..evaluation.protocols import load_settings
@@ -187,7 +187,7 @@ def _origin(cascade: "Cascade", device: "torch.device", precision: str | None) -
     }
 
 
-def _mark(settings: "Settings", items: "list[Item]", origin: dict[str, Any]) -> dict[str, Any]:
+def _mark(settings: "ProtocolSettings", items: "list[Item]", origin: dict[str, Any]) -> dict[str, Any]:
     """Collects all that decides what the samples are; a folder of others is refused."""
     from ..data.shards.writer import digest_of
 

@@ -17,7 +17,7 @@ from lightning_mav.data.codecs.decode import decode_image, decode_video
 from lightning_mav.data.codecs.probe import frame_times, probe_video, read_frames
 from lightning_mav.data.codecs.recode import recode
 from lightning_mav.data.shards.index import index_path, load_index, read_member, scan_shard
-from lightning_mav.data.shards.pack import Settings, plan
+from lightning_mav.data.shards.pack import PackSettings, plan
 from lightning_mav.data.shards.sources import Source, find_sources
 from lightning_mav.datamodules import ImageTextShards, VideoShards
 
@@ -241,12 +241,12 @@ def test_what_goes_where_depends_on_sizes_alone():
     sources = [Source(f"{n}.mp4", None, (size, 0)) for n, size in enumerate([5, 5, 1, 20, 1, 1, 1, 1])]
 
     def names(**settings):
-        return [[int(s.name[0]) for s in shard] for shard in plan(sources, Settings("video", **settings))]
+        return [[int(s.name[0]) for s in shard] for shard in plan(sources, PackSettings("video", **settings))]
 
     assert names(samples_per_shard=3) == [[0, 1, 2], [3, 4, 5], [6, 7]]
     assert names(max_bytes_per_shard=10) == [[0, 1], [2], [3], [4, 5, 6, 7]]
     assert names(max_bytes_per_shard=10, samples_per_shard=2) == [[0, 1], [2], [3], [4, 5], [6, 7]]
-    assert plan([], Settings("video")) == []
+    assert plan([], PackSettings("video")) == []
 
 
 def test_foreign_folders_are_refused(footage, photos, tmp_path, capsys):

@@ -12,7 +12,7 @@ from lightning_mav import cli
 from lightning_mav.cascade import Cascade
 from lightning_mav.cli.evaluate import main
 from lightning_mav.evaluation.report import load_report
-from lightning_mav.evaluation.worlds import Settings, baselines, choose_prompts, load_settings
+from lightning_mav.evaluation.worlds import MicroSettings, baselines, choose_prompts, load_settings
 from lightning_mav.evaluation.worlds.drawing import Drawing, without_time
 from lightning_mav.evaluation.worlds.report import tables
 from lightning_mav.stage_table import stages
@@ -45,7 +45,7 @@ def test_without_time_frames_are_independent(weights):
 def test_frame_rates_share_their_noise_unless_untrained(weights):
     cascade = Cascade.from_pretrained(weights, until="decoder")
     cascade.decoder = without_time(cascade.decoder)  # deaf to the rate, so that the noise is all that counts
-    drawing, embed = Drawing(cascade, Settings(steps=1)), torch.randn(2, 8)
+    drawing, embed = Drawing(cascade, MicroSettings(steps=1)), torch.randn(2, 8)
     assert drawing.key_frames(embed).equal(drawing.key_frames(embed, 12.0))
     untrained = [drawing.key_frames(embed, fps, untrained=True) for fps in (6.0, 12.0)]
     assert not untrained[0].allclose(untrained[1], atol=0.1)
@@ -53,7 +53,7 @@ def test_frame_rates_share_their_noise_unless_untrained(weights):
 
 
 def test_cosines_are_not_rounded_where_networks_run_in_bf16(weights, monkeypatch):
-    drawing = Drawing(Cascade.from_pretrained(weights, until="decoder"), Settings())
+    drawing = Drawing(Cascade.from_pretrained(weights, until="decoder"), MicroSettings())
     prompts = choose_prompts(2)
     true_embed = torch.randn(len(prompts.texts), 8)
     monkeypatch.setattr(drawing.cascade.clip, "encode_image", lambda images: true_embed)
@@ -133,7 +133,7 @@ def test_cascade_report_has_everything(evaluated, capsys):
     assert report["distances"].keys() == {"truth", "static", "jittered", "shuffled"}
     assert report["distances"]["truth"] < min(report["distances"]["shuffled"], figures["FVD"].value)
     assert {sample.label for sample in whole.samples} == {"seen", "held out"}
-    assert whole.settings == vars(Settings(steps=1, num_per_class=1, **TINY))
+    assert whole.settings == vars(MicroSettings(steps=1, num_per_class=1, **TINY))
     assert whole.weights.keys() == stages().keys()
     assert all(len(entry["sha256"]) == 64 for entry in whole.weights.values())
     assert whole.seconds["total"] > whole.seconds["decoder"]
@@ -175,9 +175,9 @@ def test_stills_are_judged(evaluated):
 
 
 def test_shipped_settings_are_those_that_are_documented():
-    assert load_settings(config_folder() / "eval" / "micro.yaml") == Settings()
+    assert load_settings(config_folder() / "eval" / "micro.yaml") == MicroSettings()
     changed = load_settings(config_folder() / "eval" / "micro.yaml", seed=3, steps=None)
-    assert changed == dataclasses.replace(Settings(), seed=3, steps=None)
+    assert changed == dataclasses.replace(MicroSettings(), seed=3, steps=None)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from lightning_mav.data.shards.index import index_path, scan_shard
 from lightning_mav.data.shards.urls import check_urls, expand_shards
 from lightning_mav.datamodules import ImageTextShards, MicroImages, VideoShards
 from lightning_mav.evaluation.protocols.prompts import Prompts
-from lightning_mav.evaluation.protocols.settings import Settings
+from lightning_mav.evaluation.protocols.settings import ProtocolSettings
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.utils.paths import expanded, is_hidden, visible
 from lightning_mav.worlds.micro.shards import write_images
@@ -86,7 +86,7 @@ def test_real_videos_are_no_hidden_files_or_folders(tmp_path):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "list").write_text("a ball\n")
     protocol = Prompts(
-        Settings("prompts", data=str(tmp_path), prompts=str(tmp_path / "list"), metrics=["clipsim"])
+        ProtocolSettings("prompts", data=str(tmp_path), prompts=str(tmp_path / "list"), metrics=["clipsim"])
     )
     names = [path.relative_to(tmp_path).as_posix() for path in protocol.real_files()]
     assert names == ["a.mp4", "d.mp4/e.mov", "sub/b.MKV"]
@@ -152,7 +152,7 @@ def test_home_and_variables_are_replaced(tmp_path, monkeypatch):
     assert len(list((tmp_path / "pixels").iterdir())) == 2
     assert data.fetched.folder == tmp_path / "pixels" / "fetched"
     assert MicroImages("~/micro").val_urls == str(tmp_path / "micro" / "images-val")
-    settings = Settings("prompts", data="~/real", prompts="$PLACE/p.txt", metrics=["clipsim"])
+    settings = ProtocolSettings("prompts", data="~/real", prompts="$PLACE/p.txt", metrics=["clipsim"])
     assert (settings.data, settings.prompts) == (str(tmp_path / "real"), "data/p.txt")
     mav("show", "~/data", "--out", "~/shown")
     assert (tmp_path / "shown" / "contact_sheet.png").is_file()

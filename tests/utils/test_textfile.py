@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from helpers.places import ROOT
-from lightning_mav.data.shards.pack import Settings, pack
+from lightning_mav.data.shards.pack import PackSettings, pack
 from lightning_mav.data.shards.sources import find_sources
 from lightning_mav.evaluation.ablations.design import load_ablation
 from lightning_mav.evaluation.protocols import PROTOCOLS, load_settings
@@ -136,7 +136,7 @@ def pack_images(folder, out, **files):
     for name, data in files.items():
         (folder / name.replace("_", ".")).write_bytes(data)
     kind, sources = find_sources(folder, None)
-    return pack(sources, out, Settings(kind))
+    return pack(sources, out, PackSettings(kind))
 
 
 @pytest.mark.parametrize("editor", SAVED)

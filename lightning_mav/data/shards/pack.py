@@ -25,7 +25,7 @@ Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 
 
 @dataclass(frozen=True)
-class Settings:
+class PackSettings:
     """What decides which bytes a source becomes, and where they go.
 
     Args:
@@ -59,7 +59,7 @@ class Summary:
 def pack(
     sources: list[Source],
     folder: Path,
-    settings: Settings,
+    settings: PackSettings,
     *,
     part: tuple[int, int] = (1, 1),
     num_workers: int = 1,
@@ -107,7 +107,7 @@ def pack(
     return summary
 
 
-def plan(sources: list[Source], settings: Settings) -> list[list[Source]]:
+def plan(sources: list[Source], settings: PackSettings) -> list[list[Source]]:
     """Shares sources out among shards, in order."""
     shards: list[list[Source]] = []
     num_bytes, limit = 0, settings.max_bytes_per_shard
@@ -121,7 +121,7 @@ def plan(sources: list[Source], settings: Settings) -> list[list[Source]]:
     return shards
 
 
-def prepare(source: Source, *, settings: Settings) -> Packed:
+def prepare(source: Source, *, settings: PackSettings) -> Packed:
     """Makes the members of a sample; a source that is of no use has none, and a reason."""
     try:
         if source.num_bytes > (most := MAX_BYTES[settings.kind]):
@@ -174,7 +174,7 @@ def _count(summary: Summary, stats: dict[str, Any]) -> None:
     summary.misnamed.update(stats.get("misnamed", {}))  # which earlier versions did not count
 
 
-def _mark(sources: list[Source], settings: Settings, num_shards: int) -> dict[str, Any]:
+def _mark(sources: list[Source], settings: PackSettings, num_shards: int) -> dict[str, Any]:
     return {
         "version": VERSION,
         **asdict(settings),

@@ -83,11 +83,11 @@ class Bench:
         cascade = self._cascade(ablation, variant, seed, folder)
         start = time.perf_counter()  # not of training, which may have been finished or interrupted before
         from ..worlds.drawing import Drawing
-        from ..worlds.settings import Settings
+        from ..worlds.settings import MicroSettings
         from .judges import JUDGES
 
         with plain_warnings(), stage_progress(f"{name}, {key}") as progress:
-            drawing = Drawing(cascade, Settings(**spec["settings"]), progress)
+            drawing = Drawing(cascade, MicroSettings(**spec["settings"]), progress)
             try:
                 figures = JUDGES[ablation.judge][0](drawing, **variant.how)
             except ValueError as error:

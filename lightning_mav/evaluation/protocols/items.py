@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from .settings import Settings
+from .settings import ProtocolSettings
 
 KEY_DIGITS = 8
 
@@ -51,7 +51,7 @@ class Protocol(ABC):
     published_num: ClassVar[int | None] = None  # samples that those rest on
     published_resolution: ClassVar[str] = "256x256"  # of those samples
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ProtocolSettings) -> None:
         self.settings = settings
 
     @abstractmethod

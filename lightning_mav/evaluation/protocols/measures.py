@@ -17,7 +17,7 @@ from ..features import load_features
 from ..metrics import clip_sim
 from .items import Item
 from .real import even_frames
-from .settings import Settings
+from .settings import ProtocolSettings
 
 
 class Measure(nn.Module, ABC):
@@ -85,7 +85,7 @@ class ClipMeasure(Measure):
         return {"network": self.facts, "frames": "the mean over all"}
 
 
-def load_measures(settings: Settings, items: Sequence[Item]) -> dict[str, Measure]:
+def load_measures(settings: ProtocolSettings, items: Sequence[Item]) -> dict[str, Measure]:
     """Loads what every metric needs, and tries it on a video of the length that is to come.
 
     Raises:
@@ -113,7 +113,7 @@ def load_measures(settings: Settings, items: Sequence[Item]) -> dict[str, Measur
     return measures
 
 
-def load_clip(settings: Settings) -> tuple[Clip, dict[str, Any]]:
+def load_clip(settings: ProtocolSettings) -> tuple[Clip, dict[str, Any]]:
     """Loads the CLIP that judges: one of open_clip's with weights from a file, or one of the project's own.
 
     Raises:
@@ -125,7 +125,9 @@ def load_clip(settings: Settings) -> tuple[Clip, dict[str, Any]]:
             path = find_weights(name)
             clip = load_weights(path)
         except UsageError as error:
-            raise UsageError(f"clip: {error}; those of open_clip are spelled like {Settings.clip}") from error
+            raise UsageError(
+                f"clip: {error}; those of open_clip are spelled like {ProtocolSettings.clip}"
+            ) from error
         if not isinstance(clip, Clip):
             raise UsageError(f"clip: {path} holds a {type(clip).__name__}; name a CLIP, such as micro/clip")
         return clip, {"name": name, "sha256": sha256(path)}

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..metrics import frechet_distance_of, inception_score, kernel_distance
 from .items import Protocol
-from .settings import Settings
+from .settings import ProtocolSettings
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ METRICS = {
 Variant = tuple[str, Callable[..., float], dict[str, Any]]
 
 
-def variants(metric: Metric, settings: Settings) -> list[Variant]:
+def variants(metric: Metric, settings: ProtocolSettings) -> list[Variant]:
     """Returns the figures of a metric: name, statistic, and what it depends on beyond the others."""
     if metric.num_splits is None:
         return [(metric.name, metric.statistic, {})]

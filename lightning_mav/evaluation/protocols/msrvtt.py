@@ -11,7 +11,7 @@ from ...utils.errors import UsageError
 from ...utils.textfile import has_surrogates, is_blank, parse_json
 from .items import Item, Protocol, make_items
 from .real import check_files, thinned
-from .settings import Settings
+from .settings import ProtocolSettings
 
 INFO = "test_videodatainfo.json"
 FOLDERS = ("TestVideo", "videos/all", "videos")  # the first is official, the others are how mirrors unpack
@@ -37,7 +37,7 @@ class MsrVtt(Protocol):
         " The paper counts 59,794 captions; all those in the file are taken."
     )
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ProtocolSettings) -> None:
         super().__init__(settings)
         self.folder = Path(settings.data or "data/msrvtt")
         path = self.folder / INFO

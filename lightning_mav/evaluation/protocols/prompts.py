@@ -9,7 +9,7 @@ from ...utils.paths import visible
 from ...utils.textfile import is_blank, read_lines
 from .items import Item, Protocol, make_items
 from .real import check_files, thinned
-from .settings import Settings
+from .settings import ProtocolSettings
 
 
 class Prompts(Protocol):
@@ -19,7 +19,7 @@ class Prompts(Protocol):
     title = "Prompts of one's own"
     notes = "These prompts are nobody else's: no number in print compares with those here."
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ProtocolSettings) -> None:
         super().__init__(settings)
         if settings.prompts is None:
             raise UsageError("no prompts: name a text file, one prompt in a line, with --prompts FILE")

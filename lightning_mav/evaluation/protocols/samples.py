@@ -21,7 +21,7 @@ from ...stage_table import stages, video_stages
 from ...utils.errors import UsageError, first_line
 from .items import Item
 from .real import window_of
-from .settings import Settings
+from .settings import ProtocolSettings
 from .store import SampleStore
 
 LINE_SECONDS = 30.0  # from one line of progress to the next where there is no terminal
@@ -40,7 +40,9 @@ class SampleModule(LightningModule):
         settings: How they are drawn.
     """
 
-    def __init__(self, cascade: Cascade, items: list[Item], store: SampleStore, settings: Settings) -> None:
+    def __init__(
+        self, cascade: Cascade, items: list[Item], store: SampleStore, settings: ProtocolSettings
+    ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # a device may have nothing left to do
         self.cascade = cascade
@@ -71,7 +73,7 @@ class SampleModule(LightningModule):
         self.trainer.strategy.barrier()
 
 
-def draw(cascade: Cascade, item: Item, settings: Settings) -> tuple[Tensor, float]:
+def draw(cascade: Cascade, item: Item, settings: ProtocolSettings) -> tuple[Tensor, float]:
     """Draws the frames of an item that are kept.
 
     Where the last stage works frame by frame, only frames that are kept go through it.

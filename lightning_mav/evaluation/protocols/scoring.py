@@ -18,7 +18,7 @@ from .items import Protocol, item_seed
 from .measures import Measure
 from .metrics import METRICS, variants, why_incomparable
 from .real import read_window
-from .settings import COMPARING, Settings
+from .settings import COMPARING, ProtocolSettings
 from .store import SampleStore
 
 MAX_LEFT_OUT = 0.01  # share of the real videos that may be of no use
@@ -112,7 +112,7 @@ def _generated(
     key: str,
     measure: Measure,
     store: SampleStore,
-    settings: Settings,
+    settings: ProtocolSettings,
     folder: Path,
     progress: Progress | None,
 ) -> Features:

@@ -30,7 +30,7 @@ PATHS = ("data", "templates", "prompts", "features", "clip_file")
 
 
 @dataclass
-class Settings:
+class ProtocolSettings:
     """Settings of a protocol."""
 
     protocol: str
@@ -97,7 +97,7 @@ class Settings:
         return any(name in COMPARING for name in self.metrics)
 
 
-def load_settings(path: Path, **overrides: Any) -> Settings:
+def load_settings(path: Path, **overrides: Any) -> ProtocolSettings:
     """Reads settings from a YAML file, and ``overrides`` that take the place of the file's.
 
     ``templates`` is looked for beside the file.
@@ -105,7 +105,7 @@ def load_settings(path: Path, **overrides: Any) -> Settings:
     Raises:
         UsageError: If a key or a value is wrong, or the file cannot be read.
     """
-    settings = read_settings(Settings, path, **overrides)
+    settings = read_settings(ProtocolSettings, path, **overrides)
     if settings.templates is not None:
         settings.templates = str(path.parent / settings.templates)
     return settings

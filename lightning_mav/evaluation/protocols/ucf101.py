@@ -13,7 +13,7 @@ from ...utils.errors import UsageError
 from ...utils.textfile import read_lines
 from .items import Item, Protocol, make_items
 from .real import check_files, thinned
-from .settings import Settings
+from .settings import ProtocolSettings
 
 FETCH = (
     "unpack UCF101.rar and UCF101TrainTestSplits-RecognitionTask.zip of the Center for Research in Computer"
@@ -37,7 +37,7 @@ class Ucf101(Protocol):
         " frame rate, and that the real videos are those of trainlist01, one window of each."
     )
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ProtocolSettings) -> None:
         super().__init__(settings)
         self.folder = Path(settings.data or "data/ucf101")
         lists = self.folder / "ucfTrainTestlist"

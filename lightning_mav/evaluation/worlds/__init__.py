@@ -4,14 +4,14 @@ from ..intervals import wilson
 from .micro import LAST_STAGE, Evaluation, evaluate_micro
 from .prompts import Prompts, choose_prompts
 from .scores import Reading, figures, read, read_truth, score
-from .settings import Settings, load_settings
+from .settings import MicroSettings, load_settings
 
 __all__ = [
     "LAST_STAGE",
     "Evaluation",
+    "MicroSettings",
     "Prompts",
     "Reading",
-    "Settings",
     "choose_prompts",
     "evaluate_micro",
     "figures",

@@ -14,7 +14,7 @@ from ...models.sampling import Sampling
 from ...utils.configured import from_config
 from ...utils.precision import autocast_context
 from .prompts import NUM_CLASSES, Prompts
-from .settings import Settings
+from .settings import MicroSettings
 
 Progress = Callable[[str, int, int], None]
 
@@ -31,7 +31,7 @@ class Drawing:
     """
 
     cascade: Cascade
-    settings: Settings
+    settings: MicroSettings
     progress: Progress | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 

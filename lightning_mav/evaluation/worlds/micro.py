@@ -19,7 +19,7 @@ from .distribution import clip_similarity, measure_distribution
 from .drawing import Drawing, Progress
 from .prompts import Prompts, choose_prompts
 from .scores import Reading, figures, read, read_truth, score
-from .settings import Settings
+from .settings import MicroSettings
 from .speeds import fps_response
 
 # What can be judged, and the last stage of the cascade that this needs.
@@ -51,7 +51,7 @@ class Evaluation:
 
 
 def evaluate_micro(
-    cascade: Cascade, settings: Settings, stage: str = "cascade", progress: Progress | None = None
+    cascade: Cascade, settings: MicroSettings, stage: str = "cascade", progress: Progress | None = None
 ) -> Evaluation:
     """Judges a cascade.
 
@@ -109,7 +109,7 @@ def judge(drawing: Drawing, prompts: Prompts, video: Tensor, reading: Reading, n
     return {**score(prompts, reading), "detectors": detectors, "video": shape}
 
 
-def frame_rate(settings: Settings, name: str) -> float:
+def frame_rate(settings: MicroSettings, name: str) -> float:
     """Returns the frame rate at which the videos of a stage are judged."""
     if name in ("image", "decoder"):
         return settings.fps

@@ -10,7 +10,7 @@ from ...utils.settings import read_settings
 
 
 @dataclass
-class Settings:
+class MicroSettings:
     """Settings of the micro-world's instrument; ``configs/eval/micro.yaml`` explains each."""
 
     seed: int = 0
@@ -55,10 +55,10 @@ class Settings:
         return self.fps * self.frame_skip
 
 
-def load_settings(path: Path, **overrides: Any) -> Settings:
+def load_settings(path: Path, **overrides: Any) -> MicroSettings:
     """Reads settings from a YAML file, and ``overrides`` that take the place of the file's.
 
     Raises:
         UsageError: If a key or a value is wrong.
     """
-    return read_settings(Settings, path, **overrides)
+    return read_settings(MicroSettings, path, **overrides)
