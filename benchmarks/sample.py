@@ -14,7 +14,7 @@ from typing import Any
 from lightning_mav.cascade import Cascade
 from lightning_mav.evaluation import worlds as evaluation
 from lightning_mav.evaluation.worlds import Prompts, baselines, choose_prompts
-from lightning_mav.evaluation.worlds.drawing import Drawing
+from lightning_mav.evaluation.worlds.sampling import CascadeSampler
 from lightning_mav.stage_table import video_stages
 from lightning_mav.training.runs import config_folder
 from lightning_mav.utils.errors import UsageError
@@ -71,7 +71,7 @@ def compare_steps(stages: Sequence[str], num_per_class: int) -> Table:
         for stage in stages:
             for steps in STEPS[stage]:
                 progress.update(task, description=f"{stage}, {steps} steps")
-                figures = JUDGES[stage](Drawing(cascade, replace(settings, steps=steps)), prompts)
+                figures = JUDGES[stage](CascadeSampler(cascade, replace(settings, steps=steps)), prompts)
                 own = steps == getattr(cascade, stage).sampler.num_steps
                 cells = [f"{figures[name]:.4g}" if name in figures else "" for name in COLUMNS]
                 rows.append([stage, f"{steps}{' (its own)' if own else ''}", *cells])
@@ -126,32 +126,32 @@ def generate(root: Path) -> dict[str, float]:
 
 COLUMNS = ("right", "motion", "PSNR, dB", "flicker")
 Figures = dict[str, float]
-Judge = Callable[[Drawing, Prompts], Figures]
+Judge = Callable[[CascadeSampler, Prompts], Figures]
 
 
-def judge_prior(drawing: Drawing, prompts: Prompts) -> Figures:
+def judge_prior(sampler: CascadeSampler, prompts: Prompts) -> Figures:
     """Its cosine to the true embedding stands for being right."""
-    embeds = drawing.embeds(prompts.texts)
-    return {"right": baselines.compare_prior(drawing, prompts, embeds)[0]["value"]}
+    embeds = sampler.embeds(prompts.texts)
+    return {"right": baselines.compare_prior(sampler, prompts, embeds)[0]["value"]}
 
 
-def judge_decoder(drawing: Drawing, prompts: Prompts) -> Figures:
+def judge_decoder(sampler: CascadeSampler, prompts: Prompts) -> Figures:
     """Shape and colour, and motion, read off the key frames."""
-    video = drawing.key_frames(drawing.embeds(prompts.texts))
+    video = sampler.key_frames(sampler.embeds(prompts.texts))
     read = evaluation.figures(prompts.appearances, evaluation.read(video))
     return {"right": read["appearance"]["value"], "motion": read["motion"]["value"]}
 
 
-def judge_interpolation(drawing: Drawing, prompts: Prompts) -> Figures:
+def judge_interpolation(sampler: CascadeSampler, prompts: Prompts) -> Figures:
     """Frames between true ones."""
-    return {"PSNR, dB": baselines.compare_interpolation(drawing, prompts)[0]["value"]}
+    return {"PSNR, dB": baselines.compare_interpolation(sampler, prompts)[0]["value"]}
 
 
-def judge_sr(compare: Callable[[Drawing, Prompts], Any]) -> Judge:
+def judge_sr(compare: Callable[[CascadeSampler, Prompts], Any]) -> Judge:
     """Enlarged true frames, and what flickers in them at rest."""
 
-    def judge(drawing: Drawing, prompts: Prompts) -> Figures:
-        (row, *_), flicker = compare(drawing, prompts)
+    def judge(sampler: CascadeSampler, prompts: Prompts) -> Figures:
+        (row, *_), flicker = compare(sampler, prompts)
         return {"PSNR, dB": row["value"], "flicker": flicker["generated"]}
 
     return judge

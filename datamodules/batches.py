@@ -19,7 +19,6 @@ from lightning_mav.datamodules.ledger import describe
 from lightning_mav.utils.errors import UsageError, reason_of
 
 Batch = dict[str, Any]
-Order = Callable[[int], int]
 
 SKIPPED = "skipped"  # key of a batch: what stood at some positions and could not be used
 FAILED = "failed"  # key of a batch that is none: the message of an error in a reading process
@@ -122,7 +121,7 @@ class Batches(IterableDataset):
         read: Callable[[int], Any],
         make: Callable[[Any, np.random.Generator, int], dict[str, Any]],
         collate: Callable[[list[dict[str, Any]]], Batch],
-        order: Order,
+        order: Callable[[int], int],
         plan: Plan,
         decoded: Tally | None = None,
         name: Callable[[int], str] = str,

@@ -13,8 +13,8 @@ from lightning_mav.cascade import Cascade
 from lightning_mav.cli.evaluate import main
 from lightning_mav.evaluation.report import load_report
 from lightning_mav.evaluation.worlds import MicroSettings, baselines, choose_prompts, load_settings
-from lightning_mav.evaluation.worlds.drawing import Drawing, without_time
 from lightning_mav.evaluation.worlds.report import tables
+from lightning_mav.evaluation.worlds.sampling import CascadeSampler, without_time
 from lightning_mav.stage_table import stages
 from lightning_mav.training.runs import config_folder
 from lightning_mav.utils.configured import from_config
@@ -45,22 +45,22 @@ def test_without_time_frames_are_independent(weights):
 def test_frame_rates_share_their_noise_unless_untrained(weights):
     cascade = Cascade.from_pretrained(weights, until="decoder")
     cascade.decoder = without_time(cascade.decoder)  # deaf to the rate, so that the noise is all that counts
-    drawing, embed = Drawing(cascade, MicroSettings(steps=1)), torch.randn(2, 8)
-    assert drawing.key_frames(embed).equal(drawing.key_frames(embed, 12.0))
-    untrained = [drawing.key_frames(embed, fps, untrained=True) for fps in (6.0, 12.0)]
+    sampler, embed = CascadeSampler(cascade, MicroSettings(steps=1)), torch.randn(2, 8)
+    assert sampler.key_frames(embed).equal(sampler.key_frames(embed, 12.0))
+    untrained = [sampler.key_frames(embed, fps, untrained=True) for fps in (6.0, 12.0)]
     assert not untrained[0].allclose(untrained[1], atol=0.1)
-    assert drawing.seconds.keys() == {"decoder", "decoder 12 fps", "untrained", "untrained 12 fps"}
+    assert sampler.seconds.keys() == {"decoder", "decoder 12 fps", "untrained", "untrained 12 fps"}
 
 
 def test_cosines_are_not_rounded_where_networks_run_in_bf16(weights, monkeypatch):
-    drawing = Drawing(Cascade.from_pretrained(weights, until="decoder"), MicroSettings())
+    sampler = CascadeSampler(Cascade.from_pretrained(weights, until="decoder"), MicroSettings())
     prompts = choose_prompts(2)
     true_embed = torch.randn(len(prompts.texts), 8)
-    monkeypatch.setattr(drawing.cascade.clip, "encode_image", lambda images: true_embed)
+    monkeypatch.setattr(sampler.cascade.clip, "encode_image", lambda images: true_embed)
     in_bf16 = torch.autocast("cpu", dtype=torch.bfloat16)
     monkeypatch.setattr(baselines, "autocast_context", lambda device: in_bf16)
     image_embed = true_embed + torch.randn_like(true_embed)
-    (row,) = baselines.compare_prior(drawing, prompts, image_embed)
+    (row,) = baselines.compare_prior(sampler, prompts, image_embed)
     expected = torch.nn.functional.cosine_similarity(image_embed, true_embed).mean().item()
     assert row["value"] == pytest.approx(expected, abs=1e-5)
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .nal import SLICE_HEADER, Bits, Order, configuration, framed, nal_units
+from .nal import SLICE_HEADER, Bits, PictureOrder, configuration, framed, nal_units
 from .structure import Structure, Unforeseen
 
 REMARKS = {6, 9, 12}  # SEI, delimiter, filler
@@ -23,7 +23,7 @@ def read_h264(packets: list[Any], extradata: bytes | None) -> Structure:
     pictures: dict[int, int] = {}
     for unit in units:
         _read_h264_set(unit, sets, pictures)
-    order, keys, structure = Order(), [], Structure()
+    order, keys, structure = PictureOrder(), [], Structure()
     for place, packet in enumerate(packets):
         data = memoryview(packet) if length_size else bytes(packet)
         num_first, disposable, low = 0, True, 0

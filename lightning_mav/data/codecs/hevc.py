@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .nal import SLICE_HEADER, Bits, Order, configuration, framed, nal_units
+from .nal import SLICE_HEADER, Bits, PictureOrder, configuration, framed, nal_units
 from .structure import Structure, Unforeseen
 
 
@@ -17,7 +17,7 @@ def read_hevc(packets: list[Any], extradata: bytes | None) -> Structure:
     pictures: dict[int, tuple[int, int]] = {}
     for unit in units:
         _read_hevc_set(unit, sets, pictures)
-    order, keys, kinds, structure = Order(), [], [], Structure()
+    order, keys, kinds, structure = PictureOrder(), [], [], Structure()
     leads_nowhere = False
     for place, packet in enumerate(packets):
         data = memoryview(packet) if length_size else bytes(packet)

@@ -100,7 +100,7 @@ def framed(unit: bytes, length_size: int) -> bytes:
     return (len(unit).to_bytes(length_size) if length_size else b"\0\0\1") + unit
 
 
-class Order:
+class PictureOrder:
     """Tells when pictures are shown by the lower bits of their count (H.264, 8.2.1.1; H.265, 8.3.1)."""
 
     def __init__(self) -> None:

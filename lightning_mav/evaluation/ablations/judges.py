@@ -26,48 +26,48 @@ from ..worlds.baselines import (
     true_embeds,
     true_windows,
 )
-from ..worlds.drawing import Drawing, without_time
 from ..worlds.prompts import choose_prompts
+from ..worlds.sampling import CascadeSampler, without_time
 from ..worlds.scores import read, right
-from .verdicts import Figure
+from .verdicts import Estimate
 
-Figures = dict[str, Figure]  # by metric
+Estimates = dict[str, Estimate]  # by metric
 
 SPLITS = {"seen": False, "held_out": True}
 LOSS_STEPS = 5  # diffusion steps, evenly spaced, that a clip's loss is the mean over
 
 
-def judge_decoder(drawing: Drawing, *, split: str | None = None, untrained: bool = False) -> Figures:
+def judge_decoder(sampler: CascadeSampler, *, split: str | None = None, untrained: bool = False) -> Estimates:
     """Do key frames look and move as their prompts ask, and how well are true clips denoised?
 
     The loss is that of true clips at each of the settings' frame rates, and their mean.
 
     Args:
-        drawing: The cascade.
+        sampler: The cascade.
         split: Prompts to take: ``seen`` in videos, ``held_out`` of them, or both.
         untrained: Whether to put the temporal layers back to their start.
     """
-    prompts = choose_prompts(drawing.settings.num_per_class)
+    prompts = choose_prompts(sampler.settings.num_per_class)
     chosen = torch.ones_like(prompts.held_out)
     if split is not None:
         _check("split", split, tuple(SPLITS))
         chosen = prompts.held_out == SPLITS[split]
     appearances = prompts.appearances[chosen]
     texts = [text for text, is_chosen in zip(prompts.texts, chosen.tolist(), strict=True) if is_chosen]
-    video = drawing.key_frames(drawing.embeds(texts), untrained=untrained)
+    video = sampler.key_frames(sampler.embeds(texts), untrained=untrained)
     shares = {name: figure(found, appearances) for name, found in right(appearances, read(video)).items()}
-    clips = appearances[: drawing.settings.num_windows]
-    losses = {rate: _losses(drawing, clips, rate, untrained=untrained) for rate in drawing.settings.rates}
+    clips = appearances[: sampler.settings.num_windows]
+    losses = {rate: _losses(sampler, clips, rate, untrained=untrained) for rate in sampler.settings.rates}
     shares |= {f"loss_{rate:g}_fps": figure(loss, clips) for rate, loss in losses.items()}
     return shares | {"loss": figure(torch.stack(list(losses.values())).mean(dim=0), clips)}
 
 
-def _losses(drawing: Drawing, appearances: Tensor, fps: float, *, untrained: bool) -> Tensor:
+def _losses(sampler: CascadeSampler, appearances: Tensor, fps: float, *, untrained: bool) -> Tensor:
     """Returns the decoder's loss ``(N,)`` on true clips of ``(N, 4)``, at the same noise for all variants.
 
     It tells networks apart long before their samples can be read. Scenes and noise are the same at each rate.
     """
-    cascade, generator = drawing.cascade, drawing.generator("loss")
+    cascade, generator = sampler.cascade, sampler.generator("loss")
     decoder = without_time(cascade.decoder) if untrained else cascade.decoder
     size, num_frames = decoder.image_size, decoder.num_frames
     truth = render_videos(appearances, fps, num_frames, size, generator).to(cascade.device)
@@ -83,77 +83,77 @@ def _losses(drawing: Drawing, appearances: Tensor, fps: float, *, untrained: boo
     return torch.tensor(losses)
 
 
-def judge_prior(drawing: Drawing) -> Figures:
+def judge_prior(sampler: CascadeSampler) -> Estimates:
     """How near are drawn embeddings to those of an image of the thing, and are stills of them right?"""
-    prompts = choose_prompts(drawing.settings.num_per_class)
-    image_embed = drawing.embeds(prompts.texts)
-    cosine = F.cosine_similarity(image_embed.float(), true_embeds(drawing, prompts), dim=-1)
-    stills = right(prompts.appearances, read(drawing.images(image_embed)))
+    prompts = choose_prompts(sampler.settings.num_per_class)
+    image_embed = sampler.embeds(prompts.texts)
+    cosine = F.cosine_similarity(image_embed.float(), true_embeds(sampler, prompts), dim=-1)
+    stills = right(prompts.appearances, read(sampler.images(image_embed)))
     found = {"cosine": cosine, **stills}
     return {name: figure(values, prompts.appearances) for name, values in found.items()}
 
 
-def judge_interpolation(drawing: Drawing, *, method: str = "generated") -> Figures:
+def judge_interpolation(sampler: CascadeSampler, *, method: str = "generated") -> Estimates:
     """How near are frames between true key frames to those that were there?
 
     Args:
-        drawing: The cascade; its setting ``frame_skip`` is the distance of the key frames.
+        sampler: The cascade; its setting ``frame_skip`` is the distance of the key frames.
         method: ``generated``, or what one gets without a network: the nearest key frame ``repeated``, or
             both neighbours ``blended``.
     """
     _check("method", method, FILLING)
-    truth = true_windows(drawing, choose_prompts(drawing.settings.num_per_class))
-    video = fill_windows(drawing, truth, method)
-    found = psnr(frames_between(drawing, video), frames_between(drawing, truth))
+    truth = true_windows(sampler, choose_prompts(sampler.settings.num_per_class))
+    video = fill_windows(sampler, truth, method)
+    found = psnr(frames_between(sampler, video), frames_between(sampler, truth))
     return {"psnr": figure(found, truth)}
 
 
-def judge_sr_lt(drawing: Drawing, *, method: str = "together") -> Figures:
+def judge_sr_lt(sampler: CascadeSampler, *, method: str = "together") -> Estimates:
     """How near are enlarged true clips to the originals, and do they flicker?
 
     Args:
-        drawing: The cascade.
+        sampler: The cascade.
         method: ``together`` with all frames of a window in view, ``per_frame`` with each frame an image of
             its own, or ``bicubic``.
     """
-    model = drawing.cascade.sr_lt
+    model = sampler.cascade.sr_lt
     assert model is not None
-    size = drawing.cascade.decoder.image_size * model.scale
-    return _judge_upsampling(drawing, "sr_lt", method, size, model.num_frames, drawing.settings.num_sr_videos)
+    size = sampler.cascade.decoder.image_size * model.scale
+    return _judge_upsampling(sampler, "sr_lt", method, size, model.num_frames, sampler.settings.num_sr_videos)
 
 
-def judge_sr_h(drawing: Drawing, *, method: str = "together") -> Figures:
+def judge_sr_h(sampler: CascadeSampler, *, method: str = "together") -> Estimates:
     """Do enlarged frames flicker?
 
     Args:
-        drawing: The cascade.
+        sampler: The cascade.
         method: ``together`` with one noise for all frames, ``per_frame`` with a noise for each, or
             ``bicubic``.
     """
-    cascade = drawing.cascade
+    cascade = sampler.cascade
     assert cascade.sr_lt is not None
     assert cascade.sr_h is not None
     size = cascade.decoder.image_size * cascade.sr_lt.scale * cascade.sr_h.scale
-    return _judge_upsampling(drawing, "sr_h", method, size, 8, drawing.settings.num_noise_videos)
+    return _judge_upsampling(sampler, "sr_h", method, size, 8, sampler.settings.num_noise_videos)
 
 
 def _judge_upsampling(
-    drawing: Drawing, stage: str, method: str, size: int, num_frames: int, num_clips: int
-) -> Figures:
+    sampler: CascadeSampler, stage: str, method: str, size: int, num_frames: int, num_clips: int
+) -> Estimates:
     _check("method", method, ("together", "per_frame", "bicubic"))
-    prompts = choose_prompts(drawing.settings.num_per_class).first(num_clips)
-    fps = drawing.settings.fast_fps
-    truth = render_videos(prompts.appearances, fps, num_frames, size, drawing.generator(stage))
-    low, video = shrink(getattr(drawing.cascade, stage), truth)
+    prompts = choose_prompts(sampler.settings.num_per_class).first(num_clips)
+    fps = sampler.settings.fast_fps
+    truth = render_videos(prompts.appearances, fps, num_frames, size, sampler.generator(stage))
+    low, video = shrink(getattr(sampler.cascade, stage), truth)
     if method == "together":
-        video = drawing.enlarge(low, stage)
+        video = sampler.enlarge(low, stage)
     elif method == "per_frame":
-        video = drawing.enlarge_per_frame(low, stage)
+        video = sampler.enlarge_per_frame(low, stage)
     flickers = torch.tensor([flicker(video[[i]], truth[[i]]) for i in range(num_clips)])
     return {"flicker": figure(flickers, truth), "psnr": figure(psnr(video, truth), truth)}
 
 
-Judge = Callable[..., Figures]
+Judge = Callable[..., Estimates]
 # Judges by name, and the last stage of the cascade that each needs.
 JUDGES: dict[str, tuple[Judge, str]] = {
     "decoder": (judge_decoder, "decoder"),
@@ -169,7 +169,7 @@ def options(judge: str) -> list[str]:
     return list(inspect.signature(JUDGES[judge][0]).parameters)[1:]
 
 
-def figure(values: Tensor, items: Tensor) -> Figure:
+def figure(values: Tensor, items: Tensor) -> Estimate:
     """Returns the mean of values with its 95% interval, the values, and a checksum of their items.
 
     Args:

@@ -187,7 +187,7 @@ def plot(found: Record, path: Path) -> None:
 
     variants, metrics = found["variants"], found["metrics"]
     size = (1.5 + 3 * len(metrics), 1.2 + 0.35 * len(variants))
-    drawing, panels = pyplot.subplots(
+    picture, panels = pyplot.subplots(
         1, len(metrics), figsize=size, sharey=True, squeeze=False, layout="constrained"
     )
     for metric, panel in zip(metrics, panels[0], strict=True):
@@ -206,6 +206,6 @@ def plot(found: Record, path: Path) -> None:
         panel.grid(axis="x", alpha=0.3)
         panel.margins(y=0.15)
     panels[0][0].invert_yaxis()
-    drawing.suptitle(found["title"], fontsize="medium")
-    drawing.savefig(path, dpi=120)
-    pyplot.close(drawing)
+    picture.suptitle(found["title"], fontsize="medium")
+    picture.savefig(path, dpi=120)
+    pyplot.close(picture)

@@ -82,14 +82,14 @@ class Bench:
                 return found
         cascade = self._cascade(ablation, variant, seed, folder)
         start = time.perf_counter()  # not of training, which may have been finished or interrupted before
-        from ..worlds.drawing import Drawing
+        from ..worlds.sampling import CascadeSampler
         from ..worlds.settings import MicroSettings
         from .judges import JUDGES
 
         with plain_warnings(), stage_progress(f"{name}, {key}") as progress:
-            drawing = Drawing(cascade, MicroSettings(**spec["settings"]), progress)
+            sampler = CascadeSampler(cascade, MicroSettings(**spec["settings"]), progress)
             try:
-                figures = JUDGES[ablation.judge][0](drawing, **variant.how)
+                figures = JUDGES[ablation.judge][0](sampler, **variant.how)
             except ValueError as error:
                 raise UsageError(f"ablation {name}: {key}: {error}") from error
         if unknown := set(ablation.metrics) - figures.keys():

@@ -16,7 +16,7 @@ IN_ONE_RUN = {
 }
 ALIKE_IN_ONE_RUN = IN_ONE_RUN | {"holds": "as good in this run", "does not hold": "not as good in this run"}
 
-Figure = dict[str, Any]  # value, low, high, n; values, of each item; items, which stands for what they are
+Estimate = dict[str, Any]  # value, low, high, n; values, of each item; items, which stands for what they are
 
 
 class Outcome(NamedTuple):
@@ -42,8 +42,8 @@ def is_lower_better(metric: str) -> bool:
 
 def compare(
     metric: str,
-    better: list[Figure],
-    than: list[Figure] | float,
+    better: list[Estimate],
+    than: list[Estimate] | float,
     *,
     smallest: float = 0.0,
     margin: float | None = None,
@@ -77,12 +77,14 @@ def compare(
     return Outcome(word, gain, wins)
 
 
-def _constant(value: float) -> Figure:
+def _constant(value: float) -> Estimate:
     """Returns a number that is known as a figure."""
     return {"value": value, "low": value, "high": value, "items": None}
 
 
-def _difference(ones: list[Figure], others: list[Figure]) -> tuple[dict[str, float], tuple[int, int] | None]:
+def _difference(
+    ones: list[Estimate], others: list[Estimate]
+) -> tuple[dict[str, float], tuple[int, int] | None]:
     """Returns by how much the figures of two variants differ, and of shares of the same items the wins."""
     if (num_runs := max(len(ones), len(others))) > 1:
         # A variant without training has one figure, which every run of the other is compared with.

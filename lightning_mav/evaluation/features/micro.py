@@ -8,14 +8,15 @@ from ...utils.numbers import check_number
 from ...worlds.micro.raster import SHAPES
 from ...worlds.micro.world import BACKGROUNDS, COLOURS, SIZES
 
-MOTIONS = ("bounce", "spin", "slide", "orbit", "pulse", "drift", "still")  # by shape, in the order of SHAPES
+# By shape, in the order of SHAPES.
+MOTION_CLASSES = ("bounce", "spin", "slide", "orbit", "pulse", "drift", "still")
 # Of the mean change from frame to frame, where the frame is 2 wide.
 SPEED_EDGES = (2**-7, 2**-6, 2**-5, 2**-4, 2**-3)
 HEADS = {
     "thing": len(SHAPES) * len(COLOURS),
     "size": len(SIZES),
     "background": len(BACKGROUNDS),
-    "motion": len(MOTIONS),
+    "motion": len(MOTION_CLASSES),
     "speed": len(SPEED_EDGES) + 1,
 }
 

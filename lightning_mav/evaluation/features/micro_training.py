@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...worlds.micro.raster import EXTENT, SHAPES
 from ...worlds.micro.world import ALL, COLOURS, Scenes, rasterise, sample_trajectories
-from .micro import HEADS, MOTIONS, SPEED_EDGES, MicroVideoNetwork
+from .micro import HEADS, MOTION_CLASSES, SPEED_EDGES, MicroVideoNetwork
 from .registry import FEATURES
 from .resize import prepare
 
@@ -20,7 +20,7 @@ BATCH_SIZE = 32
 NUM_STEPS = 1500
 LEARNING_RATE = 4e-3
 VALIDATION_SEED = 2**31  # beyond those of training
-STAR, SPIN, STILL = SHAPES.index("star"), MOTIONS.index("spin"), MOTIONS.index("still")
+STAR, SPIN, STILL = SHAPES.index("star"), MOTION_CLASSES.index("spin"), MOTION_CLASSES.index("still")
 
 
 class Batch(NamedTuple):

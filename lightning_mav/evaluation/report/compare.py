@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import Any, TypeVar
 
 from .layout import ARROWS, MISSING, figure_decimals, flatten, interval, shown
-from .page import Drawing, draw, render
+from .page import Chart, chart_of, render
 from .results import Figure, Report, Sample, Table
 
 T = TypeVar("T")
@@ -66,9 +66,9 @@ class Row:
         return f"{gain:+.{self.digits}f}, {better} better"
 
     @property
-    def drawing(self) -> Drawing | None:
+    def chart(self) -> Chart | None:
         """Both on one line."""
-        return draw([(which, figure) for which, figure in (("A", self.a), ("B", self.b)) if figure])
+        return chart_of([(which, figure) for which, figure in (("A", self.a), ("B", self.b)) if figure])
 
 
 def compare_figures(a: Report, b: Report) -> list[Row]:

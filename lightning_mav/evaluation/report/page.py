@@ -14,7 +14,7 @@ from .results import Figure, Report
 PAGES = Path(__file__).parent / "pages"
 STILLS = (".gif", ".png", ".jpg", ".jpeg", ".webp")
 EAGER = 48  # videos whose first frame is loaded at once; more would exceed what browsers keep open
-WIDTH, MARGIN = 200, 8  # of a drawing of intervals, in pixels
+WIDTH, MARGIN = 200, 8  # of a chart, in pixels
 
 
 class Interval(NamedTuple):
@@ -34,7 +34,7 @@ class Tick(NamedTuple):
     at: float
 
 
-class Drawing(NamedTuple):
+class Chart(NamedTuple):
     """Figures of the same name and the numbers in print, on one line."""
 
     intervals: list[Interval]
@@ -44,8 +44,8 @@ class Drawing(NamedTuple):
 
 def to_html(report: Report) -> str:
     """Returns ``index.html``."""
-    drawings = [draw([("", figure)]) for figure in report.figures]
-    figures = list(zip(report.figures, drawings, strict=True))
+    charts = [chart_of([("", figure)]) for figure in report.figures]
+    figures = list(zip(report.figures, charts, strict=True))
     return render("report.html", report=report, figures=figures)
 
 
@@ -76,7 +76,7 @@ def render(name: str, **values: Any) -> str:
     return environment.get_template(name).render(**values)
 
 
-def draw(figures: list[tuple[str, Figure]]) -> Drawing | None:
+def chart_of(figures: list[tuple[str, Figure]]) -> Chart | None:
     """Places figures of the same name, each with the report it is of; None if there is nothing to compare."""
     first = figures[0][1]
     digits = layout.figure_decimals(*(figure for _, figure in figures))
@@ -96,7 +96,7 @@ def draw(figures: list[tuple[str, Figure]]) -> Drawing | None:
         ends = (None if end is None else place(end) for end in (figure.low, figure.high))
         intervals.append(Interval(which, text, place(figure.value), *ends))
     ticks = [Tick(f"{system} {value:.{digits}f}", place(value)) for system, value in first.published.items()]
-    return Drawing(intervals, ticks, (f"{low:.{digits}f}", f"{high:.{digits}f}"))
+    return Chart(intervals, ticks, (f"{low:.{digits}f}", f"{high:.{digits}f}"))
 
 
 def link(name: str, base: str = "") -> str:

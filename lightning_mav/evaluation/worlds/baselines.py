@@ -12,8 +12,8 @@ from ...utils.precision import autocast_context
 from ...worlds.micro.world import ALL, COLOURS, SHAPES, caption, render_images, render_videos
 from ..intervals import wilson
 from ..metrics import psnr
-from .drawing import Drawing
 from .prompts import Prompts
+from .sampling import CascadeSampler
 from .scores import figures, read
 
 CHANCE = 1 / (len(SHAPES) * len(COLOURS))
@@ -52,11 +52,11 @@ def flicker(video: Tensor, truth: Tensor) -> float:
     return video.diff(dim=2).abs()[still].mean().item()
 
 
-def compare_clip(drawing: Drawing) -> list[dict[str, Any]]:
+def compare_clip(sampler: CascadeSampler) -> list[dict[str, Any]]:
     """Retrieval: is the caption nearest to an image, among all 288, of the right shape and colour?"""
-    clip, device = drawing.cascade.clip, drawing.cascade.device
-    appearances = ALL.repeat_interleave(drawing.settings.num_clip_renders, dim=0)
-    images = render_images(appearances, clip.image_size, drawing.generator("clip"))
+    clip, device = sampler.cascade.clip, sampler.cascade.device
+    appearances = ALL.repeat_interleave(sampler.settings.num_clip_renders, dim=0)
+    images = render_images(appearances, clip.image_size, sampler.generator("clip"))
     with torch.inference_mode(), autocast_context(device):
         text_embed, _, _ = clip.encode_text(clip.tokenize([caption(a) for a in ALL]).to(device))
         image_embed = clip.encode_image(images.to(device))
@@ -66,18 +66,18 @@ def compare_clip(drawing: Drawing) -> list[dict[str, Any]]:
     return [row | wilson(right) | {"better": right.float().mean().item() > CHANCE}]
 
 
-def compare_prior(drawing: Drawing, prompts: Prompts, image_embed: Tensor) -> list[dict[str, Any]]:
+def compare_prior(sampler: CascadeSampler, prompts: Prompts, image_embed: Tensor) -> list[dict[str, Any]]:
     """Are drawn embeddings nearer to that of an image of the thing than to those of other things?"""
-    cosines = _cosines(image_embed, true_embeds(drawing, prompts))
+    cosines = _cosines(image_embed, true_embeds(sampler, prompts))
     other = (prompts.appearances[:, None] != prompts.appearances).any(dim=-1)
     matched, shuffled = cosines.diagonal().mean().item(), cosines[other].mean().item()
     return [comparison("cosine to the true embedding", matched, "shuffled captions", shuffled, len(cosines))]
 
 
-def true_embeds(drawing: Drawing, prompts: Prompts) -> Tensor:
+def true_embeds(sampler: CascadeSampler, prompts: Prompts) -> Tensor:
     """Returns the embeddings ``(N, D)`` of an image of what each prompt asks for, float32 on the CPU."""
-    clip, device = drawing.cascade.clip, drawing.cascade.device
-    images = render_images(prompts.appearances, clip.image_size, drawing.generator("prior"))
+    clip, device = sampler.cascade.clip, sampler.cascade.device
+    images = render_images(prompts.appearances, clip.image_size, sampler.generator("prior"))
     with torch.inference_mode(), autocast_context(device):
         return clip.encode_image(images.to(device)).float().cpu()
 
@@ -89,14 +89,16 @@ def compare_image_decoder(prompts: Prompts, images: Tensor) -> list[dict[str, An
     return [row | share]
 
 
-def compare_decoder(drawing: Drawing, prompts: Prompts, video: Tensor, untrained: Tensor) -> dict[str, Any]:
+def compare_decoder(
+    sampler: CascadeSampler, prompts: Prompts, video: Tensor, untrained: Tensor
+) -> dict[str, Any]:
     """Do key frames differ as much as true ones, and not as unrelated images do?"""
     truth = render_videos(
         prompts.appearances,
-        drawing.settings.fps,
+        sampler.settings.fps,
         video.shape[2],
         video.shape[3],
-        drawing.generator("decoder"),
+        sampler.generator("decoder"),
     )
     moved = {"generated": movement(video), "true": movement(truth), "untrained": movement(untrained)}
     off = {
@@ -115,30 +117,30 @@ def compare_decoder(drawing: Drawing, prompts: Prompts, video: Tensor, untrained
     return {"comparisons": [row], "movement": moved}
 
 
-def true_windows(drawing: Drawing, prompts: Prompts) -> Tensor:
+def true_windows(sampler: CascadeSampler, prompts: Prompts) -> Tensor:
     """Renders clips ``(N, 3, F, S, S)`` of a window's length, from one key frame to another."""
-    settings, cascade = drawing.settings, drawing.cascade
+    settings, cascade = sampler.settings, sampler.cascade
     assert cascade.interpolation is not None
     length = (cascade.interpolation.num_frames - 1) // settings.frame_skip * settings.frame_skip + 1
     appearances, size = prompts.first(settings.num_windows).appearances, cascade.decoder.image_size
-    return render_videos(appearances, settings.fast_fps, length, size, drawing.generator("interpolation"))
+    return render_videos(appearances, settings.fast_fps, length, size, sampler.generator("interpolation"))
 
 
-def frames_between(drawing: Drawing, windows: Tensor) -> Tensor:
+def frames_between(sampler: CascadeSampler, windows: Tensor) -> Tensor:
     """Takes the frames of ``(N, 3, F, S, S)`` that are no key frames."""
-    return windows[:, :, torch.arange(windows.shape[2]) % drawing.settings.frame_skip != 0]
+    return windows[:, :, torch.arange(windows.shape[2]) % sampler.settings.frame_skip != 0]
 
 
-def fill_windows(drawing: Drawing, truth: Tensor, method: str) -> Tensor:
+def fill_windows(sampler: CascadeSampler, truth: Tensor, method: str) -> Tensor:
     """Fills in the frames between the key frames of ``(N, 3, F, S, S)``.
 
     Args:
-        drawing: The cascade; its setting ``frame_skip`` is the distance of the key frames.
+        sampler: The cascade; its setting ``frame_skip`` is the distance of the key frames.
         truth: True windows.
         method: ``generated``, or what one gets without a network: the nearest key frame ``repeated``, or
             both neighbours ``blended``.
     """
-    cascade, skip = drawing.cascade, drawing.settings.frame_skip
+    cascade, skip = sampler.cascade, sampler.settings.frame_skip
     keys, time = truth[:, :, ::skip], torch.arange(truth.shape[2])
     if method == "repeated":
         return keys[:, :, (time + skip // 2) // skip]
@@ -146,15 +148,15 @@ def fill_windows(drawing: Drawing, truth: Tensor, method: str) -> Tensor:
         return blend_frames(truth, (time % skip != 0).expand(len(truth), -1))
     with torch.inference_mode(), autocast_context(cascade.device):
         image_embed = cascade.clip.encode_image(truth[:, :, 0].to(cascade.device)).float().cpu()
-    return drawing.between(keys, image_embed, "windows")
+    return sampler.between(keys, image_embed, "windows")
 
 
-def compare_interpolation(drawing: Drawing, prompts: Prompts) -> list[dict[str, Any]]:
+def compare_interpolation(sampler: CascadeSampler, prompts: Prompts) -> list[dict[str, Any]]:
     """How near are frames between true key frames to those that were there?"""
-    truth = true_windows(drawing, prompts)
-    between = frames_between(drawing, truth)
+    truth = true_windows(sampler, prompts)
+    between = frames_between(sampler, truth)
     generated, *others = (
-        mean_psnr(frames_between(drawing, fill_windows(drawing, truth, method)), between)
+        mean_psnr(frames_between(sampler, fill_windows(sampler, truth, method)), between)
         for method in FILLING
     )
     return [
@@ -163,38 +165,38 @@ def compare_interpolation(drawing: Drawing, prompts: Prompts) -> list[dict[str, 
     ]
 
 
-def compare_sr_lt(drawing: Drawing, prompts: Prompts) -> tuple[list[dict[str, Any]], dict[str, float]]:
+def compare_sr_lt(sampler: CascadeSampler, prompts: Prompts) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """How near are enlarged true clips to the originals, and do they flicker?"""
-    settings, model = drawing.settings, drawing.cascade.sr_lt
+    settings, model = sampler.settings, sampler.cascade.sr_lt
     assert model is not None
-    size = drawing.cascade.decoder.image_size * model.scale
+    size = sampler.cascade.decoder.image_size * model.scale
     appearances = prompts.first(settings.num_sr_videos).appearances
-    truth = render_videos(appearances, settings.fast_fps, model.num_frames, size, drawing.generator("sr_lt"))
+    truth = render_videos(appearances, settings.fast_fps, model.num_frames, size, sampler.generator("sr_lt"))
     low, bicubic = shrink(model, truth)
-    video = drawing.enlarge(low, "sr_lt", "sr_lt clips", size=4)
+    video = sampler.enlarge(low, "sr_lt", "sr_lt clips", size=4)
     row = comparison("PSNR, dB", mean_psnr(video, truth), "bicubic", mean_psnr(bicubic, truth), len(truth))
     return [row], {"generated": flicker(video, truth), "bicubic": flicker(bicubic, truth)}
 
 
-def compare_sr_h(drawing: Drawing, prompts: Prompts) -> tuple[list[dict[str, Any]], dict[str, float]]:
+def compare_sr_h(sampler: CascadeSampler, prompts: Prompts) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """How near are enlarged true images to the originals, and do frames of true clips flicker?"""
-    settings, cascade = drawing.settings, drawing.cascade
+    settings, cascade = sampler.settings, sampler.cascade
     assert cascade.sr_lt is not None
     assert cascade.sr_h is not None
-    model, generator = cascade.sr_h, drawing.generator("sr_h")
+    model, generator = cascade.sr_h, sampler.generator("sr_h")
     size = cascade.decoder.image_size * cascade.sr_lt.scale * model.scale
     appearances = prompts.first(settings.num_sr_images).appearances
     truth = render_images(appearances, size, generator)[:, :, None]
     low, bicubic = shrink(model, truth)
-    images = drawing.enlarge(low, "sr_h", "sr_h images", size=8)
+    images = sampler.enlarge(low, "sr_h", "sr_h images", size=8)
     row = comparison("PSNR, dB", mean_psnr(images, truth), "bicubic", mean_psnr(bicubic, truth), len(truth))
 
     appearances = prompts.first(settings.num_noise_videos).appearances
     truth = render_videos(appearances, settings.fast_fps, 8, size, generator)
     low, bicubic = shrink(model, truth)
     flickers = {
-        "generated": drawing.enlarge(low, "sr_h", "one noise"),
-        "independent noise": drawing.enlarge_per_frame(low, "sr_h", "many noises"),
+        "generated": sampler.enlarge(low, "sr_h", "one noise"),
+        "independent noise": sampler.enlarge_per_frame(low, "sr_h", "many noises"),
         "bicubic": bicubic,
     }
     return [row], {name: flicker(video, truth) for name, video in flickers.items()}

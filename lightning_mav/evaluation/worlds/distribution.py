@@ -14,20 +14,20 @@ from ..features import FeatureNetwork, load_features
 from ..intervals import bootstrap_interval
 from ..metrics import clip_sim, frechet_distance_of, inception_score
 from ..report import Figure
-from .drawing import Drawing
 from .prompts import Prompts
+from .sampling import CascadeSampler
 
 NUM_RESAMPLES = 200
 BATCH_SIZE = 64
 
 
 def measure_distribution(
-    drawing: Drawing, prompts: Prompts, video: Tensor, controls: dict[str, Tensor]
+    sampler: CascadeSampler, prompts: Prompts, video: Tensor, controls: dict[str, Tensor]
 ) -> tuple[list[Figure], dict[str, float]]:
     """Compares key frames with true clips of what was asked for.
 
     Args:
-        drawing: The cascade at work; its CLIP judges.
+        sampler: The cascade at work; its CLIP judges.
         prompts: What was asked for.
         video: Key frames ``(N, 3, F, S, S)`` of the first ``N`` prompts.
         controls: Other videos by name, which tell what an FVD means.
@@ -36,20 +36,20 @@ def measure_distribution(
         The figures, and the FVD of each of the controls.
     """
     features, logits = load_features("micro_video"), load_features("micro_video_logits")
-    settings, (num_frames, size) = drawing.settings, video.shape[2:4]
+    settings, (num_frames, size) = sampler.settings, video.shape[2:4]
     asked = prompts.first(max(settings.num_renders, len(video))).appearances
-    truth = render_videos(asked, settings.fps, num_frames, size, drawing.generator("real videos"))
+    truth = render_videos(asked, settings.fps, num_frames, size, sampler.generator("real videos"))
     real, generated = _in_batches(features, truth), _in_batches(features, video)
     facts = {"num_frames": num_frames, "image_size": size, "fps": settings.fps}
     real_set = {"kind": "true clips of the same prompts", "num_videos": len(truth)}
-    similarity = clip_similarity(drawing.cascade.clip, video, prompts.texts[: len(video)])
+    similarity = clip_similarity(sampler.cascade.clip, video, prompts.texts[: len(video)])
     num_samples = {"num_samples": len(video)}  # on which both depend, and not by chance alone
     with_truth = {"features": features.settings(), "real": real_set, **num_samples}
     without = {"features": logits.settings(), **num_samples}
     rows: list[tuple[str, str, Callable[..., float], list[Tensor], dict[str, Any]]] = [
         ("FVD", "lower", frechet_distance_of, [real, generated], with_truth),
         ("IS", "higher", inception_score, [_in_batches(logits, video)], without),
-        ("CLIPSIM", "higher", _mean, [similarity], {"clip": _clip_checksum(drawing.cascade)}),
+        ("CLIPSIM", "higher", _mean, [similarity], {"clip": _clip_checksum(sampler.cascade)}),
     ]
     figures = []
     for name, better, statistic, groups, own in rows:

@@ -16,8 +16,8 @@ from ...worlds.micro.world import render_videos
 from ..report import Figure
 from . import baselines, controls
 from .distribution import clip_similarity, measure_distribution
-from .drawing import Drawing, Progress
 from .prompts import Prompts, choose_prompts
+from .sampling import CascadeSampler, Progress
 from .scores import Reading, figures, read, read_truth, score
 from .settings import MicroSettings
 from .speeds import fps_response
@@ -61,13 +61,13 @@ def evaluate_micro(
         stage: ``image`` for stills of the decoder, ``decoder`` for its videos, ``cascade`` for everything.
         progress: Called as ``progress(part, done, total)``.
     """
-    drawing = Drawing(cascade, settings, progress)
+    sampler = CascadeSampler(cascade, settings, progress)
     prompts = choose_prompts(settings.num_per_class)
-    image_embed = drawing.embeds(prompts.texts)
-    stills = drawing.images(image_embed)
+    image_embed = sampler.embeds(prompts.texts)
+    stills = sampler.images(image_embed)
     stages: dict[str, Any] = {
-        "clip": baselines.compare_clip(drawing),
-        "prior": baselines.compare_prior(drawing, prompts, image_embed),
+        "clip": baselines.compare_clip(sampler),
+        "prior": baselines.compare_prior(sampler, prompts, image_embed),
         "decoder_image": baselines.compare_image_decoder(prompts, stills),
     }
     stages = {name: {"comparisons": rows} for name, rows in stages.items()}
@@ -76,33 +76,35 @@ def evaluate_micro(
     if stage == "image":
         videos = {"image": stills}
     else:
-        videos = drawing.videos(prompts, image_embed, LAST_STAGE[stage])
-        measured = _judge_motion(drawing, prompts, image_embed, videos["decoder"], report)
+        videos = sampler.videos(prompts, image_embed, LAST_STAGE[stage])
+        measured = _judge_motion(sampler, prompts, image_embed, videos["decoder"], report)
     if stage == "cascade":
-        _judge_upsampling(drawing, prompts, report)
+        _judge_upsampling(sampler, prompts, report)
     for entry in stages.values():
         entry["better"] = all(row["better"] for row in entry["comparisons"])
 
     blocks, readings = {}, {}
     for i, (name, video) in enumerate(videos.items()):
         readings[name] = read(video)
-        blocks[name] = judge(drawing, prompts.first(len(video)), video, readings[name], name)
+        blocks[name] = judge(sampler, prompts.first(len(video)), video, readings[name], name)
         if progress is not None:
             progress("judging", i + 1, len(videos))
     last = list(videos)[-1]
-    report = {"judged": last, **blocks[last], **report, **blocks, "seconds": drawing.seconds}
+    report = {"judged": last, **blocks[last], **report, **blocks, "seconds": sampler.seconds}
     similarity = clip_similarity(cascade.clip, videos[last], prompts.texts[: len(videos[last])])
     fps = frame_rate(settings, last)
     return Evaluation(report, prompts, videos[last], fps, readings[last], similarity, measured)
 
 
-def judge(drawing: Drawing, prompts: Prompts, video: Tensor, reading: Reading, name: str) -> dict[str, Any]:
+def judge(
+    sampler: CascadeSampler, prompts: Prompts, video: Tensor, reading: Reading, name: str
+) -> dict[str, Any]:
     """Scores what was read off videos ``(N, 3, F, S, S)``, and the detectors on true ones like them."""
-    settings, (num_frames, size) = drawing.settings, video.shape[2:4]
+    settings, (num_frames, size) = sampler.settings, video.shape[2:4]
     fps = frame_rate(settings, name)
     num = settings.num_final_renders if name in ENLARGED else settings.num_renders
     tried = prompts.first(max(num, len(video)))
-    truth = read_truth(tried.appearances, fps, num_frames, size, drawing.generator(f"detectors {name}"))
+    truth = read_truth(tried.appearances, fps, num_frames, size, sampler.generator(f"detectors {name}"))
     split = score(tried, truth)
     detectors = figures(tried.appearances, truth) | {key: split[key] for key in ("seen", "held_out")}
     shape = {"num_frames": num_frames, "image_size": size, "fps": fps}
@@ -117,15 +119,15 @@ def frame_rate(settings: MicroSettings, name: str) -> float:
 
 
 def _judge_motion(
-    drawing: Drawing, prompts: Prompts, image_embed: Tensor, video: Tensor, report: dict[str, Any]
+    sampler: CascadeSampler, prompts: Prompts, image_embed: Tensor, video: Tensor, report: dict[str, Any]
 ) -> list[Figure]:
     """Compares the decoder's key frames with true ones, with ones without motion and with untrained ones."""
-    settings = drawing.settings
+    settings = sampler.settings
     few = image_embed[: settings.num_untrained]
-    untrained = {rate: drawing.key_frames(few, rate, untrained=True) for rate in settings.rates}
-    report["stages"]["decoder"] = baselines.compare_decoder(drawing, prompts, video, untrained[settings.fps])
-    report["fps_response"] = fps_response(drawing, prompts, image_embed, video, untrained)
-    generator = drawing.generator("controls")
+    untrained = {rate: sampler.key_frames(few, rate, untrained=True) for rate in settings.rates}
+    report["stages"]["decoder"] = baselines.compare_decoder(sampler, prompts, video, untrained[settings.fps])
+    report["fps_response"] = fps_response(sampler, prompts, image_embed, video, untrained)
+    generator = sampler.generator("controls")
     asked = prompts.first(max(settings.num_renders, len(video))).appearances
     truth = render_videos(asked, settings.fps, video.shape[2], video.shape[3], generator)
     known = {
@@ -137,15 +139,15 @@ def _judge_motion(
     report["controls"] = {name: controls.motion_shares(control, asked) for name, control in known.items()}
     # As many of each, since FVD depends on that.
     as_many = {name: control[: len(video)] for name, control in known.items()}
-    measured, report["distances"] = measure_distribution(drawing, prompts, video, as_many)
+    measured, report["distances"] = measure_distribution(sampler, prompts, video, as_many)
     asked = prompts.appearances[: len(few)].repeat(len(untrained), 1)
     report["controls"]["untrained"] = controls.motion_shares(torch.cat(list(untrained.values())), asked)
     return measured
 
 
-def _judge_upsampling(drawing: Drawing, prompts: Prompts, report: dict[str, Any]) -> None:
+def _judge_upsampling(sampler: CascadeSampler, prompts: Prompts, report: dict[str, Any]) -> None:
     stages, flickers = report["stages"], report["flicker"]
-    stages["interpolation"] = {"comparisons": baselines.compare_interpolation(drawing, prompts)}
+    stages["interpolation"] = {"comparisons": baselines.compare_interpolation(sampler, prompts)}
     for name, compare in (("sr_lt", baselines.compare_sr_lt), ("sr_h", baselines.compare_sr_h)):
-        rows, flickers[name] = compare(drawing, prompts)
+        rows, flickers[name] = compare(sampler, prompts)
         stages[name] = {"comparisons": rows}

@@ -20,8 +20,8 @@ from ...worlds.micro.detectors import is_clear, track_videos
 from ...worlds.micro.motion import wrap
 from ...worlds.micro.world import SHAPES, render_videos
 from ..intervals import bootstrap
-from .drawing import Drawing
 from .prompts import NUM_CLASSES, Prompts
+from .sampling import CascadeSampler
 
 SOURCES = ("truth", "decoder", "untrained")
 AT_REST = 1e-3  # speed per frame, a hundredth of a pixel of 16; below it there is no slope
@@ -91,7 +91,7 @@ def responses(
 
 
 def fps_response(
-    drawing: Drawing,
+    sampler: CascadeSampler,
     prompts: Prompts,
     image_embed: Tensor,
     video: Tensor,
@@ -100,25 +100,25 @@ def fps_response(
     """Compares speeds of true clips, of the decoder's and of untrained ones.
 
     Args:
-        drawing: Draws at the other frame rates.
+        sampler: Draws at the other frame rates.
         prompts: What was asked for.
         image_embed: Drawn for each prompt.
         video: Key frames at ``settings.fps``.
         untrained: Those of the inflated, untrained decoder at each rate.
     """
-    settings, (num_frames, size) = drawing.settings, video.shape[2:4]
+    settings, (num_frames, size) = sampler.settings, video.shape[2:4]
     asked = prompts.appearances[: NUM_CLASSES * settings.num_speed_per_class]
     drawn = {settings.fps: video[: len(asked)]}
-    drawn |= {rate: drawing.key_frames(image_embed[: len(asked)], rate) for rate in settings.speed_fps}
+    drawn |= {rate: sampler.key_frames(image_embed[: len(asked)], rate) for rate in settings.speed_fps}
     rendered = prompts.first(settings.num_speed_renders).appearances
     # The generator starts anew at each rate: the same scenes, seen more or less often.
     truth = {
-        rate: render_videos(rendered, rate, num_frames, size, drawing.generator("speed"))
+        rate: render_videos(rendered, rate, num_frames, size, sampler.generator("speed"))
         for rate in settings.rates
     }
     few = prompts.appearances[: len(untrained[settings.fps])]
     sources = dict(zip(SOURCES, ((truth, rendered), (drawn, asked), (untrained, few)), strict=True))
-    generator = drawing.generator("bootstrap")
+    generator = sampler.generator("bootstrap")
     return {
         "fps": settings.rates,
         **{name: responses(*source, generator) for name, source in sources.items()},

@@ -26,7 +26,7 @@ from lightning_mav.evaluation.ablations.records import read_records, write_recor
 from lightning_mav.evaluation.ablations.runs import Bench, _digest, set_attribute
 from lightning_mav.evaluation.ablations.verdicts import VERDICTS, compare
 from lightning_mav.evaluation.worlds import MicroSettings, load_settings
-from lightning_mav.evaluation.worlds.drawing import Drawing
+from lightning_mav.evaluation.worlds.sampling import CascadeSampler
 from lightning_mav.training.runs import config_folder, scales
 from lightning_mav.utils.errors import UsageError
 
@@ -141,7 +141,7 @@ def test_variants_of_every_ablation_can_be_judged(name, weights):
         cascade = Cascade.from_pretrained(weights, "cpu", until=until)
         for attribute, value in variant.cascade.items():
             set_attribute(cascade, attribute, value)
-        found[key] = judge(Drawing(cascade, MicroSettings(**(TINY | variant.settings))), **variant.how)
+        found[key] = judge(CascadeSampler(cascade, MicroSettings(**(TINY | variant.settings))), **variant.how)
         for metric in ablation.metrics:
             share = found[key][metric]
             assert share["low"] <= share["value"] <= share["high"]

@@ -1,4 +1,4 @@
-"""Draws samples in batches: seeded, timed and with progress."""
+"""Samples from a cascade in batches, and from a decoder whose temporal layers are untrained."""
 
 import copy
 import time
@@ -20,8 +20,8 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass
-class Drawing:
-    """A cascade at work on an evaluation.
+class CascadeSampler:
+    """Samples from a cascade in batches: seeded, timed and with progress.
 
     Args:
         cascade: Stages to judge.
@@ -56,12 +56,12 @@ class Drawing:
         self.seconds[part] = round(time.perf_counter() - start, 2)
 
     def embeds(self, texts: list[str]) -> Tensor:
-        """Draws image embeddings ``(N, D)``."""
+        """Samples image embeddings ``(N, D)``."""
         rows = self.batches("prior", len(texts))
         return torch.cat([self.cascade.embed(texts[part], sampling).cpu() for part, sampling in rows])
 
     def images(self, image_embed: Tensor) -> Tensor:
-        """Draws stills ``(N, 3, 1, S, S)`` with the decoder."""
+        """Samples stills ``(N, 3, 1, S, S)`` with the decoder."""
         decoder, device, stills = self.cascade.decoder, self.cascade.device, []
         for part, sampling in self.batches("image", len(image_embed), 4 * self.settings.batch_size):
             with torch.inference_mode(), autocast_context(device):
@@ -71,7 +71,7 @@ class Drawing:
         return torch.cat(stills)
 
     def key_frames(self, image_embed: Tensor, fps: float | None = None, *, untrained: bool = False) -> Tensor:
-        """Draws key frames ``(N, 3, 16, S, S)``, with the decoder or with its inflated, untrained start.
+        """Samples key frames ``(N, 3, 16, S, S)``, with the decoder or with its inflated, untrained start.
 
         The decoder starts from the same noise at every frame rate, so that rates can be compared clip by
         clip. The untrained one knows no rate and would repeat itself: it has other noise at each.
@@ -123,9 +123,9 @@ class Drawing:
         return enlarged[:, :, 0].unflatten(0, (len(video), -1)).transpose(1, 2)
 
     def videos(self, prompts: Prompts, image_embed: Tensor, until: str) -> dict[str, Tensor]:
-        """Draws the videos of each stage up to ``until``; later ones for fewer prompts.
+        """Samples the videos of each stage up to ``until``; later ones for fewer prompts.
 
-        Frames of SR_h do not depend on each other, so that every n-th is drawn as it would be among all.
+        Frames of SR_h do not depend on each other, so that every n-th is sampled as it would be among all.
         """
         videos = {"decoder": self.key_frames(image_embed)}
         if until == "sr_h":
