@@ -161,11 +161,11 @@ def _shards(urls: str) -> list[str]:
 
 def _local_shards(urls: str) -> list[str]:
     """Lists shards to be gone through where they lie."""
-    from ..data.shards.remote import is_remote, shown
+    from ..data.shards.remote import is_remote, redact_url
 
     paths = _shards(urls)
     for path in filter(is_remote, paths):
-        problem = f"{shown(path)} is on no disk of this machine"
+        problem = f"{redact_url(path)} is on no disk of this machine"
         raise UsageError(f"{problem}: run this where the shards are, and put their indexes beside them")
     return paths
 

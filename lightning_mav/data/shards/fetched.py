@@ -12,7 +12,7 @@ from .cache import ShardCache, cannot_write, fetching, reading
 from .index import ShardError, ShardIndex, count_samples, index_path, read_index, scan_shard, write_index
 from .local import LocalShard, key_of
 from .members import UNKNOWN, Members
-from .remote import attempt, download, index_url, is_final, is_remote, look_up, shown, split_query
+from .remote import download, index_url, is_final, is_remote, look_up, redact_url, retry, split_query
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -36,7 +36,7 @@ class RemoteShard:
     @property
     def name(self) -> str:
         """Its url, for messages."""
-        return shown(self.url)
+        return redact_url(self.url)
 
     def size(self) -> int:
         """Returns its bytes."""
@@ -91,7 +91,7 @@ class RemoteShard:
             return
         with fetching(path) as part:
             found = path.exists()  # by another process, while this one waited
-            if not found and attempt(self.url, self._download_index, part):
+            if not found and retry(self.url, self._download_index, part):
                 os.replace(part, path)
                 found = True
         if not found:
@@ -111,7 +111,7 @@ class RemoteShard:
         try:
             read_index(part, self.path, self.num_bytes)
         except ShardError as error:
-            raise ShardError(str(error).replace(str(part), shown(url))) from None
+            raise ShardError(str(error).replace(str(part), redact_url(url))) from None
         return True
 
     def _fetch(self) -> None:
@@ -123,7 +123,7 @@ class RemoteShard:
                 return
             self.cache.check_room(self.num_bytes, f"{self.name} has")
             self.cache.make_room(self.num_bytes)
-            found = attempt(self.url, self._download_shard, part)
+            found = retry(self.url, self._download_shard, part)
             if not index_path(self.path).exists():
                 found.name = self.path.name
                 write_index(found, index_path(self.path))

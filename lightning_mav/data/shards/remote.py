@@ -17,7 +17,7 @@ T = TypeVar("T")
 TIMEOUT = 10.0  # seconds to connect, and without a byte; those of other protocols are their drivers'
 TRIES = 4
 BACKOFF = 0.5  # seconds before the second try, doubled before each one more
-PASSING = (408, 425, 429)  # states of a server that a second try may find otherwise, as all from 500 on
+RETRYABLE = (408, 425, 429)  # states of a server that a second try may find otherwise, as all from 500 on
 # What may tell one version of a file from another, as HTTP and the drivers of buckets call it.
 VERSIONS = (
     *("ETag", "etag", "Last-Modified", "LastModified", "last_modified", "generation", "md5Hash"),
@@ -41,7 +41,7 @@ def split_query(url: str) -> tuple[str, str]:
     return name, mark + query
 
 
-def shown(url: str) -> str:
+def redact_url(url: str) -> str:
     """Returns a url for messages: without passwords and signatures."""
     return re.sub("://[^/]*@", "://", split_query(url)[0])
 
@@ -56,11 +56,11 @@ def list_urls(pattern: str) -> list[str]:
     """Lists what is in a bucket.
 
     Raises:
-        ShardError: If that cannot be done, see ``attempt``.
+        ShardError: If that cannot be done, see ``retry``.
     """
     driver = _driver(pattern)
     driver.invalidate_cache()  # of what has been listed before in this process
-    return [str(driver.unstrip_protocol(name)) for name in sorted(attempt(pattern, driver.glob, pattern))]
+    return [str(driver.unstrip_protocol(name)) for name in sorted(retry(pattern, driver.glob, pattern))]
 
 
 def look_up(url: str) -> tuple[int, str]:
@@ -69,10 +69,10 @@ def look_up(url: str) -> tuple[int, str]:
     Raises:
         ShardError: If it is not there, or the server does not say how large it is.
     """
-    info: dict[str, Any] = attempt(url, _driver(url).info, url)
+    info: dict[str, Any] = retry(url, _driver(url).info, url)
     if not isinstance(info.get("size"), int):
         problem = "the server does not say how large it is, so that half of it could pass for all"
-        raise ShardError(f"{shown(url)}: {problem}; download it first")
+        raise ShardError(f"{redact_url(url)}: {problem}; download it first")
     return info["size"], " ".join(str(info[name]) for name in VERSIONS if name in info)
 
 
@@ -81,7 +81,7 @@ def download(url: str, path: Path) -> None:
     _driver(url).get_file(url, str(path))
 
 
-def attempt(url: str, call: Callable[..., T], *args: Any) -> T:
+def retry(url: str, call: Callable[..., T], *args: Any) -> T:
     """Calls a function up to ``TRIES`` times, at growing distances.
 
     Args:
@@ -104,19 +104,19 @@ def attempt(url: str, call: Callable[..., T], *args: Any) -> T:
         except Exception as error:  # each driver has its own
             if is_final(url, error):
                 problem, remedy = _reason(error), "correct the url, or get leave to read it"
-                raise ShardError(f"{shown(url)}: {problem}; {remedy}") from None
+                raise ShardError(f"{redact_url(url)}: {problem}; {remedy}") from None
             last = error
     if isinstance(last, ShardError):  # has a remedy
         raise last
     problem = f"{TRIES} tries failed, the last by {_reason(last)}"
-    raise ShardError(f"{shown(url)}: {problem}; see whether the server is up, and start again") from None
+    raise ShardError(f"{redact_url(url)}: {problem}; see whether the server is up, and start again") from None
 
 
 def is_final(url: str, error: Exception) -> bool:
     """Tells whether another try is in vain: the file is not there, or not for us."""
     status = _status(error)
     if status is not None:
-        return 400 <= status < 500 and status not in PASSING
+        return 400 <= status < 500 and status not in RETRYABLE
     missing = isinstance(error, FileNotFoundError | PermissionError)
     # The driver of HTTP calls a file missing when it cannot reach the server.
     return missing and not (is_http(url) and error.__cause__)
@@ -133,9 +133,11 @@ def _driver(url: str) -> "AbstractFileSystem":
         extra = protocol in ("http", "https", "s3", "s3a")
         name = "'lightning-mav[remote]'" if extra else "its driver"
         reason = first_line(error)
-        raise UsageError(f"{shown(url)}: cannot read {protocol}:// ({reason}); pip install {name}") from None
+        raise UsageError(
+            f"{redact_url(url)}: cannot read {protocol}:// ({reason}); pip install {name}"
+        ) from None
     except ValueError as error:
-        raise UsageError(f"{shown(url)}: {error}; name a protocol that fsspec knows") from None
+        raise UsageError(f"{redact_url(url)}: {error}; name a protocol that fsspec knows") from None
 
 
 def _http_options() -> dict[str, Any]:

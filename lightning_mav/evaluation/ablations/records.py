@@ -60,9 +60,9 @@ def record(ablation: Ablation, results: Results, scale: str, weights: str) -> Re
 def _compare(ablation: Ablation, results: Results, pair: Comparison) -> dict[str, Any]:
     is_chance = pair.than == CHANCE and CHANCE not in ablation.variants
     figures = {name: [result["figures"][pair.metric] for result in runs] for name, runs in results.items()}
-    than = ablation.chance[pair.metric] if is_chance else figures[pair.than]
+    baseline = ablation.chance[pair.metric] if is_chance else figures[pair.than]
     smallest = ablation.smallest.get(pair.metric, 0.0)
-    outcome = compare(pair.metric, figures[pair.better], than, smallest=smallest, margin=pair.margin)
+    outcome = compare(pair.metric, figures[pair.better], baseline, smallest=smallest, margin=pair.margin)
     arms = [ablation.variants[name] for name in (pair.better, pair.than) if name in ablation.variants]
     trainings = max((len(ablation.seeds) for variant in arms if variant.runs), default=0)
     limit = {"smallest": smallest} if pair.margin is None else {"margin": pair.margin}

@@ -43,7 +43,7 @@ def is_lower_better(metric: str) -> bool:
 def compare(
     metric: str,
     better: list[Estimate],
-    than: list[Estimate] | float,
+    baseline: list[Estimate] | float,
     *,
     smallest: float = 0.0,
     margin: float | None = None,
@@ -57,7 +57,7 @@ def compare(
     Args:
         metric: Its name.
         better: Its figure in each run of the variant that should be better; one that is not trained has one.
-        than: That of the other variant, or a number that it should be better than.
+        baseline: That of the other variant, or a number that it should be better than.
         smallest: Smallest effect that counts; of metrics where less is better as a share of the other's.
         margin: If given, the two should be as good as each other within this, instead of one better.
 
@@ -67,7 +67,7 @@ def compare(
         is nearer to 0 than ``smallest``; else ``unclear``. With a margin ``holds`` if the interval lies
         within it, ``does not hold`` if it lies outside, else ``unclear``.
     """
-    others = [_constant(than)] if isinstance(than, float) else than
+    others = [_constant(baseline)] if isinstance(baseline, float) else baseline
     gain, wins = _difference(better, others)
     if is_lower_better(metric):
         gain = {"value": -gain["value"], "low": -gain["high"], "high": -gain["low"]}

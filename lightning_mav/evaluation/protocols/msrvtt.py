@@ -10,7 +10,7 @@ from typing import ClassVar
 from ...utils.errors import UsageError
 from ...utils.textfile import has_surrogates, is_blank, parse_json
 from .items import Item, Protocol, make_items
-from .real import check_files, thinned
+from .real import check_files, subsample
 from .settings import ProtocolSettings
 
 INFO = "test_videodatainfo.json"
@@ -69,5 +69,5 @@ class MsrVtt(Protocol):
         """Returns the test videos."""
         found = [self.folder / name for name in FOLDERS if (self.folder / name).is_dir()]
         folder = found[0] if found else self.folder / FOLDERS[0]
-        files = [folder / f"{name}.mp4" for name in thinned(self.videos, self.settings.num_real)]
+        files = [folder / f"{name}.mp4" for name in subsample(self.videos, self.settings.num_real)]
         return check_files(files, FETCH)

@@ -8,7 +8,7 @@ from ...utils.errors import UsageError
 from ...utils.paths import visible
 from ...utils.textfile import is_blank, read_lines
 from .items import Item, Protocol, make_items
-from .real import check_files, thinned
+from .real import check_files, subsample
 from .settings import ProtocolSettings
 
 
@@ -45,4 +45,4 @@ class Prompts(Protocol):
         if not files:
             names = ", ".join(VIDEO_FORMATS)
             raise UsageError(f"--data {folder}: no videos there ({names}); name a folder of real videos")
-        return check_files(thinned(files, self.settings.num_real), "mend the link, or move it away")
+        return check_files(subsample(files, self.settings.num_real), "mend the link, or move it away")

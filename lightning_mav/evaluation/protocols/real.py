@@ -14,7 +14,7 @@ T = TypeVar("T")
 MARGIN = 1e-3  # seconds: time stamps are rounded to the file's clock
 
 
-def thinned(values: Sequence[T], num: int | None) -> list[T]:
+def subsample(values: Sequence[T], num: int | None) -> list[T]:
     """Returns ``num`` evenly spaced values; all if None, or if there are no more than that."""
     if num is None or num >= len(values):
         return list(values)

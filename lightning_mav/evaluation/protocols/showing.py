@@ -6,7 +6,7 @@ from pathlib import Path
 from ...data.video import from_uint8, write_mp4
 from ..report import Report, Sample
 from .items import Item, Protocol
-from .real import thinned
+from .real import subsample
 from .scoring import Scores
 from .store import SampleStore
 
@@ -57,7 +57,7 @@ def choose_shown(items: Sequence[Item], scores: Mapping[int, Mapping[str, float]
         ends |= {n: by_number[n] for n in [*ranked[:count], *ranked[len(ranked) - count :]]}
     firsts = list({item.label or item.key: item for item in reversed(items)}.values())[::-1]
     others = [item for item in firsts if item.id not in ends]
-    chosen = ends | {item.id: item for item in thinned(others, num - len(ends))}
+    chosen = ends | {item.id: item for item in subsample(others, num - len(ends))}
     return [chosen[n] for n in sorted(chosen)]
 
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 from ...utils.errors import UsageError
 from ...utils.textfile import read_lines
 from .items import Item, Protocol, make_items
-from .real import check_files, thinned
+from .real import check_files, subsample
 from .settings import ProtocolSettings
 
 FETCH = (
@@ -64,7 +64,7 @@ class Ucf101(Protocol):
 
     def real_files(self) -> list[Path]:
         """Returns the videos of the first training split."""
-        files = thinned([self.folder / "UCF-101" / name for name in self.train], self.settings.num_real)
+        files = subsample([self.folder / "UCF-101" / name for name in self.train], self.settings.num_real)
         return check_files(files, FETCH)
 
 

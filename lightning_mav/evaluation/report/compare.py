@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, TypeVar
 
-from .layout import ARROWS, MISSING, figure_decimals, flatten, interval, shown
+from .layout import ARROWS, MISSING, figure_decimals, flatten, format_value, interval
 from .page import Chart, chart_of, render
 from .results import Figure, Report, Sample, Table
 
@@ -101,7 +101,7 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, s
 
 
 def _both(key: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, str]:
-    return (shown(a[key]) if key in a else MISSING, shown(b[key]) if key in b else MISSING)
+    return (format_value(a[key]) if key in a else MISSING, format_value(b[key]) if key in b else MISSING)
 
 
 def incomparable(a: Report, b: Report, rows: Sequence[Row]) -> str:

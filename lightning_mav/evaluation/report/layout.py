@@ -86,7 +86,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Returns a setting as text: words as they are, all else as in JSON."""
     return value if isinstance(value, str) else json.dumps(value)
 

@@ -58,7 +58,7 @@ def render(name: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"link": link, "prose": prose, "shown": layout.shown}
+    environment.filters |= {"link": link, "prose": prose, "format_value": layout.format_value}
     environment.globals |= {
         "arrows": layout.ARROWS,
         "eager": EAGER,

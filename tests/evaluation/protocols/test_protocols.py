@@ -21,7 +21,7 @@ from lightning_mav.evaluation.protocols import PROTOCOLS, load_settings
 from lightning_mav.evaluation.protocols.cache import FeatureCache
 from lightning_mav.evaluation.protocols.items import Item, item_seed
 from lightning_mav.evaluation.protocols.metrics import METRICS, variants, why_incomparable
-from lightning_mav.evaluation.protocols.real import even_frames, read_window, thinned, window_of
+from lightning_mav.evaluation.protocols.real import even_frames, read_window, subsample, window_of
 from lightning_mav.evaluation.protocols.showing import choose_shown
 from lightning_mav.evaluation.protocols.store import SINGLY, SampleStore
 from lightning_mav.evaluation.protocols.ucf101 import apportion, read_templates
@@ -254,7 +254,7 @@ def test_windows_of_samples_and_frames_for_fid():
     assert window_of(video, 30, 0).equal(video)
     assert even_frames(video, 4)[0, :, 0, 0].tolist() == [2, 7, 12, 17]
     assert even_frames(video, 99).equal(video)
-    assert thinned(range(10), 5) == [0, 2, 4, 6, 8]
+    assert subsample(range(10), 5) == [0, 2, 4, 6, 8]
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 19), (1, 1)])
