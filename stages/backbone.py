@@ -7,26 +7,38 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
 from lightning_mav.nn import inflate
+from lightning_mav.utils.numbers import Checked
 from lightning_mav.weights import find_weights, load_weights
 
 Trainable = Literal["all", "spatial", "temporal"]
 
 
-class Pseudo3DBackboneMixin(LightningModule):
+class Pseudo3DBackboneMixin(LightningModule, Checked):
     """Starts a U-Net from another's weights and chooses what is trained.
 
-    A stage that uses it sets ``init_from``, ``trainable`` and ``spatial_lr_scale``.
-
-    Attributes:
+    Args:
+        model: What is trained, see ``Stage``.
         init_from: Weights to start from (see ``find_weights``), inflated to this network; None for scratch.
         trainable: Train all layers, as the paper does, or the spatial or the temporal ones alone.
         spatial_lr_scale: Learning rate of the spatial layers, as a share of that of the temporal ones.
+        kwargs: Of the stage.
     """
 
     model: Any  # a DiffusionModel with a Pseudo3DUNet
-    init_from: str | None
-    trainable: Trainable
-    spatial_lr_scale: float
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        init_from: str | None = None,
+        trainable: Trainable = "all",
+        spatial_lr_scale: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(model, **kwargs)
+        self.init_from = init_from
+        self.trainable = trainable
+        self.spatial_lr_scale = spatial_lr_scale
 
     def setup(self, stage: str) -> None:
         """Loads what training starts from, unless a checkpoint is about to be."""

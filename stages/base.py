@@ -7,19 +7,16 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from lightning_mav.clip import Clip
-from lightning_mav.models import DiffusionModel, resize_frames
+from lightning_mav.models import DiffusionModel
 from lightning_mav.stages.muon import Muon
 from lightning_mav.stages.panels import log_images, log_video
 from lightning_mav.training.old_checkpoints import bring_up_to_date
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.utils.numbers import Checked, check_number
-from lightning_mav.weights import find_weights, load_weights
 
 Batch = dict[str, Any]
 
@@ -159,44 +156,6 @@ def _numbers_of(batch: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
         yield name, batch
 
 
-class Captions:
-    """Counts the captions that CLIP cuts: the first is shown, and the end of training tells how many."""
-
-    num_captions = 0
-    num_cut = 0
-
-    def tokenize_captions(self, clip: Clip, texts: list[str]) -> Tensor:
-        """Returns the tokens ``(B, L)`` of a batch of captions."""
-        self.num_captions += len(texts)
-        return clip.tokenize(texts, self._count_cut)
-
-    def _count_cut(self, what: str) -> None:
-        self.num_cut += 1
-        if self.num_cut == 1:
-            rank_zero_warn(f"caption {what}; others like it are counted")
-
-    def on_train_end(self) -> None:
-        """Says how many captions of this process were cut."""
-        super().on_train_end()  # type: ignore[misc]
-        if self.num_cut:
-            rank_zero_info(
-                f"{self.num_cut:,} of {self.num_captions:,} captions were too long for CLIP, and cut"
-            )
-
-
-class FrozenClip:
-    """Gives a stage a CLIP that is used and neither trained, averaged nor saved with it."""
-
-    clip: Clip
-
-    def load_clip(self, name: str, device: torch.device) -> None:
-        """Loads the CLIP called ``name`` (see ``find_weights``) unless that has been done."""
-        if "clip" not in self.__dict__:
-            # Not an attribute that nn.Module sees, or its weights would enter the checkpoints.
-            self.__dict__["clip"] = load_weights(find_weights(name)).requires_grad_(False)
-        self.__dict__["clip"].to(device)
-
-
 class DiffusionStage(Stage):
     """A stage that is trained to denoise.
 
@@ -207,7 +166,7 @@ class DiffusionStage(Stage):
         model: Network, diffusion and sampler.
         image_weight: Weight of the images beside the videos.
         num_samples: Samples drawn for TensorBoard after each validation.
-        kwargs: Optimizer settings, see ``Stage``.
+        kwargs: See ``Stage``.
     """
 
     model: DiffusionModel
@@ -262,32 +221,3 @@ class DiffusionStage(Stage):
         log = log_images if video.shape[2] == 1 else log_video
         for logger in self.loggers:
             log(logger, f"samples/{name}", video.float().cpu(), self.global_step)
-
-
-def random_frames(video: Tensor) -> Tensor:
-    """Takes one frame at random of each video ``(B, 3, F, H, W)``: ``(B, 3, H, W)``."""
-    index = torch.randint(video.shape[2], (len(video),), device=video.device)
-    return video[torch.arange(len(video), device=video.device), :, index]
-
-
-def middle_frames(video: Tensor) -> Tensor:
-    """Takes the middle frame of each video ``(B, 3, F, H, W)``: ``(B, 3, H, W)``."""
-    return video[:, :, video.shape[2] // 2]
-
-
-def shrink_frames(video: Tensor, size: int) -> Tensor:
-    """Averages ``(B, 3, F, H, W)`` down to a height and width of ``size``.
-
-    Raises:
-        UsageError: If they are smaller.
-    """
-    if video.shape[-1] < size:
-        raise UsageError(
-            f"frames of {video.shape[-1]} px are read for a network of {size} px: raise image_size of --data"
-        )
-    return video if video.shape[-1] == size else resize_frames(video, size, mode="area")
-
-
-def as_video(batch: Batch) -> Tensor:
-    """Returns the video of a batch; an image is a video of one frame."""
-    return batch["video"] if "video" in batch else batch["image"][:, :, None]

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_mav.clip import Clip
-from lightning_mav.stages.base import Batch, Captions, Stage
+from lightning_mav.stages.base import Batch, Stage
+from lightning_mav.stages.conditions import Captions
 
 
 class ClipStage(Captions, Stage):
@@ -18,10 +19,7 @@ class ClipStage(Captions, Stage):
         clip: The model.
         max_logit_scale: Upper end of the learned inverse temperature.
         spread_weight: Weight of the penalty that holds the spread of the embeddings near 1.
-        lr: Peak learning rate.
-        warmup_steps: Steps until the peak.
-        weight_decay: Decoupled weight decay; matrices only.
-        beta_2: Decay of AdamW's second moment.
+        kwargs: See ``Stage``; only matrices decay.
     """
 
     model: Clip
@@ -32,12 +30,9 @@ class ClipStage(Captions, Stage):
         *,
         max_logit_scale: float = 100.0,
         spread_weight: float = 0.1,
-        lr: float = 5e-4,
-        warmup_steps: int = 100,
-        weight_decay: float = 0.1,
-        beta_2: float = 0.98,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(clip, lr=lr, warmup_steps=warmup_steps, weight_decay=weight_decay, beta_2=beta_2)
+        super().__init__(clip, muon=False, **kwargs)
         self.max_logit_scale = max_logit_scale
         self.spread_weight = spread_weight
         # The layout in which convolutions are fast, and half precision most of all.

@@ -2,25 +2,18 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from lightning_mav.diffusion import GaussianDiffusion, Sampler
 from lightning_mav.models import Decoder
 from lightning_mav.nn import Pseudo3DUNet
-from lightning_mav.stages.backbone import Pseudo3DBackboneMixin, Trainable
-from lightning_mav.stages.base import (
-    Batch,
-    DiffusionStage,
-    FrozenClip,
-    as_video,
-    middle_frames,
-    shrink_frames,
-)
-from lightning_mav.utils.numbers import check_number
+from lightning_mav.stages.backbone import Pseudo3DBackboneMixin
+from lightning_mav.stages.base import Batch, DiffusionStage
+from lightning_mav.stages.conditions import FrozenClip
+from lightning_mav.stages.frames import as_video, middle_frames, shrink_frames
 
 
-class DecoderStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
+class DecoderStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
     """Learns to draw, and then to move, what an image embedding tells.
 
     Of a video the embedding is that of its middle frame: an embedding tells where things are, too, which is
@@ -30,20 +23,9 @@ class DecoderStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
         unet: Denoiser with an image-embedding condition.
         diffusion: Forward process and parametrisation.
         sampler: How samples are drawn.
-        clip: Frozen CLIP, a name or a file (see ``find_weights``).
         image_size: Height and width of the frames.
         num_frames: Frames in a video.
-        cond_drop_prob: Share of embeddings left out, for classifier-free guidance.
-        init_from: Weights to start from; None for scratch.
-        trainable: Train all layers, or the spatial or the temporal ones alone.
-        spatial_lr_scale: Learning rate of the spatial layers beside temporal ones, as a share of theirs.
-        image_weight: Weight of the images beside the videos.
-        num_samples: Samples drawn for TensorBoard after each validation.
-        lr: Peak learning rate.
-        warmup_steps: Steps until the peak.
-        weight_decay: Decoupled weight decay.
-        beta_2: Decay of AdamW's second moment.
-        muon: Whether matrices and convolutions are trained by Muon instead of AdamW.
+        kwargs: See ``FrozenClip``, ``Pseudo3DBackboneMixin`` and ``DiffusionStage``.
     """
 
     model: Decoder
@@ -54,42 +36,12 @@ class DecoderStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
         diffusion: GaussianDiffusion,
         sampler: Sampler,
         *,
-        clip: str = "micro/clip",
         image_size: int = 64,
         num_frames: int = 16,
-        cond_drop_prob: float = 0.1,
-        init_from: str | None = None,
-        trainable: Trainable = "all",
-        spatial_lr_scale: float = 1.0,
-        image_weight: float = 0.25,
-        num_samples: int = 8,
-        lr: float = 1.2e-4,
-        warmup_steps: int = 100,
-        weight_decay: float = 0.01,
-        beta_2: float = 0.99,
-        muon: bool = False,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(
-            Decoder(unet, diffusion, sampler, image_size=image_size, num_frames=num_frames),
-            image_weight=image_weight,
-            num_samples=num_samples,
-            lr=lr,
-            warmup_steps=warmup_steps,
-            weight_decay=weight_decay,
-            beta_2=beta_2,
-            muon=muon,
-        )
-        self.clip_name = clip
-        check_number("cond_drop_prob", cond_drop_prob, 0, 1)
-        self.cond_drop_prob = cond_drop_prob
-        self.init_from = init_from
-        self.trainable = trainable
-        self.spatial_lr_scale = spatial_lr_scale
-
-    def setup(self, stage: str) -> None:
-        """Loads CLIP and what training starts from."""
-        super().setup(stage)
-        self.load_clip(self.clip_name, self.device)
+        model = Decoder(unet, diffusion, sampler, image_size=image_size, num_frames=num_frames)
+        super().__init__(model, **kwargs)
 
     def prepare(self, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
         """Returns ``x_0`` of ``(B, 3, F, S, S)`` and its embedding and frame rate.
@@ -99,8 +51,7 @@ class DecoderStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
         video = as_video(batch)
         image_embed = self.clip.encode_image(middle_frames(video)).detach()
         x_0 = shrink_frames(video, self.model.image_size)
-        drop = torch.rand(len(x_0), device=x_0.device) < self.cond_drop_prob
-        return x_0, {"image_embed": image_embed, "fps": batch.get("fps"), "drop": drop}
+        return x_0, {"image_embed": image_embed, "fps": batch.get("fps"), "drop": self.draw_drops(x_0)}
 
     def sample_like(self, batch: Batch) -> dict[str, Tensor]:
         """Returns samples with the embeddings of a batch, and the batch."""

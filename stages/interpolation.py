@@ -8,35 +8,27 @@ from torch import Tensor
 from lightning_mav.diffusion import GaussianDiffusion, Sampler
 from lightning_mav.models import Interpolation, mask_frames
 from lightning_mav.nn import Pseudo3DUNet
-from lightning_mav.stages.backbone import Pseudo3DBackboneMixin, Trainable
-from lightning_mav.stages.base import Batch, DiffusionStage, FrozenClip, random_frames, shrink_frames
+from lightning_mav.stages.backbone import Pseudo3DBackboneMixin
+from lightning_mav.stages.base import Batch, DiffusionStage
+from lightning_mav.stages.conditions import FrozenClip
+from lightning_mav.stages.frames import random_frames, shrink_frames
 from lightning_mav.utils.numbers import check_number
 
 
-class InterpolationStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
+class InterpolationStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
     """Fine-tunes a decoder to frame interpolation and extrapolation, on unlabelled video.
 
     Args:
         unet: Denoiser of the decoder with ``cond_channels=4``.
         diffusion: Forward process and parametrisation.
         sampler: How samples are drawn.
-        clip: Frozen CLIP, a name or a file (see ``find_weights``).
         image_size: Height and width of the frames.
         num_frames: Frames in a window.
         blend: Whether a blend of the neighbours, not zeros, stands for masked frames (see ``Interpolation``).
         between_prob: Share of masks that keep every K-th frame, K drawn from ``frame_skips``; the others
             keep frames at the beginning, or at the end, alone.
         frame_skips: Distances of key frames to draw from.
-        cond_drop_prob: Share of embeddings left out, for classifier-free guidance.
-        init_from: Decoder weights to start from; None for scratch.
-        trainable: Train all layers, or the spatial or the temporal ones alone.
-        spatial_lr_scale: Learning rate of the spatial layers, as a share of that of the temporal ones.
-        num_samples: Samples drawn for TensorBoard after each validation.
-        lr: Peak learning rate.
-        warmup_steps: Steps until the peak.
-        weight_decay: Decoupled weight decay.
-        beta_2: Decay of AdamW's second moment.
-        muon: Whether matrices and convolutions are trained by Muon instead of AdamW.
+        kwargs: See ``FrozenClip``, ``Pseudo3DBackboneMixin`` and ``DiffusionStage``.
     """
 
     model: Interpolation
@@ -47,50 +39,23 @@ class InterpolationStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
         diffusion: GaussianDiffusion,
         sampler: Sampler,
         *,
-        clip: str = "micro/clip",
         image_size: int = 64,
         num_frames: int = 16,
         blend: bool = False,
         between_prob: float = 0.8,
         frame_skips: list[int] | None = None,
-        cond_drop_prob: float = 0.1,
-        init_from: str | None = "micro/decoder",
-        trainable: Trainable = "all",
-        spatial_lr_scale: float = 1.0,
-        num_samples: int = 8,
-        lr: float = 1.2e-4,
-        warmup_steps: int = 100,
-        weight_decay: float = 0.01,
-        beta_2: float = 0.99,
-        muon: bool = False,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(
-            Interpolation(unet, diffusion, sampler, num_frames=num_frames, blend=blend),
-            num_samples=num_samples,
-            lr=lr,
-            warmup_steps=warmup_steps,
-            weight_decay=weight_decay,
-            beta_2=beta_2,
-            muon=muon,
-        )
+        model = Interpolation(unet, diffusion, sampler, num_frames=num_frames, blend=blend)
+        # Its batches are videos alone, so that images have no weight.
+        super().__init__(model, image_weight=0.0, **kwargs)
         frame_skips = [2, 3, 5, 5, 5, 7, 15] if frame_skips is None else frame_skips
         if not frame_skips or not all(1 < skip < num_frames for skip in frame_skips):
             raise ValueError(f"frame_skips must lie in 2..{num_frames - 1}, got {frame_skips}")
-        self.clip_name = clip
-        self.image_size = image_size
         check_number("between_prob", between_prob, 0, 1)
+        self.image_size = image_size
         self.between_prob = between_prob
         self.frame_skips = frame_skips
-        check_number("cond_drop_prob", cond_drop_prob, 0, 1)
-        self.cond_drop_prob = cond_drop_prob
-        self.init_from = init_from
-        self.trainable = trainable
-        self.spatial_lr_scale = spatial_lr_scale
-
-    def setup(self, stage: str) -> None:
-        """Loads CLIP and what training starts from."""
-        super().setup(stage)
-        self.load_clip(self.clip_name, self.device)
 
     def draw_masks(self, num_videos: int, num_frames: int) -> Tensor:
         """Draws ``(B, F)`` of booleans, True where masked; at least one frame is kept and one masked."""
@@ -112,12 +77,11 @@ class InterpolationStage(Pseudo3DBackboneMixin, DiffusionStage, FrozenClip):
         image_embed = self.clip.encode_image(random_frames(batch["video"])).detach()
         x_0 = shrink_frames(batch["video"], self.image_size)
         masked = self.draw_masks(len(x_0), x_0.shape[2]).to(x_0.device)
-        drop = torch.rand(len(x_0), device=x_0.device) < self.cond_drop_prob
         return x_0, {
             "image_embed": image_embed,
             "x_cond": mask_frames(x_0, masked, blend=self.model.blend),
             "fps": batch["fps"],
-            "drop": drop,
+            "drop": self.draw_drops(x_0),
         }
 
     def sample_like(self, batch: Batch) -> dict[str, Tensor]:

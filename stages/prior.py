@@ -11,11 +11,11 @@ from torch.utils.data import DataLoader
 from lightning_mav.diffusion import GaussianDiffusion, Sampler
 from lightning_mav.models import Prior, nearest
 from lightning_mav.nn import PriorTransformer
-from lightning_mav.stages.base import Batch, Captions, DiffusionStage, FrozenClip
-from lightning_mav.utils.numbers import check_number
+from lightning_mav.stages.base import Batch, DiffusionStage
+from lightning_mav.stages.conditions import Captions, FrozenClip
 
 
-class PriorStage(Captions, DiffusionStage, FrozenClip):
+class PriorStage(Captions, FrozenClip, DiffusionStage):
     """Learns which CLIP image embeddings a text may have (unCLIP, section 2.2).
 
     Before the first step the embeddings of some training images are measured, to whiten them.
@@ -24,14 +24,9 @@ class PriorStage(Captions, DiffusionStage, FrozenClip):
         net: Denoiser.
         diffusion: Forward process and parametrisation; the paper's predicts ``x_0``.
         sampler: How embeddings are drawn.
-        clip: Frozen CLIP, a name or a file (see ``find_weights``).
         num_candidates: Embeddings drawn per text, of which the nearest to the text is kept.
-        cond_drop_prob: Share of texts left out, for classifier-free guidance.
         num_whitening_batches: Batches to measure the embeddings on.
-        lr: Peak learning rate.
-        warmup_steps: Steps until the peak.
-        weight_decay: Decoupled weight decay.
-        beta_2: Decay of AdamW's second moment.
+        kwargs: See ``FrozenClip`` and ``Stage``.
     """
 
     model: Prior
@@ -42,32 +37,13 @@ class PriorStage(Captions, DiffusionStage, FrozenClip):
         diffusion: GaussianDiffusion,
         sampler: Sampler,
         *,
-        clip: str = "micro/clip",
         num_candidates: int = 2,
-        cond_drop_prob: float = 0.1,
         num_whitening_batches: int = 16,
-        lr: float = 1.1e-4,
-        warmup_steps: int = 100,
-        weight_decay: float = 0.01,
-        beta_2: float = 0.99,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(
-            Prior(net, diffusion, sampler, num_candidates=num_candidates),
-            num_samples=0,
-            lr=lr,
-            warmup_steps=warmup_steps,
-            weight_decay=weight_decay,
-            beta_2=beta_2,
-        )
-        self.clip_name = clip
-        check_number("cond_drop_prob", cond_drop_prob, 0, 1)
-        self.cond_drop_prob = cond_drop_prob
+        model = Prior(net, diffusion, sampler, num_candidates=num_candidates)
+        super().__init__(model, num_samples=0, image_weight=0.0, muon=False, **kwargs)
         self.num_whitening_batches = num_whitening_batches
-
-    def setup(self, stage: str) -> None:
-        """Loads CLIP."""
-        super().setup(stage)
-        self.load_clip(self.clip_name, self.device)
 
     def on_train_start(self) -> None:
         """Measures the embeddings, unless a checkpoint already holds what they were measured to be."""
@@ -100,8 +76,7 @@ class PriorStage(Captions, DiffusionStage, FrozenClip):
     def prepare(self, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
         """Returns the whitened image embedding ``x_0``, ``(B, D)``, and the text."""
         x_0 = self.model.net.whiten(self.embed_image(batch["image"]))
-        drop = torch.rand(len(x_0), device=x_0.device) < self.cond_drop_prob
-        return x_0, {**self.embed_text(batch["text"]), "drop": drop}
+        return x_0, {**self.embed_text(batch["text"]), "drop": self.draw_drops(x_0)}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Logs the loss; on the first batch also how near samples come to the images' own embeddings."""
@@ -110,7 +85,7 @@ class PriorStage(Captions, DiffusionStage, FrozenClip):
             return
         text, image_embed = self.embed_text(batch["text"]), self.embed_image(batch["image"])
         generator = torch.Generator(self.device).manual_seed(0)
-        candidates = self.model.sample_candidates(**text, generator=generator)
+        candidates = self.model.sample_candidates(*text.values(), generator=generator)
         best = nearest(candidates, text["text_embed"])
         scores = {
             "val/cosine": self.clip.similarity(best, image_embed).mean(),

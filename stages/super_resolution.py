@@ -1,19 +1,52 @@
 """What both super-resolution stages share."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lightning_mav.evaluation.metrics import psnr
-from lightning_mav.models import SuperResolution, resize_frames
-from lightning_mav.stages.base import Batch, DiffusionStage, as_video
+from lightning_mav.models import Corruption, SuperResolution, resize_frames
+from lightning_mav.stages.backbone import Pseudo3DBackboneMixin
+from lightning_mav.stages.base import Batch, DiffusionStage
+from lightning_mav.stages.frames import as_video
 
 
-class SuperResolutionStage(DiffusionStage):
-    """Learns to denoise large frames, given the same frames small, corrupted and upsampled."""
+class SuperResolutionStage(Pseudo3DBackboneMixin, DiffusionStage):
+    """Learns to denoise large frames, given the same frames small, corrupted and upsampled.
+
+    Args:
+        make_model: Makes the model from the arguments that follow.
+        scale: Ratio of the two resolutions.
+        max_noise_level: Upper end of the levels of the corruption in training.
+        noise_level: Level of the corruption when sampling.
+        corruption: What is done to the condition, ``noise``, ``blur`` or ``bsr``, see ``SuperResolution``.
+        clamp_input: Whether the upsampled video is clamped to [-1, 1].
+        kwargs: See ``Pseudo3DBackboneMixin`` and ``DiffusionStage``.
+    """
 
     model: SuperResolution
+
+    def __init__(
+        self,
+        make_model: Callable[..., SuperResolution],
+        *,
+        scale: int = 4,
+        max_noise_level: float = 0.3,
+        noise_level: float = 0.05,
+        corruption: Corruption = "noise",
+        clamp_input: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        model = make_model(
+            scale=scale,
+            max_noise_level=max_noise_level,
+            noise_level=noise_level,
+            corruption=corruption,
+            clamp_input=clamp_input,
+        )
+        super().__init__(model, **kwargs)
 
     def prepare(self, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
         """Returns ``x_0`` of ``(B, 3, F, H, W)`` and the condition, its level and the frame rate."""

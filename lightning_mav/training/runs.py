@@ -66,21 +66,22 @@ def config_layers(run: Run, scale: str) -> list[Path]:
 
     Args:
         run: Stage and phase.
-        scale: Scale that is installed, or the path of a folder that holds layers (``clip.yaml`` and so on)
-            like those of the package, with ``FOLDER.yaml`` beside it if it extends another scale. A path wins
-            where it has a slash, or such a folder is there.
+        scale: Scale that is installed, or the path of a folder that holds layers (``all.yaml`` for all
+            stages, ``clip.yaml`` and so on) like those of the package, with ``FOLDER.yaml`` beside it if it
+            extends another scale. A path wins where it has a slash, or such a folder is there.
 
     Raises:
         UsageError: If there is no such scale, or it has no layer for the run.
     """
     places = [config_folder() / "stage", *_lineage(scale)]
-    names = [run.stage, f"{run.stage}_{run.phase}"] if run.is_second else [run.stage]
-    layers = [place / f"{name}.yaml" for name in names for place in places]
-    # In a folder of one's own that extends a scale, what does not differ may be missing.
-    layers = [path for path in layers if path.is_file()]
-    if not any(path.parent in places[1:] for path in layers):
-        raise UsageError(f"no {names[-1]}.yaml in {places[-1]}: write it, or let the scale extend another")
-    return [config_folder() / "base.yaml", *layers]
+    layers = [place / f"{name}.yaml" for place in places for name in ("all", run.stage)]
+    if run.is_second:
+        layers += [place / f"{run.stage}_{run.phase}.yaml" for place in places]
+    # A scale need not have all.yaml, nor, if it extends another, layers in which it does not differ.
+    found = [path for path in layers if path.is_file()]
+    if not any(path.parent in places[1:] and path.stem != "all" for path in found):
+        raise UsageError(f"no {layers[-1].name} in {places[-1]}: write it, or let the scale extend another")
+    return [config_folder() / "base.yaml", *found]
 
 
 def _is_own(scale: str) -> bool:

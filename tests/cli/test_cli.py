@@ -177,11 +177,12 @@ def test_a_second_phase_is_layered_over_the_first():
     assert [layer.split("configs/")[-1] for layer in layers("sr_lt", "video")] == [
         "base.yaml",
         "stage/sr_lt.yaml",
+        "scale/micro/all.yaml",
         "scale/micro/sr_lt.yaml",
         "stage/sr_lt_video.yaml",
         "scale/micro/sr_lt_video.yaml",
     ]
-    assert len(layers("interpolation", "video")) == 3
+    assert len(layers("interpolation", "video")) == 4
 
 
 def test_train_all_stops_at_the_first_failure_and_says_which(monkeypatch, capsys):

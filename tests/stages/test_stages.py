@@ -12,7 +12,7 @@ from lightning_mav.clip import Clip
 from lightning_mav.diffusion import GaussianDiffusion, Sampler
 from lightning_mav.nn import Pseudo3DUNet
 from lightning_mav.stages import DecoderStage, InterpolationStage, SRHStage, SRLTStage
-from lightning_mav.stages.base import random_frames
+from lightning_mav.stages.frames import random_frames
 from lightning_mav.stages.panels import log_images, log_video
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.weights import save_weights

@@ -69,9 +69,10 @@ def test_every_layer_belongs_to_a_run():
 
 def test_a_scale_is_put_on_top_of_the_one_that_it_extends():
     layers = config_layers(RUNS[3], "nano")
-    names = ["stage/decoder", "scale/micro/decoder", "scale/nano/decoder"]
-    names += [f"{name}_video" for name in names]
-    assert layers == [config_folder() / f"{name}.yaml" for name in ("base", *names)]
+    scales = [f"scale/{scale}/{name}" for scale in ("micro", "nano") for name in ("all", "decoder")]
+    videos = [f"{place}/decoder_video" for place in ("stage", "scale/micro", "scale/nano")]
+    names = ["base", "stage/decoder", *scales, *videos]
+    assert layers == [config_folder() / f"{name}.yaml" for name in names]
     nano, micro = (parse(RUNS[3], scale).config.fit for scale in ("nano", "micro"))
     assert nano.trainer.max_steps < micro.trainer.max_steps
     assert nano.model.init_args.init_from == "nano/decoder_image"
@@ -92,8 +93,8 @@ def own_scale(folder, note="extends: micro\n"):
 def test_a_scale_of_ones_own_is_a_folder_anywhere(tmp_path, monkeypatch):
     folder = own_scale(tmp_path / "mine")
     layers = config_layers(RUNS[3], str(folder))
-    names = ["base", "stage/decoder", "scale/micro/decoder", None, "stage/decoder_video"]
-    names.append("scale/micro/decoder_video")
+    names = ["base", "stage/decoder", "scale/micro/all", "scale/micro/decoder", None]
+    names += ["stage/decoder_video", "scale/micro/decoder_video"]
     assert layers == [config_folder() / f"{n}.yaml" if n else folder / "decoder.yaml" for n in names]
     assert parse(RUNS[2], str(folder)).config.fit.trainer.max_steps == 7
     assert scale_name(str(folder)) == scale_name(f"{folder}/") == "mine"
@@ -107,10 +108,22 @@ def test_a_scale_of_ones_own_is_a_folder_anywhere(tmp_path, monkeypatch):
     ]
 
 
+def test_what_all_stages_of_a_scale_share_stands_above_its_layers_for_one_stage(tmp_path):
+    folder = own_scale(tmp_path / "mine")
+    (folder / "all.yaml").write_text("trainer: {max_steps: 5, devices: 3}\nmodel: {init_args: {lr: 7.0}}\n")
+    shared, own = (parse(RUNS[i], str(folder)).config.fit for i in (1, 2))  # of the prior and the decoder
+    assert (shared.trainer.max_steps, own.trainer.max_steps) == (5, 7)
+    assert shared.trainer.devices == own.trainer.devices == 3
+    assert shared.model.init_args.lr == own.model.init_args.lr == 7.0
+    (folder.parent / "mine.yaml").unlink()
+    with pytest.raises(UsageError, match=r"no prior\.yaml in"):  # nothing is left that says what it is
+        config_layers(RUNS[1], str(folder))
+
+
 def test_a_folder_without_layers_is_no_scale(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "micro").mkdir()  # of data, say
-    assert config_layers(RUNS[2], "micro")[2] == config_folder() / "scale/micro/decoder.yaml"
+    assert config_layers(RUNS[2], "micro")[3] == config_folder() / "scale/micro/decoder.yaml"
     own_scale(tmp_path / "nano", note="")
     assert config_layers(RUNS[2], "nano")[2:] == [tmp_path / "nano/decoder.yaml"]  # a path wins
 

@@ -1,0 +1,70 @@
+"""What stages are told by CLIP: captions as tokens, and embeddings by a frozen one."""
+
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor, nn
+
+from lightning_mav.clip import Clip
+from lightning_mav.utils.numbers import Checked, check_number
+from lightning_mav.weights import find_weights, load_weights
+
+
+class Captions:
+    """Counts the captions that CLIP cuts: the first is shown, and the end of training tells how many."""
+
+    num_captions = 0
+    num_cut = 0
+
+    def tokenize_captions(self, clip: Clip, texts: list[str]) -> Tensor:
+        """Returns the tokens ``(B, L)`` of a batch of captions."""
+        self.num_captions += len(texts)
+        return clip.tokenize(texts, self._count_cut)
+
+    def _count_cut(self, what: str) -> None:
+        self.num_cut += 1
+        if self.num_cut == 1:
+            rank_zero_warn(f"caption {what}; others like it are counted")
+
+    def on_train_end(self) -> None:
+        """Says how many captions of this process were cut."""
+        super().on_train_end()  # type: ignore[misc]
+        if self.num_cut:
+            rank_zero_info(
+                f"{self.num_cut:,} of {self.num_captions:,} captions were too long for CLIP, and cut"
+            )
+
+
+class FrozenClip(LightningModule, Checked):
+    """Conditions a stage on a CLIP that is neither trained, averaged nor saved with it.
+
+    Args:
+        model: What is trained, see ``Stage``.
+        clip: Frozen CLIP, a name or a file (see ``find_weights``).
+        cond_drop_prob: Share of conditions left out, for classifier-free guidance.
+        kwargs: Of the stage.
+    """
+
+    clip: Clip
+
+    def __init__(
+        self, model: nn.Module, *, clip: str = "micro/clip", cond_drop_prob: float = 0.1, **kwargs: Any
+    ) -> None:
+        super().__init__(model, **kwargs)
+        check_number("cond_drop_prob", cond_drop_prob, 0, 1)
+        self.clip_name = clip
+        self.cond_drop_prob = cond_drop_prob
+
+    def setup(self, stage: str) -> None:
+        """Loads CLIP, unless that has been done."""
+        super().setup(stage)
+        if "clip" not in self.__dict__:
+            # Not an attribute that nn.Module sees, or its weights would enter the checkpoints.
+            self.__dict__["clip"] = load_weights(find_weights(self.clip_name)).requires_grad_(False)
+        self.__dict__["clip"].to(self.device)
+
+    def draw_drops(self, x_0: Tensor) -> Tensor:
+        """Draws which conditions of the samples ``x_0``, ``(B, ...)``, are left out: ``(B,)`` of booleans."""
+        return torch.rand(len(x_0), device=x_0.device) < self.cond_drop_prob
