@@ -2,7 +2,7 @@
 
 from .gaussian import GaussianDiffusion
 from .noise import SeededNoise, StepNoise, draw_noise, fork_seed
-from .sampler import SCHEDULERS, Progress, Sampler
+from .sampler import SCHEDULERS, Progress, SampleOptions, Sampler
 from .schedule import make_betas
 from .threshold import apply_threshold
 
@@ -10,6 +10,7 @@ __all__ = [
     "SCHEDULERS",
     "GaussianDiffusion",
     "Progress",
+    "SampleOptions",
     "Sampler",
     "SeededNoise",
     "StepNoise",

@@ -3,7 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, get_args
+from typing import Any, TypedDict, get_args
 
 import torch
 from torch import Tensor
@@ -15,6 +15,26 @@ from .noise import StepNoise, StepNoiseMode, draw_noise
 from .threshold import Threshold, apply_threshold
 
 Progress = Callable[[int, int], None]
+
+
+class SampleOptions(TypedDict, total=False):
+    """What every ``sample`` of ``lightning_mav.models`` takes by name besides its conditions.
+
+    Attributes:
+        num_steps: Denoising steps; None takes the sampler's number.
+        guidance_scale: Classifier-free guidance, 1 for none; None takes the sampler's.
+        generator: Source of all noise; None draws from torch's global one.
+        step_noise: Noise that stochastic schedulers add at each step, where samples share it; None draws it
+            from the generator.
+        progress: Called with the steps done and their total after each.
+    """
+
+    num_steps: int | None
+    guidance_scale: float | None
+    generator: torch.Generator | None
+    step_noise: StepNoise | None
+    progress: Progress | None
+
 
 # Those that draw a known Gaussian from every parametrisation (tests/diffusion/test_schedulers.py).
 SCHEDULERS = tuple(
@@ -178,10 +198,10 @@ class Sampler(Configured):
             predict_x_0: Maps ``x_t`` and steps ``(B,)`` to ``x_0``, guidance included.
             noise: ``x_T``.
             diffusion: The forward process that the network was trained on.
-            num_steps: Denoising steps.
-            generator: Source of the noise that stochastic schedulers add.
-            step_noise: Or that noise itself, where samples share it.
-            progress: Called with the steps done and their total after each.
+            num_steps: See ``SampleOptions``, as for all that follow.
+            generator: Of the noise of the steps.
+            step_noise: Or that noise itself.
+            progress: Called after each step.
         """
         scheduler = self.build_scheduler(diffusion)
         scheduler.set_timesteps(num_steps or self.num_steps)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..diffusion import GaussianDiffusion, Progress, Sampler, StepNoise
+from ..diffusion import GaussianDiffusion, Progress, SampleOptions, Sampler
 from ..utils.configured import Configured
 from ..utils.errors import UsageError
 
@@ -115,19 +115,18 @@ class DiffusionModel(nn.Module, Configured):
     def denoise(
         self,
         noise: Tensor,
-        *,
-        num_steps: int | None = None,
-        guidance_scale: float | None = None,
-        generator: torch.Generator | None = None,
-        step_noise: StepNoise | None = None,
-        progress: Progress | None = None,
-        **cond: Tensor | None,
+        **kwargs: Any,
     ) -> Tensor:
-        """Runs the sampler from ``noise``, ``(B, ...)``, under the conditions ``cond``, all ``(B, ...)``.
+        """Runs the sampler from independent ``noise``, ``(B, ...)``.
 
-        ``noise`` is independent; so is that of the steps, which comes from ``step_noise`` or the generator.
+        Args:
+            noise: ``x_T``.
+            kwargs: Conditions of the network, ``(B, ...)``, and what ``SampleOptions`` has.
         """
-        scale = self.sampler.guidance_scale if guidance_scale is None else guidance_scale
+        options = {name: kwargs.pop(name) for name in SampleOptions.__annotations__ if name in kwargs}
+        cond: dict[str, Tensor | None] = kwargs
+        scale = options.pop("guidance_scale", None)
+        scale = self.sampler.guidance_scale if scale is None else scale
         plain = self.net.conditions(**cond) if scale == 1.0 or self.sampler.guidance_interval else None  # type: ignore[operator]
         conditions = plain if scale == 1.0 else self.net.conditions(**guided(cond, noise))  # type: ignore[operator]
 
@@ -136,15 +135,7 @@ class DiffusionModel(nn.Module, Configured):
                 return self.predict_x_0(x_t, t, plain)
             return self.predict_x_0(x_t, t, conditions, scale)
 
-        return self.sampler.sample(
-            predict,
-            self.diffusion.correlate(noise),
-            self.diffusion,
-            num_steps=num_steps,
-            generator=generator,
-            step_noise=step_noise,
-            progress=progress,
-        )
+        return self.sampler.sample(predict, self.diffusion.correlate(noise), self.diffusion, **options)
 
 
 def squared_errors(a: Tensor, b: Tensor) -> Tensor:

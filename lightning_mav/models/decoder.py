@@ -1,9 +1,10 @@
 """D^t: a CLIP image embedding becomes a short, small video (Make-A-Video, section 3.2)."""
 
-import torch
+from typing import Unpack
+
 from torch import Tensor
 
-from ..diffusion import GaussianDiffusion, Progress, Sampler, draw_noise
+from ..diffusion import GaussianDiffusion, SampleOptions, Sampler, draw_noise
 from ..nn import Pseudo3DUNet
 from ..utils.numbers import check_number
 from .base import DiffusionModel
@@ -43,19 +44,13 @@ class Decoder(DiffusionModel):
         fps: Tensor | None = None,
         *,
         num_frames: int | None = None,
-        num_steps: int | None = None,
-        guidance_scale: float | None = None,
-        generator: torch.Generator | None = None,
-        progress: Progress | None = None,
+        **options: Unpack[SampleOptions],
     ) -> Tensor:
         """Maps embeddings ``(B, D)`` and frame rates ``(B,)`` to videos ``(B, 3, F, S, S)`` in [-1, 1]."""
         shape = (len(image_embed), 3, num_frames or self.num_frames, self.image_size, self.image_size)
         return self.denoise(
-            draw_noise(shape, image_embed, generator),
+            draw_noise(shape, image_embed, options.get("generator")),
             image_embed=image_embed,
             fps=fps,
-            num_steps=num_steps,
-            guidance_scale=guidance_scale,
-            generator=generator,
-            progress=progress,
+            **options,
         )

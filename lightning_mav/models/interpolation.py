@@ -1,11 +1,12 @@
 """F: frames between, before and after those given, by one masked network (Make-A-Video, section 3.3)."""
 
-from typing import Any
+import math
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
-from ..diffusion import GaussianDiffusion, Progress, Sampler, SeededNoise, StepNoise, draw_noise, fork_seed
+from ..diffusion import GaussianDiffusion, SampleOptions, Sampler, SeededNoise, draw_noise, fork_seed
 from ..nn import Pseudo3DUNet
 from ..utils.numbers import check_number
 from .base import DiffusionModel, part_of, squared_errors
@@ -99,12 +100,8 @@ class Interpolation(DiffusionModel):
         image_embed: Tensor | None,
         fps: Tensor,
         *,
-        num_steps: int | None = None,
-        guidance_scale: float | None = None,
-        generator: torch.Generator | None = None,
         noise: Tensor | None = None,
-        step_noise: StepNoise | None = None,
-        progress: Progress | None = None,
+        **options: Unpack[SampleOptions],
     ) -> Tensor:
         """Generates the masked frames of ``(B, 3, F, H, W)``; the others are returned as they are.
 
@@ -113,23 +110,15 @@ class Interpolation(DiffusionModel):
             masked: ``(B, F)`` of booleans, True for frames to be generated.
             image_embed: CLIP image embedding, ``(B, D)``.
             fps: Frame rate of the window, ``(B,)``.
-            num_steps: Denoising steps.
-            guidance_scale: Classifier-free guidance.
-            generator: Source of noise.
             noise: ``x_T``, of the shape of ``video``; drawn if not given.
-            step_noise: Noise of the steps; drawn if not given.
-            progress: Called after each step.
+            options: See ``SampleOptions``.
         """
         generated = self.denoise(
-            draw_noise(video.shape, video, generator) if noise is None else noise,
+            draw_noise(video.shape, video, options.get("generator")) if noise is None else noise,
             image_embed=image_embed,
             x_cond=mask_frames(video, masked, blend=self.blend),
             fps=fps,
-            num_steps=num_steps,
-            guidance_scale=guidance_scale,
-            generator=generator,
-            step_noise=step_noise,
-            progress=progress,
+            **options,
         )
         return torch.where(masked[:, None, :, None, None], generated, video)
 
@@ -140,10 +129,7 @@ class Interpolation(DiffusionModel):
         fps: Tensor,
         *,
         frame_skip: int = 5,
-        num_steps: int | None = None,
-        guidance_scale: float | None = None,
-        generator: torch.Generator | None = None,
-        progress: Progress | None = None,
+        **options: Unpack[SampleOptions],
     ) -> Tensor:
         """Maps ``(B, 3, F, H, W)`` to ``(B, 3, (F-1)*K+1, H, W)`` with ``K = frame_skip``.
 
@@ -156,10 +142,7 @@ class Interpolation(DiffusionModel):
             image_embed: CLIP image embedding, ``(B, D)``.
             fps: Frame rate of the result, ``(B,)``.
             frame_skip: Frames from one key frame to the next, 1 to ``num_frames - 1``; 1 changes nothing.
-            num_steps: Denoising steps.
-            guidance_scale: Classifier-free guidance.
-            generator: Source of noise.
-            progress: Called after each step of each batch of windows.
+            options: See ``SampleOptions``; each batch of windows has steps of its own.
 
         Raises:
             ValueError: If ``frame_skip`` is out of range or there are fewer than two key frames.
@@ -179,27 +162,25 @@ class Interpolation(DiffusionModel):
         places = torch.arange(per_window + 1, device=video.device) * frame_skip
         masked = torch.ones(self.num_frames, dtype=torch.bool, device=video.device)
         masked[places] = False
+        generator, progress = options.get("generator"), options.get("progress")
         seed = fork_seed(generator)
-        noise = draw_noise((len(starts) * b, 3, self.num_frames, h, w), video, generator).split(
-            MAX_WINDOWS * b
-        )
-        chunks = [starts[i : i + MAX_WINDOWS] for i in range(0, len(starts), MAX_WINDOWS)]
-        for i, chunk in enumerate(chunks):
+        noise = draw_noise((len(starts) * b, 3, self.num_frames, h, w), video, generator)
+        num_chunks = math.ceil(len(starts) / MAX_WINDOWS)
+        for i, first in enumerate(range(0, len(starts), MAX_WINDOWS)):
+            chunk = starts[first : first + MAX_WINDOWS]
+            rows = range(first * b, (first + len(chunk)) * b)
             windows = video.new_zeros(len(chunk), b, 3, self.num_frames, h, w)
             for window, start in zip(windows, chunk, strict=True):
                 window[:, :, places] = video[:, :, start : start + per_window + 1]
+            options["step_noise"] = SeededNoise(seed, rows, dim=0)
+            options["progress"] = part_of(progress, i, num_chunks)
             filled = self.fill(
                 windows.flatten(0, 1),
-                masked.expand(len(chunk) * b, -1),
+                masked.expand(len(rows), -1),
                 None if image_embed is None else image_embed.repeat(len(chunk), 1),
                 fps.repeat(len(chunk)),
-                num_steps=num_steps,
-                guidance_scale=guidance_scale,
-                noise=noise[i],
-                step_noise=SeededNoise(
-                    seed, range(i * MAX_WINDOWS * b, (i * MAX_WINDOWS + len(chunk)) * b), dim=0
-                ),
-                progress=part_of(progress, i, len(chunks)),
+                noise=noise[rows.start : rows.stop],
+                **options,
             )
             for window, start in zip(filled.unflatten(0, (-1, b)), chunk, strict=True):
                 out[:, :, start * frame_skip : start * frame_skip + length] = window[:, :, :length]

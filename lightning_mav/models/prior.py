@@ -1,13 +1,13 @@
 """P: a text becomes a CLIP image embedding (Make-A-Video, section 3.1; unCLIP, section 2.2)."""
 
-from typing import Any
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor
 
-from ..diffusion import GaussianDiffusion, Progress, Sampler, draw_noise
+from ..diffusion import GaussianDiffusion, SampleOptions, Sampler, draw_noise
 from ..nn import PriorTransformer
 from .base import DiffusionModel
 
@@ -46,11 +46,7 @@ class Prior(DiffusionModel):
         text_embed: Tensor,
         text_hidden: Tensor,
         text_mask: Tensor,
-        *,
-        num_steps: int | None = None,
-        guidance_scale: float | None = None,
-        generator: torch.Generator | None = None,
-        progress: Progress | None = None,
+        **options: Unpack[SampleOptions],
     ) -> Tensor:
         """Maps texts to image embeddings ``(B, D)``, the better of ``num_candidates`` each.
 
@@ -58,34 +54,23 @@ class Prior(DiffusionModel):
             text_embed: ``(B, D)``.
             text_hidden: Hidden states of the texts' tokens, ``(B, L, W)``.
             text_mask: ``(B, L)``, True for real tokens.
-            num_steps: Denoising steps, if not the sampler's.
-            guidance_scale: Guidance, if not the sampler's.
-            generator: Source of all randomness.
-            progress: Told of each step.
+            options: See ``SampleOptions``.
         """
-        candidates = self.sample_candidates(
-            text_embed,
-            text_hidden,
-            text_mask,
-            num_steps=num_steps,
-            guidance_scale=guidance_scale,
-            generator=generator,
-            progress=progress,
-        )
+        candidates = self.sample_candidates(text_embed, text_hidden, text_mask, **options)
         return nearest(candidates, text_embed)
 
     def sample_candidates(
-        self, text_embed: Tensor, text_hidden: Tensor, text_mask: Tensor, **kwargs: Any
+        self, text_embed: Tensor, text_hidden: Tensor, text_mask: Tensor, **options: Unpack[SampleOptions]
     ) -> Tensor:
         """Returns all candidates, ``(B, num_candidates, D)``; arguments as for ``sample``."""
         n = self.num_candidates
         shape = (n * len(text_embed), self.net.embed_dim)
         x_0 = self.denoise(
-            draw_noise(shape, text_embed, kwargs.get("generator")),
+            draw_noise(shape, text_embed, options.get("generator")),
             text_embed=repeat(text_embed, "b d -> (b n) d", n=n),
             text_hidden=repeat(text_hidden, "b l w -> (b n) l w", n=n),
             text_mask=repeat(text_mask, "b l -> (b n) l", n=n),
-            **kwargs,
+            **options,
         )
         return rearrange(self.net.unwhiten(x_0), "(b n) d -> b n d", n=n)
 

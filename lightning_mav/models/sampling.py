@@ -4,10 +4,10 @@ import functools
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
+from ..diffusion import SampleOptions
 from ..utils.numbers import check_number, check_types
 
 
@@ -52,7 +52,7 @@ class Sampling:
         digest = hashlib.sha256(f"{self.seed}\n{stage}\n{self.key}".encode("utf-8", "surrogatepass")).digest()
         return int.from_bytes(digest[:8], "big") >> 1
 
-    def arguments(self, stage: str) -> dict[str, Any]:
+    def arguments(self, stage: str) -> SampleOptions:
         """Returns what the stage's ``sample`` takes besides its conditions."""
         steps, guidance = self.num_steps, self.guidance_scale
         if guidance is not None and not isinstance(guidance, Mapping):

@@ -1,13 +1,13 @@
 """SR_l^t and SR_h: small frames become large ones (Make-A-Video, section 3.2)."""
 
 import math
-from typing import get_args
+from typing import Unpack, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..diffusion import GaussianDiffusion, Progress, Sampler, SeededNoise, StepNoise, draw_noise, fork_seed
+from ..diffusion import GaussianDiffusion, SampleOptions, Sampler, SeededNoise, draw_noise, fork_seed
 from ..nn import Pseudo3DUNet
 from ..utils.numbers import check_number
 from .base import DiffusionModel, part_of
@@ -115,11 +115,7 @@ class SuperResolution(DiffusionModel):
         fps: Tensor | None,
         noise: Tensor,
         cond_noise: Tensor,
-        *,
-        num_steps: int | None,
-        guidance_scale: float | None,
-        step_noise: StepNoise,
-        progress: Progress | None,
+        options: SampleOptions,
     ) -> Tensor:
         """Upsamples ``(B, 3, F, H, W)``; both noises have the result's shape, or one frame for all."""
         level = torch.full((len(low),), self.noise_level, device=low.device)
@@ -128,10 +124,7 @@ class SuperResolution(DiffusionModel):
             x_cond=self.condition(low, level, cond_noise, sampling=True),
             fps=fps,
             noise_level=level,
-            num_steps=num_steps,
-            guidance_scale=guidance_scale,
-            step_noise=step_noise,
-            progress=progress,
+            **options,
         )
 
     def draw_frames(self, low: Tensor, num_frames: int, generator: torch.Generator | None) -> Tensor:
@@ -189,11 +182,7 @@ class SRLT(SuperResolution):
         self,
         video: Tensor,
         fps: Tensor | None = None,
-        *,
-        num_steps: int | None = None,
-        guidance_scale: float | None = None,
-        generator: torch.Generator | None = None,
-        progress: Progress | None = None,
+        **options: Unpack[SampleOptions],
     ) -> Tensor:
         """Maps ``(B, 3, F, H, W)`` to ``(B, 3, F, scale*H, scale*W)``; memory grows with the window alone.
 
@@ -204,6 +193,7 @@ class SRLT(SuperResolution):
         overlap = min(self.overlap, length - 1)
         num_windows = max(1, math.ceil((total - overlap) / (length - overlap)))
         out = video.new_zeros(len(video), 3, total, size, size)
+        generator, progress = options.get("generator"), options.get("progress")
         seed = fork_seed(generator)
         noise, done_until = video.new_zeros(2, len(video), 3, 0, size, size), 0
         for i in range(num_windows):
@@ -211,15 +201,10 @@ class SRLT(SuperResolution):
             shared = done_until - start
             fresh = self.draw_frames(video, length - shared, generator)
             noise = torch.cat([noise[:, :, :, noise.shape[3] - shared :], fresh], dim=3)
+            options["step_noise"] = SeededNoise(seed, range(start, start + length), dim=2)
+            options["progress"] = part_of(progress, i, num_windows)
             window = self.denoise_frames(
-                video[:, :, start : start + length],
-                fps,
-                noise[0],
-                noise[1],
-                num_steps=num_steps,
-                guidance_scale=guidance_scale,
-                step_noise=SeededNoise(seed, range(start, start + length), dim=2),
-                progress=part_of(progress, i, num_windows),
+                video[:, :, start : start + length], fps, noise[0], noise[1], options
             )
             fade = torch.arange(1, shared + 1, device=video.device) / (shared + 1)
             fade = torch.cat([fade, fade.new_ones(length - shared)])[:, None, None]
@@ -236,31 +221,14 @@ class SRH(SuperResolution):
     has no temporal layers, so that the frames of a chunk share all that is not their pixels.
     """
 
-    def sample(
-        self,
-        video: Tensor,
-        *,
-        num_steps: int | None = None,
-        guidance_scale: float | None = None,
-        generator: torch.Generator | None = None,
-        progress: Progress | None = None,
-        chunk_size: int = 8,
-    ) -> Tensor:
+    def sample(self, video: Tensor, *, chunk_size: int = 8, **options: Unpack[SampleOptions]) -> Tensor:
         """Maps ``(B, 3, F, H, W)`` to ``(B, 3, F, scale*H, scale*W)``, ``chunk_size`` frames at a time."""
-        seed = fork_seed(generator)
+        generator, progress = options.get("generator"), options.get("progress")
+        options["step_noise"] = SeededNoise(fork_seed(generator), (0,), dim=2)
         noise, cond_noise = self.draw_frames(video, 1, generator)
         chunks = video.split(chunk_size, dim=2)
-        parts = [
-            self.denoise_frames(
-                chunk,
-                None,
-                noise,
-                cond_noise,
-                num_steps=num_steps,
-                guidance_scale=guidance_scale,
-                step_noise=SeededNoise(seed, (0,), dim=2),
-                progress=part_of(progress, i, len(chunks)),
-            )
-            for i, chunk in enumerate(chunks)
-        ]
+        parts = []
+        for i, chunk in enumerate(chunks):
+            options["progress"] = part_of(progress, i, len(chunks))
+            parts.append(self.denoise_frames(chunk, None, noise, cond_noise, options))
         return torch.cat(parts, dim=2)
