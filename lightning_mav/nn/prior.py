@@ -23,7 +23,7 @@ NUM_EXTRA_TOKENS = 4  # text embedding, timestep, noised image embedding, learne
 class Conditions(NamedTuple):
     """What the network makes of a text: attention is causal, so that it is the same at every step.
 
-    Args:
+    Attributes:
         past: Keys and values of text tokens and text embedding in each block.
         text_mask: Which of them are seen, ``(B, L + 1)``.
     """

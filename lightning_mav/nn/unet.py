@@ -26,7 +26,7 @@ from .pseudo3d import (
 class Conditions(NamedTuple):
     """What a network is told, as far as the diffusion step does not change it.
 
-    Args:
+    Attributes:
         embed: Sum of the embedded conditions, ``(B, E)``, or 0.
         context: Context tokens, ``(B, L, C_context)``, or None.
         x_cond: As it was given.

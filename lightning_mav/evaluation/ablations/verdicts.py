@@ -22,7 +22,7 @@ Estimate = dict[str, Any]  # value, low, high, n; values, of each item; items, w
 class Outcome(NamedTuple):
     """How a comparison ended.
 
-    Args:
+    Attributes:
         word: One of ``VERDICTS``.
         gain: By how much the one is better than the other, in units of the metric, above 0 if better whatever
             the metric: ``value, low, high``, the ends of a 95% interval.

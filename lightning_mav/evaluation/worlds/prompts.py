@@ -13,7 +13,7 @@ NUM_CLASSES = 2 * len(SHAPES)  # a class is a shape in one split
 class Prompts(NamedTuple):
     """What is asked for.
 
-    Args:
+    Attributes:
         appearances: Indices of shape, colour, size and background, ``(N, 4)``.
         held_out: Whether no video shows the combination of shape and colour, ``(N,)``.
     """

@@ -30,7 +30,7 @@ MIN_CLEAR = 0.9  # share of the frames that must show one object, else nothing i
 class VideoReadings(NamedTuple):
     """What is seen in ``N`` videos, each field a tensor of ``N``.
 
-    Args:
+    Attributes:
         shape: Index into ``SHAPES``, of all frames together; ``len(SHAPES)`` where none fits.
         colour: Index of the colour most frames have.
         size: 0 small, 1 large.

@@ -27,7 +27,7 @@ MIN_IOU = 0.6  # overlap with the best template; clean renders of 16 pixels reac
 class FrameReadings(NamedTuple):
     """What is seen in ``N`` images, each field a tensor of ``N`` (or ``(N, 2)``).
 
-    Args:
+    Attributes:
         shape: Index into ``SHAPES``; ``OTHER_SHAPE`` where no template fits or nothing is there.
         colour: Index of the nearest colour.
         size: 0 small, 1 large; of a ring, which pulses, only a guess.

@@ -55,7 +55,7 @@ NUM_DRAWS = 7  # random numbers a scene takes, whatever it shows
 class Scenes(NamedTuple):
     """What there is to see: ``N`` objects at ``F`` moments.
 
-    Args:
+    Attributes:
         appearances: Indices of shape, colour, size and background, ``(N, 4)``.
         places: Position x, y, radius and angle, ``(N, F, 4)``.
     """
