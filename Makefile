@@ -16,9 +16,10 @@ export PROMPT
 
 BIN   := .venv/bin
 STAMP := .venv/.stamp
+SITE  := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo train-stage train evaluate ablations bench test test-slow lint
+.PHONY: help setup demo train-stage train evaluate ablations bench test test-slow lint docs
 
 help:  ## Show this list
 	@echo 'usage: make TARGET [VARIABLE=value ...]'; echo
@@ -63,9 +64,17 @@ test: $(STAMP)  ## Run the tests: [ARGS="-k unet"]
 test-slow: $(STAMP)  ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-lint: $(STAMP)  ## Check style, imports, types and spelling
+lint: .venv/.docs  ## Check style, imports, types and spelling, and whether the site builds
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/mypy
 	$(BIN)/codespell
+	$(SITE) build --quiet
+
+docs: .venv/.docs  ## Build the documentation in outputs/site: [ARGS=serve]
+	$(SITE) $(or $(ARGS),build)
+
+.venv/.docs: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
