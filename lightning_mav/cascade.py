@@ -59,6 +59,12 @@ class Cascade(nn.Module):
         sr_lt: SR_l^t, super-resolution in space and time.
         sr_h: SR_h, super-resolution frame by frame.
         own: Stages that were added to the table of stages.
+
+    Examples:
+        >>> cascade = Cascade.from_pretrained("micro", "cpu", until="decoder", text_only=True)
+        >>> output = cascade("a large red ball", until="decoder", num_steps=2)
+        >>> output.video.shape, output.fps
+        (torch.Size([1, 3, 16, 16, 16]), 6.0)
     """
 
     def __init__(

@@ -106,6 +106,12 @@ def register_stage(spec: StageSpec) -> None:
 
     Raises:
         ValueError: If there is another stage of that name.
+
+    Examples:
+        >>> spec = StageSpec("sr_x", "my_module.SRX", ("image",), makes_video=True, inputs=("video",))
+        >>> register_stage(spec)
+        >>> list(stages())
+        ['clip', 'prior', 'decoder', 'interpolation', 'sr_lt', 'sr_h', 'sr_x']
     """
     if _STAGES.setdefault(spec.name, spec) != spec:
         raise ValueError(f"there is a stage {spec.name!r} already: choose another name")

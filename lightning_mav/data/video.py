@@ -47,6 +47,14 @@ def write_mp4(path: str | Path, video: Tensor, fps: float, *, crf: int = 12) -> 
         video: ``(3, F, H, W)`` in [-1, 1].
         fps: Frames per second.
         crf: Quality of libx264, from 0 (lossless) to 51; 18 already looks lossless.
+
+    Examples:
+        >>> write_mp4("grey.mp4", torch.zeros(3, 12, 32, 48), fps=6)
+        >>> video, fps = read_video("grey.mp4")
+        >>> video.shape, fps
+        (torch.Size([3, 12, 32, 48]), 6.0)
+        >>> read_video("grey.mp4", fps=3)[0].shape
+        torch.Size([3, 6, 32, 48])
     """
     frames = _to_frames(video)
     height, width = frames.shape[1:3]

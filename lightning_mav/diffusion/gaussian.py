@@ -36,6 +36,13 @@ class GaussianDiffusion(nn.Module, Configured):
 
     Raises:
         ValueError: If an argument is not one of its choices, or out of range.
+
+    Examples:
+        >>> diffusion = GaussianDiffusion("cosine", prediction="v")
+        >>> x_0, eps, t = torch.randn(2, 3, 8, 8), torch.randn(2, 3, 8, 8), torch.tensor([10, 500])
+        >>> x_t, v = diffusion.q_sample(x_0, t, eps), diffusion.target(x_0, t, eps)
+        >>> torch.allclose(diffusion.to_x_0(v, x_t, t), x_0, atol=1e-5)
+        True
     """
 
     alphas_cumprod: Tensor

@@ -91,6 +91,13 @@ class Sampler(Configured):
 
     Raises:
         ValueError: If an argument is out of range, the scheduler is not in the list or refuses its arguments.
+
+    Examples:
+        >>> sampler, diffusion = Sampler("diffusers.DDIMScheduler", num_steps=5), GaussianDiffusion()
+        >>> truth = torch.full((2, 3, 8, 8), 0.5)
+        >>> sample = sampler.sample(lambda x_t, t: truth, torch.randn(2, 3, 8, 8), diffusion)
+        >>> torch.allclose(sample, truth, atol=0.02)
+        True
     """
 
     def __init__(

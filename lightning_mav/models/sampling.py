@@ -28,6 +28,13 @@ class Sampling:
 
     Raises:
         ValueError: If a number is not finite or out of its range.
+
+    Examples:
+        >>> sampling = Sampling(seed=1, key="a red ball", num_steps={"decoder": 10}, guidance_scale=2.0)
+        >>> sampling.arguments("decoder")["num_steps"], sampling.arguments("decoder")["guidance_scale"]
+        (10, 2.0)
+        >>> print(sampling.arguments("prior")["num_steps"])  # its own
+        None
     """
 
     seed: int = 0

@@ -56,6 +56,13 @@ def inflate(net: Pseudo3DUNet, source: Pseudo3DUNet, *, tolerance: float = 1e-5)
     Raises:
         ValueError: If the two differ in more than that, naming the tensors, or if the output changed, as
             where a condition that ``source`` lacks does not start as a no-op.
+
+    Examples:
+        >>> sizes = {"channels": 8, "channel_mults": (1,), "num_blocks": 1, "attention_levels": ()}
+        >>> image_net = Pseudo3DUNet(**sizes, norm_groups=4, temporal=False)
+        >>> report = inflate(Pseudo3DUNet(**sizes, norm_groups=4), image_net)
+        >>> report.num_added > 0, report.max_difference < 1e-5
+        (True, True)
     """
     report, temporal = InflationReport(), {name for name, _ in net.temporal_parameters()}
     own, given = net.state_dict(), source.state_dict()

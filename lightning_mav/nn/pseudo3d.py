@@ -59,6 +59,13 @@ class PseudoConv3d(nn.Module):
 
     Raises:
         ValueError: If a kernel size is even.
+
+    Examples:
+        >>> conv, frames = PseudoConv3d(3, 8), torch.randn(2 * 4, 3, 16, 16)  # two videos of four frames
+        >>> conv(frames, num_frames=4).shape
+        torch.Size([8, 8, 16, 16])
+        >>> torch.equal(conv(frames, num_frames=4), conv.spatial(frames))  # time starts as the identity
+        True
     """
 
     def __init__(

@@ -68,6 +68,12 @@ class Pseudo3DUNet(nn.Module, Configured):
     Raises:
         ValueError: If a number is out of its range, there is no such attention level, or ``residual`` has
             nothing to add.
+
+    Examples:
+        >>> sizes = {"channels": 16, "channel_mults": (1, 2), "num_blocks": 1, "norm_groups": 4}
+        >>> net = Pseudo3DUNet(**sizes, attention_levels=(1,), head_channels=16, image_embed_dim=64)
+        >>> net(torch.randn(2, 3, 5, 16, 16), torch.tensor([10, 500]), image_embed=torch.randn(2, 64)).shape
+        torch.Size([2, 3, 5, 16, 16])
     """
 
     def __init__(

@@ -62,6 +62,12 @@ def save_weights(
         TypeError: If the module does not record its config.
         ValueError: If ``dtype`` is none of these, or cannot hold a number of the module.
         OSError: If the file cannot be written.
+
+    Examples:
+        >>> from lightning_mav.diffusion import GaussianDiffusion
+        >>> path = save_weights(GaussianDiffusion(prediction="v"), "v.safetensors", training={"step": 3})
+        >>> load_weights(path).prediction, read_training(path)
+        ('v', {'step': 3})
     """
     if not isinstance(module, Configured):
         raise TypeError(f"{type(module).__name__} does not record its config")

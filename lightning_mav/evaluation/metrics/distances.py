@@ -23,6 +23,11 @@ def frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tenso
 
     Raises:
         ValueError: If a value is not finite or the shapes differ.
+
+    Examples:
+        >>> mean, covariance = torch.zeros(4), torch.eye(4)
+        >>> frechet_distance(mean, covariance, mean + 3, covariance)  # 4 times 3 squared
+        36.0
     """
     mean_a, cov_a, mean_b, cov_b = (x.double() for x in (mean_a, cov_a, mean_b, cov_b))
     if not (mean_a.shape == mean_b.shape and cov_a.shape == cov_b.shape == 2 * mean_a.shape):

@@ -16,6 +16,10 @@ def psnr(x: Tensor, y: Tensor) -> Tensor:
     Args:
         x: Samples ``(N, ...)`` in [-1, 1].
         y: What they should be, of the same shape.
+
+    Examples:
+        >>> psnr(torch.zeros(1, 3, 8, 8), torch.full((1, 3, 8, 8), 0.2))  # 20 log10(2 / 0.2)
+        tensor([20.])
     """
     errors = F.mse_loss(x.float(), y.float(), reduction="none").flatten(1).mean(dim=1)
     return 10 * (4 / errors.clamp(min=1e-12)).log10()

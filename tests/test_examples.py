@@ -1,0 +1,89 @@
+"""What docstrings, README and docs/ tell a reader to type works."""
+
+import ast
+import doctest
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from lightning_mav import cli, stage_table
+
+ROOT = Path(__file__).parents[1]
+SOURCES = [
+    path for name in ("lightning_mav", "stages", "datamodules") for path in (ROOT / name).rglob("*.py")
+]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+# What `mav train` hands on to LightningCLI; the parts behind the dot are other tests' affair.
+LIGHTNING = {"trainer", "model", "data", "checkpoint", "ema", "weights_dtype", "compile", "print_config"}
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def module_name(path):
+    """Returns the name by which a source file is imported."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = parts if parts[0] == "lightning_mav" else ("lightning_mav", *parts)
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def blocks(page, language):
+    """Returns the code blocks of a page that are in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", [module_name(path) for path in SOURCES if ">>> " in path.read_text()])
+def test_examples_of_docstrings_give_what_they_say(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where they write
+    monkeypatch.setattr(stage_table, "_STAGES", dict(stage_table._STAGES))  # which they may add to
+    results = doctest.testmod(importlib.import_module(name), optionflags=FLAGS)
+    assert results.attempted
+    assert not results.failed
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_of_pages_compiles_and_imports_what_there_is(page):
+    for code in blocks(page, "python"):
+        tree = ast.parse(code)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom):
+                module = importlib.import_module(node.module)
+                assert [name.name for name in node.names if not hasattr(module, name.name)] == []
+
+
+def commands(program):
+    """Yields the arguments of each call of a program in the pages."""
+    for page in PAGES:
+        for block in blocks(page, "sh"):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True)
+                for i, word in enumerate(words):
+                    if word.rpartition("/")[2] == program:
+                        yield tuple(words[i + 1 :])
+
+
+@pytest.mark.parametrize("arguments", sorted(set(commands("mav"))), ids=" ".join)
+def test_commands_of_pages_have_the_options_that_they_are_given(arguments, capsys):
+    words = [word for word in arguments if not word.startswith("-")]
+    # `evaluate ucf101` and `data pack` have options of their own.
+    number = (
+        2 if arguments[0] in ("evaluate", "data", "weights") and arguments[1:2] == tuple(words[1:2]) else 1
+    )
+    with pytest.raises(SystemExit) as ended:
+        cli.run([*arguments[:number], "--help"])
+    assert not ended.value.code
+    known = set(re.findall(r"--[\w-]+", capsys.readouterr().out))
+    if arguments[0] == "train":
+        known |= {f"--{name}" for name in LIGHTNING}
+    used = {re.split(r"[.=]", word)[0] for word in arguments if word.startswith("--")}
+    assert used <= known
+
+
+def test_make_has_the_targets_and_variables_that_pages_name():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    variables = set(re.findall(r"^(\w+) +=", makefile, re.MULTILINE))
+    for arguments in commands("make"):
+        assert {word for word in arguments if "=" not in word} <= targets
+        assert {word.partition("=")[0] for word in arguments if "=" in word} <= variables
