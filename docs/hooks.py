@@ -21,7 +21,8 @@ from pymdownx.superfences import fence_code_format
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lightning_mav"
 TOP = ("stages", "datamodules")  # its packages that lie at the top of the repository
-LANGUAGES = {".py": "python", ".yaml": "yaml", ".toml": "toml", ".sh": "sh"}
+# Files of the list of a folder, and how they are coloured.
+LANGUAGES = {".py": "python", ".yaml": "yaml", ".txt": "text", ".json": "json", ".md": "", ".png": ""}
 LINK = re.compile(r"\]\(([^)\s:#]+)(#[^)\s]*)?\)")
 
 _installed = tempfile.TemporaryDirectory()
@@ -108,7 +109,7 @@ def _show(path: Path) -> str:
     """Returns the page of a file or a folder."""
     title = f"# `{path.relative_to(ROOT)}`"
     if path.is_dir():
-        names = sorted(child.name for child in path.iterdir() if child.is_file() and child.name[0] != "_")
+        names = sorted(child.name for child in path.iterdir() if child.suffix in LANGUAGES)
         return "\n".join([title, "", *(f"- [{name}]({name})" for name in names)])
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
