@@ -13,8 +13,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_mav.models import DiffusionModel
 from lightning_mav.stages.muon import Muon
+from lightning_mav.stages.old_checkpoints import bring_up_to_date
 from lightning_mav.stages.panels import log_images, log_video
-from lightning_mav.training.old_checkpoints import bring_up_to_date
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.utils.numbers import Checked, check_number
 

@@ -1,6 +1,6 @@
 """Checkpoints of version 0.1.0: tensors have other names, and the optimizer's state another order."""
 
-from lightning_mav.training.old_checkpoints import bring_up_to_date
+from lightning_mav.stages.old_checkpoints import bring_up_to_date
 
 # As the modules stood: all residual blocks of a level, then its attention layers, then its resampling block.
 OLD = {

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ..nn.old_names import rename_old
+from lightning_mav.nn.old_names import rename_old
 
 
 def bring_up_to_date(checkpoint: dict[str, Any], groups: Sequence[Sequence[str]]) -> None:
