@@ -70,7 +70,7 @@ lint: .venv/.docs  ## Check style, imports, types and spelling, and whether the 
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/mypy
 	$(BIN)/codespell
-	$(SITE) build --quiet
+	$(SITE) build
 
 docs: .venv/.docs  ## Build the documentation in outputs/site: [ARGS=serve]
 	$(SITE) $(or $(ARGS),build)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 SOURCES = [
     path for name in ("lightning_mav", "stages", "datamodules") for path in (ROOT / name).rglob("*.py")
 ]
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "lightning_mav").rglob("*.md")])
 # What `mav train` hands on to LightningCLI; the parts behind the dot are other tests' affair.
 LIGHTNING = {"trainer", "model", "data", "checkpoint", "ema", "weights_dtype", "compile", "print_config"}
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
