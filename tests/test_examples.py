@@ -87,3 +87,16 @@ def test_make_has_the_targets_and_variables_that_pages_name():
     for arguments in commands("make"):
         assert {word for word in arguments if "=" not in word} <= targets
         assert {word.partition("=")[0] for word in arguments if "=" in word} <= variables
+
+
+# "NAME, NAME: what they do<br>file, file"
+BOXES = re.findall(r'\[\(?"([^":]*)[^"]*<br>([^"]*)"', (ROOT / "docs/architecture.md").read_text())
+
+
+@pytest.mark.parametrize(("names", "files"), BOXES)
+def test_boxes_of_the_pictures_name_what_is_in_their_files(names, files):
+    places = [[ROOT / "lightning_mav" / name, ROOT / name] for name in files.split(", ")]
+    assert all(any(path.exists() for path in place) for place in places)
+    source = "".join(path.read_text() for place in places for path in place if path.exists())
+    for name in names.split(", "):
+        assert re.search(rf"\b{name.rpartition('.')[2]}\b", source), name
