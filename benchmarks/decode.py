@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> Section:
     for height, width in SIZES:
         videos = encode(height, width, args.seconds * FPS)
         for gop, video in zip(GOPS, videos, strict=True):
-            clips = [draw(video, seed) for seed in range(args.turns)]
+            clips = [sample_clip(video, seed) for seed in range(args.turns)]
             check(clips[:CHECKED])
             times = compare(clips, args.turns, f"decode: {width}x{height}, GOP {gop}")
             row = [f"{1e3 * statistics.median(times['ours']):.1f}"]
@@ -148,7 +148,7 @@ def texture(height: int, width: int, num_frames: int) -> Iterator[np.ndarray]:
         yield part.clip(0, 255).astype(np.uint8)
 
 
-def draw(video: bytes, seed: int) -> Clip:
+def sample_clip(video: bytes, seed: int) -> Clip:
     """Draws a clip as training does."""
     drawn: list[Tensor] = []
 

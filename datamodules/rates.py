@@ -65,7 +65,7 @@ class Histogram:
         return image
 
 
-def draw_rates(
+def sample_rates(
     shards: Shards,
     numbers: Iterable[int],
     choose: ClipSampler,
@@ -84,7 +84,7 @@ def draw_rates(
         problems: Receives why videos allow no clip.
     """
 
-    def draw(sample: Sample, number: int) -> list[float]:
+    def rates_of(sample: Sample, number: int) -> list[float]:
         rng, rates = np.random.default_rng([seed, number]), list[float]()
         for suffix in sample.keys() & VIDEO_FORMATS.keys():
             times = frame_times(sample[suffix], suffix)
@@ -94,4 +94,4 @@ def draw_rates(
     def skip(number: int, error: Exception) -> None:
         problems[reason_of(error)] += 1
 
-    return [rate for rates in shards.make_each(draw, numbers, skip) for rate in rates]
+    return [rate for rates in shards.make_each(rates_of, numbers, skip) for rate in rates]

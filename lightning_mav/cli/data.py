@@ -113,10 +113,10 @@ def _index(args: argparse.Namespace) -> None:
 
 def _show(args: argparse.Namespace) -> None:
     from ..data.codecs.decode import IMAGE_FORMATS, VIDEO_FORMATS
-    from ..data.shards.contact import draw_samples, spread
+    from ..data.shards.contact import plot_samples, spread
     from ..data.shards.reader import Shards
     from ..datamodules.clips import ClipSampler
-    from ..datamodules.rates import Histogram, draw_rates
+    from ..datamodules.rates import Histogram, sample_rates
     from ..evaluation.report import keep_other_report
 
     try:
@@ -127,13 +127,13 @@ def _show(args: argparse.Namespace) -> None:
     problems, histogram = Counter[str](), None
     keep_other_report(args.out, "contact sheet")
     with output_folder(args.out) as folder:
-        sheet = draw_samples(shards, args.num, problems)
+        sheet = plot_samples(shards, args.num, problems)
         if sheet is None:
             _print_counts(problems, "of no use")
             raise UsageError(f"there is nothing to show in {args.shards}: {REMEDY}")
         numbers = spread(len(shards), args.num_videos)
         bar = _track(numbers, "Drawing clips", len(numbers))
-        rates = draw_rates(shards, bar, choose, args.num_draws, args.seed, problems)
+        rates = sample_rates(shards, bar, choose, args.num_draws, args.seed, problems)
         with publishing(folder, args.out, "the sheet"):
             sheet.save(folder / "contact_sheet.png")
             if rates:

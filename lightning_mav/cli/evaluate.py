@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
         from ..evaluation.report import keep_other_report, print_tables, write_report
         from ..evaluation.worlds import evaluate_micro, load_settings
         from ..evaluation.worlds.report import title_of, to_report
-        from ..evaluation.worlds.sheets import draw_images, write_videos
+        from ..evaluation.worlds.sheets import write_pictures, write_videos
         from ..training.runs import config_folder
 
         overrides = given(args, "seed", "num_per_class", "steps")
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> None:
         report.settings = dataclasses.asdict(settings)
         report.weights, report.versions, report.device = _origin(cascade)
         with publishing(folder, out, "the report"):
-            draw_images(evaluation, report, folder)
+            write_pictures(evaluation, report, folder)
             write_videos(evaluation, report, folder)
             report.seconds["total"] = round(time.perf_counter() - start, 2)
             write_report(report, folder)

@@ -108,9 +108,9 @@ def stage_progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
     with bars.Progress(*columns, console=console) as live:
         tasks: dict[str, bars.TaskID] = {}
 
-        def draw(stage: str, done: int, total: int) -> None:
+        def update(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
                 tasks[stage] = live.add_task(stage)
             live.update(tasks[stage], completed=done, total=total)
 
-        yield draw
+        yield update

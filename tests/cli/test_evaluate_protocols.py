@@ -144,7 +144,7 @@ def test_killed_twice_it_ends_as_one_that_was_not(whole, place, monkeypatch):
 
 def test_once_more_computes_nothing(whole, place, monkeypatch):
     before = figures(whole)
-    monkeypatch.setattr(samples, "draw", None)
+    monkeypatch.setattr(samples, "generate", None)
     networks = []
 
     def load(name, folder=None):

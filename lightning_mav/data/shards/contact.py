@@ -22,7 +22,7 @@ def spread(length: int, num: int) -> list[int]:
     return [number * length // num for number in range(num)] if length > num else list(range(length))
 
 
-def draw_samples(shards: Shards, num: int, problems: Counter[str]) -> Image.Image | None:
+def plot_samples(shards: Shards, num: int, problems: Counter[str]) -> Image.Image | None:
     """Draws evenly spaced samples; none if none of them decodes.
 
     Args:

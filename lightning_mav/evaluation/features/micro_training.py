@@ -30,8 +30,8 @@ class Batch(NamedTuple):
     labels: dict[str, Tensor]
 
 
-def draw_scenes(num: int, generator: torch.Generator, *, mixed: bool) -> tuple[Scenes, Tensor]:
-    """Draws scenes and the speed of each.
+def sample_training_scenes(num: int, generator: torch.Generator, *, mixed: bool) -> tuple[Scenes, Tensor]:
+    """Samples scenes and the speed of each.
 
     Args:
         num: Number of scenes.
@@ -66,9 +66,9 @@ def speed_of(places: Tensor) -> Tensor:
     return (step[..., :3].square().sum(dim=-1) + turn.square()).sqrt().mean(dim=1)
 
 
-def draw_batch(num: int, generator: torch.Generator, *, mixed: bool, image_size: int) -> Batch:
-    """Draws true videos, or ``mixed`` ones, see ``draw_scenes``, as the network sees them."""
-    scenes, motion = draw_scenes(num, generator, mixed=mixed)
+def sample_batch(num: int, generator: torch.Generator, *, mixed: bool, image_size: int) -> Batch:
+    """Samples true videos, or ``mixed`` ones, see ``sample_training_scenes``, as the network sees them."""
+    scenes, motion = sample_training_scenes(num, generator, mixed=mixed)
     shape, colour, size, background = scenes.appearances.unbind(dim=1)
     labels = {
         "thing": shape * len(COLOURS) + colour,
@@ -102,7 +102,7 @@ def train(
         for step in range(num_steps):
             image_size = IMAGE_SIZES[step % len(IMAGE_SIZES)]
             halves = [
-                draw_batch(BATCH_SIZE // 2, generator, mixed=mixed, image_size=image_size)
+                sample_batch(BATCH_SIZE // 2, generator, mixed=mixed, image_size=image_size)
                 for mixed in (False, True)
             ]
             video = torch.cat([half.video for half in halves])
@@ -132,7 +132,7 @@ def accuracy(
     generator = torch.Generator().manual_seed(VALIDATION_SEED + mixed)
     right: dict[str, int] = {}
     for start in range(0, num, 64):
-        batch = draw_batch(min(64, num - start), generator, mixed=mixed, image_size=image_size)
+        batch = sample_batch(min(64, num - start), generator, mixed=mixed, image_size=image_size)
         found = {name: x.argmax(dim=1) for name, x in network.classify(network(batch.video)).items()}
         both = {name: (found[name], batch.labels[name]) for name in HEADS}
         thing, asked = both["thing"]

@@ -34,7 +34,7 @@ def check_files(files: Sequence[Path], remedy: str) -> list[Path]:
     return list(files)
 
 
-def draw_start(num_free: int, seed: int) -> int:
+def sample_start(num_free: int, seed: int) -> int:
     """Draws where a window starts, evenly from 0 to ``num_free``."""
     generator = torch.Generator().manual_seed(seed)
     return int(torch.randint(num_free + 1, (), generator=generator))
@@ -42,7 +42,7 @@ def draw_start(num_free: int, seed: int) -> int:
 
 def window_of(video: Tensor, num_frames: int, seed: int) -> Tensor:
     """Cuts a window placed at random out of ``(3, F, H, W)``, or returns all of a shorter video."""
-    start = draw_start(max(0, video.shape[1] - num_frames), seed)
+    start = sample_start(max(0, video.shape[1] - num_frames), seed)
     return video[:, start : start + num_frames]
 
 
@@ -70,7 +70,7 @@ def read_window(path: Path, num_frames: int, fps: float, seed: int) -> Tensor:
         starts = int((times <= last).sum())
         if not starts:
             raise ValueError(f"too short: {float(times[-1]):.2f} s")
-        instants = times[draw_start(starts - 1, seed)] + torch.arange(num_frames) / fps + MARGIN
+        instants = times[sample_start(starts - 1, seed)] + torch.arange(num_frames) / fps + MARGIN
         return torch.searchsorted(times, instants, right=True) - 1
 
     frames, _ = decode_video(path.read_bytes(), suffix, None, choose)

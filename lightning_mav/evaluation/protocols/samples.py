@@ -64,7 +64,7 @@ class SampleModule(LightningModule):
     def predict_step(self, batch: Tensor, batch_idx: int) -> None:
         """Draws an item and puts it on disk."""
         item = self.items[int(batch)]
-        video, fps = draw(self.cascade, item, self.settings)
+        video, fps = generate(self.cascade, item, self.settings)
         self.store.add(item, to_uint8(video), fps)
 
     def teardown(self, stage: str) -> None:
@@ -73,8 +73,8 @@ class SampleModule(LightningModule):
         self.trainer.strategy.barrier()
 
 
-def draw(cascade: Cascade, item: Item, settings: ProtocolSettings) -> tuple[Tensor, float]:
-    """Draws the frames of an item that are kept.
+def generate(cascade: Cascade, item: Item, settings: ProtocolSettings) -> tuple[Tensor, float]:
+    """Generates the frames of an item that are kept.
 
     Where the last stage works frame by frame, only frames that are kept go through it.
 
@@ -127,13 +127,13 @@ class _Progress(Callback):
 
     def __init__(self) -> None:
         self._open = ExitStack()
-        self._draw: Callable[[int], None] | None = None
+        self._update_bar: Callable[[int], None] | None = None
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, SampleModule)
         total, missing = len(pl_module.items), len(pl_module.missing)
         if trainer.is_global_zero and missing:
-            self._draw = self._open.enter_context(sample_progress("generating", total, total - missing))
+            self._update_bar = self._open.enter_context(sample_progress("generating", total, total - missing))
 
     def on_predict_batch_end(
         self,
@@ -144,8 +144,8 @@ class _Progress(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if self._draw is not None:
-            self._draw((batch_idx + 1) * trainer.world_size)
+        if self._update_bar is not None:
+            self._update_bar((batch_idx + 1) * trainer.world_size)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._open.close()
@@ -198,7 +198,7 @@ def sample_progress(title: str, total: int, before: int) -> Iterator[Callable[[i
     with bars.Progress(*columns, console=Console(stderr=True), speed_estimate_period=600) as live:
         task = live.add_task(title, total=total, completed=before, rate="")
 
-        def draw_bar(done: int) -> None:
+        def update_bar(done: int) -> None:
             live.update(task, completed=min(total, before + done), rate=rate_of(done))
 
-        yield draw_bar
+        yield update_bar

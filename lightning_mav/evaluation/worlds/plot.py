@@ -13,7 +13,7 @@ LEFT, TOP, RIGHT, BOTTOM = 40, 84, 248, 250  # its axes
 INKS = dict(zip(SOURCES, ("black", "blue", "red"), strict=True))
 
 
-def draw_response(response: dict[str, Any]) -> Image.Image:
+def plot_response(response: dict[str, Any]) -> Image.Image:
     """Draws speed per frame against frame rate, both on logarithmic axes, in a panel for each shape."""
     rates = sorted(response["fps"])
     known = [s for source in SOURCES for entry in response[source].values() for s in entry["speed"] if s]

@@ -10,20 +10,20 @@ from ...worlds.micro.detectors import MOTIONS
 from ...worlds.micro.world import COLOURS, SHAPES
 from ..report import Report, Sample
 from .micro import Evaluation
-from .plot import draw_response
+from .plot import plot_response
 from .prompts import NUM_CLASSES
 
 NUM_VIDEOS = 8  # on the sheet of a shape
 NUM_SHOWN = 48  # videos on the page
 
 
-def draw_images(evaluation: Evaluation, report: Report, folder: Path) -> None:
+def write_pictures(evaluation: Evaluation, report: Report, folder: Path) -> None:
     """Draws sheets and plots into a folder, and lists them in the report."""
     (folder / "sheets").mkdir()
-    images = {"contact_sheet": ("One of each kind", draw_sheet(evaluation))}
+    images = {"contact_sheet": ("One of each kind", plot_sheet(evaluation))}
     if response := evaluation.report["fps_response"]:
-        images["fps_response"] = ("Frame-rate response", draw_response(response))
-    for shape, sheet in draw_sheets(evaluation).items():
+        images["fps_response"] = ("Frame-rate response", plot_response(response))
+    for shape, sheet in plot_sheets(evaluation).items():
         images[f"sheets/{shape}"] = (f"Asked for a {shape}", sheet)
     for name, (title, image) in images.items():
         image.save(folder / f"{name}.png")
@@ -44,29 +44,29 @@ def write_videos(evaluation: Evaluation, report: Report, folder: Path) -> None:
         )
 
 
-def draw_sheet(evaluation: Evaluation) -> Image.Image:
+def plot_sheet(evaluation: Evaluation) -> Image.Image:
     """Draws one video of each class, or a row of its stills."""
-    return _draw(evaluation, range(min(NUM_CLASSES, len(evaluation.video))))
+    return _plot(evaluation, range(min(NUM_CLASSES, len(evaluation.video))))
 
 
-def draw_sheets(evaluation: Evaluation) -> dict[str, Image.Image]:
+def plot_sheets(evaluation: Evaluation) -> dict[str, Image.Image]:
     """Draws a sheet of each shape: the first videos, seen and held out in turn, or all its stills."""
     is_still = evaluation.video.shape[2] == 1
     num = min(len(evaluation.video), NUM_CLASSES if is_still else NUM_VIDEOS * len(SHAPES))
-    return {shape: _draw(evaluation, range(i, num, len(SHAPES))) for i, shape in enumerate(SHAPES)}
+    return {shape: _plot(evaluation, range(i, num, len(SHAPES))) for i, shape in enumerate(SHAPES)}
 
 
-def _draw(evaluation: Evaluation, rows: Iterable[int]) -> Image.Image:
-    draw = _draw_stills if evaluation.video.shape[2] == 1 else _draw_video
+def _plot(evaluation: Evaluation, rows: Iterable[int]) -> Image.Image:
+    draw = _plot_stills if evaluation.video.shape[2] == 1 else _plot_video
     return stack_sheets([draw(evaluation, row) for row in rows])
 
 
-def _draw_video(evaluation: Evaluation, row: int) -> Image.Image:
+def _plot_video(evaluation: Evaluation, row: int) -> Image.Image:
     title = f"{_split(evaluation, row)}: {evaluation.prompts.texts[row]}  ->  {_read(evaluation, row)}"
     return contact_sheet(evaluation.video[row], fps=evaluation.fps, title=title, columns=16)
 
 
-def _draw_stills(evaluation: Evaluation, row: int) -> Image.Image:
+def _plot_stills(evaluation: Evaluation, row: int) -> Image.Image:
     """Draws as many stills of the class of a row as fit; readings are given where they are wrong."""
     asked, names = evaluation.prompts.appearances, []
     frames = evaluation.video[row::NUM_CLASSES, :, 0][:16]

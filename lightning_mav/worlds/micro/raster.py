@@ -75,8 +75,8 @@ def pixel_centres(size: int, device: torch.device | None = None) -> Tensor:
     return (torch.arange(size, device=device) + 0.5) * (2 / size) - 1
 
 
-def _draw(kind: int, places: Tensor, x: Tensor, y: Tensor, image_size: int, factor: int) -> Tensor:
-    """Draws one kind of shape at ``(n, 4)`` places, in columns ``x`` and rows ``y``, both ``(n, width)``."""
+def _rasterise_shape(kind: int, places: Tensor, x: Tensor, y: Tensor, image_size: int, factor: int) -> Tensor:
+    """Rasterises one shape at places ``(n, 4)``, columns ``x`` and rows ``y``, each ``(n, width)``."""
     size = image_size * factor
     grid = pixel_centres(size, places.device)
     fine = torch.arange(factor, device=places.device)
@@ -116,6 +116,6 @@ def coverage(shape: Tensor, places: Tensor, image_size: int) -> Tensor:
             corner = corner.clamp(0, image_size - width)
             window = corner[:, :, None] + torch.arange(width, device=places.device)
             x, y = window.unbind(dim=1)
-            drawn = _draw(kind, places[chunk], x, y, image_size, factor)
+            drawn = _rasterise_shape(kind, places[chunk], x, y, image_size, factor)
             alpha[chunk[:, None, None], y[:, :, None], x[:, None, :]] = drawn
     return alpha

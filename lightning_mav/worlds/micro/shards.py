@@ -90,7 +90,7 @@ def write_images(
     if _holds(folder, settings):
         return
     generator = _generator(folder, seed)
-    scenes = world.sample_scenes(_draw(world.ALL, num_images, generator), generator)
+    scenes = world.sample_scenes(_sample_appearances(world.ALL, num_images, generator), generator)
     texts = [_caption(appearance, generator) for appearance in scenes.appearances]
     _write(folder, settings, _Images(scenes, image_size, texts), IMAGES_PER_SHARD, progress)
 
@@ -120,8 +120,8 @@ def write_videos(
     if _holds(folder, settings):
         return
     generator = _generator(folder, seed)
-    appearances = _draw(world.SEEN, num_videos, generator)
-    rates = _draw_rates(num_videos, generator)
+    appearances = _sample_appearances(world.SEEN, num_videos, generator)
+    rates = _sample_fps(num_videos, generator)
     longest = round(seconds * max(VIDEO_FPS))
     scenes = world.sample_trajectories(appearances, rates, longest, generator)
     _write(folder, settings, _Videos(scenes, video_size, rates, seconds), VIDEOS_PER_SHARD, progress)
@@ -178,15 +178,15 @@ def _generator(folder: Path, seed: int) -> torch.Generator:
     return torch.Generator().manual_seed((seed * (len(SPLITS) + 1) + split) % 2**64)
 
 
-def _draw(pool: Tensor, num: int, generator: torch.Generator) -> Tensor:
+def _sample_appearances(pool: Tensor, num: int, generator: torch.Generator) -> Tensor:
     """Goes through a pool of appearances again and again, in a new order each time."""
     rounds = -(-num // len(pool))
     order = torch.cat([torch.randperm(len(pool), generator=generator) for _ in range(max(1, rounds))])
     return pool[order[:num]]
 
 
-def _draw_rates(num: int, generator: torch.Generator) -> Tensor:
-    """Draws the frame rate of each video, ``(num,)``."""
+def _sample_fps(num: int, generator: torch.Generator) -> Tensor:
+    """Samples the frame rate of each video, ``(num,)``."""
     return torch.tensor(VIDEO_FPS)[torch.randint(len(VIDEO_FPS), (num,), generator=generator)]
 
 

@@ -93,8 +93,8 @@ def parse_caption(text: str) -> dict[str, int]:
     }
 
 
-def _draw(appearances: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Draws ``(N, NUM_DRAWS)`` random numbers, the radius ``(N,)`` and the room to move ``(N, 2)``."""
+def _sample(appearances: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Samples ``(N, NUM_DRAWS)`` random numbers, the radius ``(N,)`` and the room to move ``(N, 2)``."""
     device = generator.device if generator is not None else None
     draws = torch.rand(len(appearances), NUM_DRAWS, generator=generator, device=device).to(appearances.device)
     shape, size = appearances[:, 0], appearances[:, 2]
@@ -120,7 +120,7 @@ def sample_scenes(appearances: Tensor, generator: torch.Generator | None = None)
         appearances: Indices of shape, colour, size and background, ``(N, 4)``.
         generator: Source of randomness; its state alone decides the scenes.
     """
-    draws, radius, room = _draw(appearances, generator)
+    draws, radius, room = _sample(appearances, generator)
     is_ring = appearances[:, 0] == SHAPES.index("ring")
     position = (2 * draws[:, 1:3] - 1) * room
     radius = torch.where(is_ring, _pulse(radius, draws[:, 3]), radius)
@@ -139,7 +139,7 @@ def sample_trajectories(
         num_frames: Moments to look at.
         generator: Source of randomness; its state alone decides the scenes.
     """
-    draws, radius, room = _draw(appearances, generator)
+    draws, radius, room = _sample(appearances, generator)
     shape, device = appearances[:, 0], appearances.device
     fps = torch.as_tensor(fps, dtype=draws.dtype, device=device).expand(len(shape))
     seconds = torch.arange(num_frames, device=device) / fps[:, None]

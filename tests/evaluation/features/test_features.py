@@ -14,7 +14,7 @@ from lightning_mav.data.video import from_uint8
 from lightning_mav.evaluation.features import FEATURES, load_features
 from lightning_mav.evaluation.features import registry as registry_module
 from lightning_mav.evaluation.features.micro import MicroVideoNetwork
-from lightning_mav.evaluation.features.micro_training import accuracy, draw_batch, train
+from lightning_mav.evaluation.features.micro_training import accuracy, sample_batch, train
 from lightning_mav.evaluation.features.resize import Input, prepare
 from lightning_mav.evaluation.metrics import VideoInceptionScore, frechet_inception_distance, inception_score
 from lightning_mav.utils.errors import UsageError
@@ -248,6 +248,6 @@ def test_shipped_network_is_small_and_sees_what_is_there(folder):
         right = accuracy(network, 128, mixed=False, image_size=image_size)
         assert min(right[name] for name in ("shape", "colour", "size", "background", "motion")) > 0.9
     assert accuracy(network, 128, mixed=True)["motion"] > 0.7  # of which a sixth or less is chance
-    batch = draw_batch(4, torch.Generator().manual_seed(0), mixed=False, image_size=32)
+    batch = sample_batch(4, torch.Generator().manual_seed(0), mixed=False, image_size=32)
     logits = load_features("micro_video_logits")(batch.video)
     torch.testing.assert_close(logits, network.classify(features(batch.video))["thing"])

@@ -8,7 +8,7 @@ from lightning_mav.evaluation.worlds import Evaluation, choose_prompts, read, sc
 from lightning_mav.evaluation.worlds.baselines import flicker, movement
 from lightning_mav.evaluation.worlds.controls import jittered, motion_shares, shuffled, static
 from lightning_mav.evaluation.worlds.scores import read_truth
-from lightning_mav.evaluation.worlds.sheets import draw_sheet, draw_sheets
+from lightning_mav.evaluation.worlds.sheets import plot_sheet, plot_sheets
 from lightning_mav.worlds.micro.world import SHAPES, render_videos
 
 
@@ -112,6 +112,6 @@ def test_sheets_show_each_shape_up_to_eight_times(num_frames, num_per_class, num
     prompts = choose_prompts(num_per_class)
     video = render_videos(prompts.appearances, 8.0, num_frames, 16, seeded())
     evaluation = Evaluation({}, prompts, video, 8.0, read(video), torch.zeros(len(video)), [])
-    sheets, strip = draw_sheets(evaluation), draw_sheet(evaluation).height / 12
+    sheets, strip = plot_sheets(evaluation), plot_sheet(evaluation).height / 12
     assert tuple(sheets) == SHAPES
     assert all(sheet.height == num_strips * strip for sheet in sheets.values())

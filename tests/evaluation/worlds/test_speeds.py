@@ -9,7 +9,7 @@ import torch
 from lightning_mav.evaluation.intervals import bootstrap
 from lightning_mav.evaluation.worlds import choose_prompts
 from lightning_mav.evaluation.worlds.controls import static
-from lightning_mav.evaluation.worlds.plot import draw_response
+from lightning_mav.evaluation.worlds.plot import plot_response
 from lightning_mav.evaluation.worlds.speeds import AT_REST, SOURCES, log_slope, response, responses, speeds
 from lightning_mav.worlds.micro.world import SHAPES, rasterise, render_videos, sample_trajectories
 
@@ -110,9 +110,9 @@ def test_bootstrap_of_a_mean_is_the_normal_interval():
 def test_plot_has_a_panel_of_each_shape_whatever_was_measured():
     nothing = {shape: {"speed": [None, None], "slope": None, "n": 0} for shape in SHAPES}
     still = {shape: {"speed": [0.0, 0.0], "slope": None, "n": 4} for shape in SHAPES}
-    empty = draw_response({"fps": RATES, **dict.fromkeys(SOURCES, nothing)})
+    empty = plot_response({"fps": RATES, **dict.fromkeys(SOURCES, nothing)})
     for sources in ((true_responses(), still, nothing), (still, still, still)):
-        plot = draw_response({"fps": RATES, **dict(zip(SOURCES, sources, strict=True))})
+        plot = plot_response({"fps": RATES, **dict(zip(SOURCES, sources, strict=True))})
         assert plot.size == empty.size
         for panel in range(len(SHAPES)):
             box = (panel * 256, 0, (panel + 1) * 256, plot.height)

@@ -54,9 +54,12 @@ def test_pixels_survive(tmp_path):
     write_videos(tmp_path / "videos", num_videos=2, video_size=32, seconds=0.5, progress=False)
     # The same draws, straight from the renderer.
     generator = shards._generator(tmp_path / "images", 0)
-    images = world.render_images(shards._draw(world.ALL, 4, generator), 32, generator)
+    images = world.render_images(shards._sample_appearances(world.ALL, 4, generator), 32, generator)
     generator = shards._generator(tmp_path / "videos", 0)
-    appearances, rates = shards._draw(world.SEEN, 2, generator), shards._draw_rates(2, generator)
+    appearances, rates = (
+        shards._sample_appearances(world.SEEN, 2, generator),
+        shards._sample_fps(2, generator),
+    )
     videos = world.render_videos(appearances, rates, 15, 32, generator)
     files = members(tmp_path / "images" / "000000.tar")
     for index, image in enumerate(images):
@@ -72,7 +75,7 @@ def test_pixels_survive(tmp_path):
 
 def test_no_video_shows_a_held_out_appearance():
     held_out = {tuple(row) for row in world.HELD_OUT.tolist()}
-    drawn = shards._draw(world.SEEN, 2400, torch.Generator().manual_seed(0)).tolist()
+    drawn = shards._sample_appearances(world.SEEN, 2400, torch.Generator().manual_seed(0)).tolist()
     assert len({tuple(row) for row in drawn}) == len(world.SEEN)
     assert not held_out & {tuple(row) for row in drawn}
 
