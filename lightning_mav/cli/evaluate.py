@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 BENCHES = ("micro",)
 PROTOCOLS = ("ucf101", "msrvtt", "prompts")  # commands of their own, with other options
-STAGES = ("cascade", "decoder", "image")
+SCOPES = ("cascade", "decoder", "image")
 EXAMPLE = """example:
   mav evaluate micro --stage decoder --num-per-class 12
 
@@ -48,11 +48,11 @@ def main(argv: list[str]) -> None:
 
         overrides = given(args, "seed", "num_per_class", "steps")
         settings = load_settings(args.config or config_folder() / "eval" / f"{bench}.yaml", **overrides)
-        keep_other_report(out, title_of(args.stage))
-        cascade = _load(args.weights, args.stage)
-        with stage_progress(f"evaluate {bench}, {args.stage}") as progress:
-            evaluation = evaluate_micro(cascade, settings, args.stage, progress)
-        report = to_report(evaluation, args.stage)
+        keep_other_report(out, title_of(args.scope))
+        cascade = _load(args.weights, args.scope)
+        with stage_progress(f"evaluate {bench}, {args.scope}") as progress:
+            evaluation = evaluate_micro(cascade, settings, args.scope, progress)
+        report = to_report(evaluation, args.scope)
         report.settings = dataclasses.asdict(settings)
         report.weights, report.versions, report.device = _origin(cascade)
         with publishing(folder, out, "the report"):
@@ -88,8 +88,8 @@ def _parser() -> CommandParser:
     more = f"micro (default), or {', '.join(PROTOCOLS)}, which have options of their own (see BENCH --help)"
     add("bench", nargs="?", choices=benches, default=BENCHES[0], metavar="BENCH", help=more)
     add("--bench", dest="named", choices=benches, metavar="BENCH", help="the same, by name")
-    stages = f"what to judge: {', '.join(STAGES)} (default: %(default)s)"
-    add("--stage", choices=STAGES, default=STAGES[0], metavar="STAGE", help=stages)
+    scopes = f"what to judge: {', '.join(SCOPES)} (default: %(default)s)"
+    add("--stage", dest="scope", choices=SCOPES, default=SCOPES[0], metavar="STAGE", help=scopes)
     weights = "scale, or folder of weights (default: %(default)s)"
     add("--weights", "--scale", default="micro", metavar="NAME_OR_DIR", help=weights)
     add("--out", type=Path, metavar="DIR", help="folder (default: outputs/evaluate/BENCH)")
@@ -103,8 +103,8 @@ def _parser() -> CommandParser:
     return parser
 
 
-def _load(weights: str, stage: str) -> "Cascade":
-    """Loads what judging a stage needs; for stills that is the decoder before it saw videos."""
+def _load(weights: str, scope: str) -> "Cascade":
+    """Loads what judging a scope needs; for stills that is the decoder before it saw videos."""
     import torch
 
     from ..cascade import Cascade, weights_files
@@ -112,8 +112,8 @@ def _load(weights: str, stage: str) -> "Cascade":
     from ..models import Decoder
     from ..weights import load_weights
 
-    if stage != "image":
-        return Cascade.from_pretrained(weights, until=LAST_STAGE[stage])
+    if scope != "image":
+        return Cascade.from_pretrained(weights, until=LAST_STAGE[scope])
     files = weights_files(weights, until="decoder")
     before_videos = files["decoder"].with_name("decoder_image.safetensors")
     if before_videos.is_file():

@@ -51,14 +51,14 @@ class Evaluation:
 
 
 def evaluate_micro(
-    cascade: Cascade, settings: MicroSettings, stage: str = "cascade", progress: Progress | None = None
+    cascade: Cascade, settings: MicroSettings, scope: str = "cascade", progress: Progress | None = None
 ) -> Evaluation:
     """Judges a cascade.
 
     Args:
-        cascade: Stages to judge; ``LAST_STAGE[stage]`` is the last one needed.
+        cascade: Stages to judge; ``LAST_STAGE[scope]`` is the last one needed.
         settings: Numbers of prompts and so on.
-        stage: ``image`` for stills of the decoder, ``decoder`` for its videos, ``cascade`` for everything.
+        scope: ``image`` for stills of the decoder, ``decoder`` for its videos, ``cascade`` for everything.
         progress: Called as ``progress(part, done, total)``.
     """
     sampler = CascadeSampler(cascade, settings, progress)
@@ -73,12 +73,12 @@ def evaluate_micro(
     stages = {name: {"comparisons": rows} for name, rows in stages.items()}
     report: dict[str, Any] = {"controls": {}, "stages": stages, "fps_response": {}, "flicker": {}}
     measured: list[Figure] = []
-    if stage == "image":
+    if scope == "image":
         videos = {"image": stills}
     else:
-        videos = sampler.videos(prompts, image_embed, LAST_STAGE[stage])
+        videos = sampler.videos(prompts, image_embed, LAST_STAGE[scope])
         measured = _judge_motion(sampler, prompts, image_embed, videos["decoder"], report)
-    if stage == "cascade":
+    if scope == "cascade":
         _judge_upsampling(sampler, prompts, report)
     for entry in stages.values():
         entry["better"] = all(row["better"] for row in entry["comparisons"])

@@ -40,12 +40,12 @@ def tables(report: dict[str, Any]) -> list[Table]:
     return found
 
 
-def title_of(stage: str) -> str:
-    """Returns the title of the report on a stage."""
-    return f"The micro-world, {stage}"
+def title_of(scope: str) -> str:
+    """Returns the title of the report on ``cascade``, ``decoder`` or ``image``."""
+    return f"The micro-world, {scope}"
 
 
-def to_report(evaluation: Evaluation, stage: str) -> Report:
+def to_report(evaluation: Evaluation, scope: str) -> Report:
     """Puts together what was found; samples, images, settings, weights and so on are to be added."""
     found = evaluation.report
     # The key frames rest on most samples, the last videos are what a user gets.
@@ -64,12 +64,12 @@ def to_report(evaluation: Evaluation, stage: str) -> Report:
     ]
     return Report(
         bench="micro",
-        title=title_of(stage),
+        title=title_of(scope),
         notes=NOTES,
         figures=shares + evaluation.figures,
         tables=tables(found),
         seconds=dict(found["seconds"]),
-        details={"stage": stage, **found},
+        details={"stage": scope, **found},
     )
 
 
