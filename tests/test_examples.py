@@ -89,7 +89,7 @@ def test_make_has_the_targets_and_variables_that_pages_name():
         assert {word.partition("=")[0] for word in arguments if "=" in word} <= variables
 
 
-# "NAME, NAME: what they do<br>file, file"
+# A box holds names, a colon and what they do, and in its last line the files that they are in.
 BOXES = re.findall(r'\[\(?"([^":]*)[^"]*<br>([^"]*)"', (ROOT / "docs/architecture.md").read_text())
 
 
@@ -100,3 +100,18 @@ def test_boxes_of_the_pictures_name_what_is_in_their_files(names, files):
     source = "".join(path.read_text() for place in places for path in place if path.exists())
     for name in names.split(", "):
         assert re.search(rf"\b{name.rpartition('.')[2]}\b", source), name
+
+
+def test_scale_of_the_tutorial_is_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for code in blocks(ROOT / "docs/tutorials/footage.md", "yaml"):
+        name, text = re.match(r"# (\S+)\n(.*)", code, re.DOTALL).groups()
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text(text)
+    for run in ("prior", "decoder --phase=video"):  # which take all kinds of layers
+        with pytest.raises(SystemExit) as ended:
+            cli.run(["train", *run.split(), "--scale=./mine", "--print_config"])
+        assert not ended.value.code
+        shown = capsys.readouterr().out
+        assert "micro/clip" not in shown
+        assert "data/footage" in shown or "data/photos" in shown
