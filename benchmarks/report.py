@@ -1,7 +1,6 @@
 """A bench's result as a section: shown on the terminal, and put into docs/benchmarks.md."""
 
 import datetime
-import os
 import platform
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,8 +8,11 @@ from importlib import metadata
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table as RichTable
 from rich.text import Text
+
+from lightning_mav.utils.console import print_table
+from lightning_mav.utils.paths import replacing
+from lightning_mav.utils.textfile import write_text
 
 from . import BENCHES, machine
 
@@ -83,13 +85,7 @@ def show(section: Section, note: str) -> None:
     for paragraph in section.paragraphs:
         console.print(Text(paragraph + "\n"))
     for i, table in enumerate(section.tables):
-        caption = section.captions[i] if section.captions else None
-        shown = RichTable(title=caption, title_justify="left", title_style="italic")
-        for j, name in enumerate(table.header):
-            shown.add_column(Text(name), justify="right" if j else "left")
-        for row in table.rows:
-            shown.add_row(*(Text(cell) for cell in row))
-        console.print(shown)
+        print_table(table.header, table.rows, section.captions[i] if section.captions else "", width=160)
     console.print(Text(note, style="dim"))
 
 
@@ -97,17 +93,8 @@ def write(section: Section, note: str, path: Path) -> None:
     """Puts a section into the file, in place of what the same bench wrote before; all else stays."""
     text = path.read_text() if path.exists() else INTRODUCTION
     path.parent.mkdir(parents=True, exist_ok=True)
-    publish(insert(text, section.name, markdown(section, note)).encode(), path)
-
-
-def publish(content: bytes, path: Path) -> None:
-    """Writes a file at once or not at all."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as part:
+        write_text(part, insert(text, section.name, markdown(section, note)))
 
 
 def insert(text: str, name: str, content: str) -> str:

@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 
 from PIL import Image
 
+from lightning_mav.utils.paths import replacing
+
 from . import machine
 from .networks import Training
-from .report import Section, Table, publish
+from .report import Section, Table
 from .timing import Times, take_turns, with_spread
 
 PACKAGES = ("matplotlib",)
@@ -41,7 +43,8 @@ def run(args: argparse.Namespace) -> Section:
     seconds = {point: statistics.median(times[label(point)]) for point in points}
     tables = [table(axis, times, seconds) for axis in AXES]
     if args.docs is not None:
-        publish(plot(seconds), args.docs / PICTURE)
+        with replacing(args.docs / PICTURE) as part:
+            part.write_bytes(plot(seconds))
     return Section(
         "scaling",
         "Time against frames and pixels",

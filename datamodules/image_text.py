@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lightning_mav.data.codecs.decode import IMAGE_FORMATS, decode_image
 from lightning_mav.data.codecs.images import MAX_IMAGE_BYTES
+from lightning_mav.data.codecs.pixels import from_uint8
 from lightning_mav.data.shards.reader import Sample
 from lightning_mav.datamodules.base import Batch, ShardsDataModule
 from lightning_mav.datamodules.filters import MetadataFilter
@@ -74,7 +75,7 @@ class ImageTextShards(ShardsDataModule):
 
     def collate(self, examples: list[dict[str, Any]]) -> Batch:
         """Stacks images."""
-        image = to_float(torch.cat([example["frames"] for example in examples]))
+        image = from_uint8(torch.cat([example["frames"] for example in examples]))
         if not self.with_text:
             return {"image": image}
         return {"image": image, "text": [example["text"] for example in examples]}
@@ -112,8 +113,3 @@ def crop(frames: Tensor, crop_size: int | None, rng: np.random.Generator) -> Ten
         raise ValueError(f"too small: {width}x{height} pixels of the {crop_size}x{crop_size} wanted")
     top, left = int(rng.integers(height - crop_size + 1)), int(rng.integers(width - crop_size + 1))
     return frames[..., top : top + crop_size, left : left + crop_size]
-
-
-def to_float(frames: Tensor) -> Tensor:
-    """Turns bytes into colours in [-1, 1]."""
-    return frames.float().div_(127.5).sub_(1)

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import distributed
 
-from lightning_mav.data.shards.writer import write_json
+from lightning_mav.utils.textfile import write_json
 
 MAX_NAMED = 200  # samples of each reason
 

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import uuid
 import zipfile
 import zlib
 from array import array
@@ -20,6 +18,7 @@ from torch import Tensor
 from lightning_mav.data.shards.fetched import Shard
 from lightning_mav.datamodules.batches import Tally
 from lightning_mav.utils.errors import UsageError
+from lightning_mav.utils.paths import replacing
 
 MAX_BYTES = 2_500_000_000
 VERSION = 5  # raise when the same shards would be decoded to other pixels, or the index changes
@@ -83,7 +82,6 @@ def write_store(path: Path, samples: Iterable[dict[str, Any]], tally: Tally) -> 
 
     Frames and times are arrays or tensors. The tally is complete when the samples have been read.
     """
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     lengths: list[int] = []
     # Not a list of small arrays: between the large pixels that come and go, each would keep the allocator
     # from using the freed memory again.
@@ -92,34 +90,30 @@ def write_store(path: Path, samples: Iterable[dict[str, Any]], tally: Tally) -> 
     shape, num_bytes = (3, 0, 0), 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.with_suffix(".u8").open("wb") as file:
-            for sample in samples:
-                frames = sample["frames"]
-                num_bytes += file.write(np.asarray(frames).tobytes())
-                if num_bytes > MAX_BYTES:
-                    raise UsageError(
-                        f"decoded, {len(lengths)} samples take more than {MAX_BYTES / 1e9} GB: "
-                        f"set max_samples={len(lengths) * 9 // 10}, a smaller image_size, or cache=false"
-                    )
-                lengths.append(len(frames))
-                shape = tuple(frames.shape[1:])
-                times.extend(sample["times"].tolist() if "times" in sample else [0.0] * len(frames))
-                if "text" in sample:
-                    texts.append(sample["text"])
-        with part.with_suffix(".npz").open("wb") as file:
-            starts = np.concatenate([[0], np.cumsum(lengths)])
-            columns: dict[str, Any] = {"times": np.array(times), "texts": np.array(texts, str)}
-            np.savez(file, starts=starts, shape=shape, **columns, tally=json.dumps(vars(tally)))
-        for suffix in (".u8", ".npz"):
-            os.replace(part.with_suffix(suffix), path.with_suffix(suffix))
+        with replacing(path.with_suffix(".npz")) as index, replacing(path.with_suffix(".u8")) as pixels:
+            with pixels.open("wb") as file:
+                for sample in samples:
+                    frames = sample["frames"]
+                    num_bytes += file.write(np.asarray(frames).tobytes())
+                    if num_bytes > MAX_BYTES:
+                        raise UsageError(
+                            f"decoded, {len(lengths)} samples take more than {MAX_BYTES / 1e9} GB: "
+                            f"set max_samples={len(lengths) * 9 // 10}, a smaller image_size, or cache=false"
+                        )
+                    lengths.append(len(frames))
+                    shape = tuple(frames.shape[1:])
+                    times.extend(sample["times"].tolist() if "times" in sample else [0.0] * len(frames))
+                    if "text" in sample:
+                        texts.append(sample["text"])
+            with index.open("wb") as file:
+                starts = np.concatenate([[0], np.cumsum(lengths)])
+                columns: dict[str, Any] = {"times": np.array(times), "texts": np.array(texts, str)}
+                np.savez(file, starts=starts, shape=shape, **columns, tally=json.dumps(vars(tally)))
     except OSError as error:
         raise UsageError(
             f"cannot write decoded pixels to {path.parent}: {error.strerror or error}; "
             "set cache_dir to another folder, or cache=false"
         ) from error
-    finally:
-        for suffix in (".u8", ".npz"):
-            part.with_suffix(suffix).unlink(missing_ok=True)
 
 
 def read_store(path: Path) -> FrameStore:

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from lightning_mav.data.codecs.decode import MAX_VIDEO_BYTES, MAX_WORK, VIDEO_FORMATS, decode_video
+from lightning_mav.data.codecs.pixels import from_uint8
 from lightning_mav.data.shards.reader import Sample
 from lightning_mav.datamodules.base import Batch, ShardsDataModule
 from lightning_mav.datamodules.clips import ClipSampler
-from lightning_mav.datamodules.image_text import check_sizes, crop, find_suffix, to_float
+from lightning_mav.datamodules.image_text import check_sizes, crop, find_suffix
 from lightning_mav.datamodules.store import Stored
 from lightning_mav.utils.numbers import check_number
 
@@ -103,7 +104,7 @@ class VideoShards(ShardsDataModule):
     def collate(self, examples: list[dict[str, Any]]) -> Batch:
         """Stacks clips."""
         video = torch.stack([example["frames"] for example in examples]).transpose(1, 2).contiguous()
-        return {"video": to_float(video), "fps": torch.tensor([example["fps"] for example in examples])}
+        return {"video": from_uint8(video), "fps": torch.tensor([example["fps"] for example in examples])}
 
     def store_settings(self) -> dict[str, Any]:
         """Returns whatever decides what is in the store; videos too short for a clip are not."""

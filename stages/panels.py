@@ -10,7 +10,7 @@ from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 
-from lightning_mav.data.video import to_uint8
+from lightning_mav.data.codecs.pixels import to_uint8
 
 MIN_WIDTH = 512
 FRAME_MILLISECONDS = 120

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from ..utils.console import plain_warnings
+from ..utils.console import plain_warnings, print_table
 from ..utils.errors import UsageError
 from .data_arguments import make_parser
 from .output import output_folder, publishing
@@ -183,14 +183,7 @@ def _number(count: int, noun: str) -> str:
 
 def _print_counts(reasons: Counter[str], title: str, examples: dict[str, str] | None = None) -> None:
     """Prints a table of reasons, with the first of each if these are given by name."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console, names = Console(), {reason: name for name, reason in reversed((examples or {}).items())}
-    if not console.is_terminal:
-        console.width = 140  # in a file nothing need be cut to 80 columns
-    table = Table(title, "number", *(["first"] if names else []))
-    for reason, count in reasons.most_common():  # as they are: brackets in a name are no markup
-        table.add_row(Text(reason), str(count), *([Text(names[reason])] if names else []))
-    console.print(table)
+    names = {reason: name for name, reason in reversed((examples or {}).items())}
+    header = [title, "number", *(["first"] if names else [])]
+    rows = [[reason, str(n), *([names[reason]] if names else [])] for reason, n in reasons.most_common()]
+    print_table(header, rows)

@@ -4,7 +4,6 @@ import argparse
 import json
 import time
 from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from ..utils.textfile import shortened, write_text
 from .arguments import CommandParser, add_import, number_in, prompt_of, seed
 from .imports import absent
 from .output import SUFFIXES, base_name, output_folder, own_name, publishing
+from .provenance import provenance
 
 if TYPE_CHECKING:
     from ..cascade import Cascade, CascadeOutput
@@ -131,11 +131,7 @@ def _settings(
     args: argparse.Namespace, prompt: str, cascade: "Cascade", output: "CascadeOutput"
 ) -> dict[str, Any]:
     """Collects all that made the video, ready for JSON."""
-    import torch
-
     from ..models.sampling import Sampling
-    from ..utils.precision import precision_name
-    from ..weights import sha256
 
     sampling = Sampling(args.seed, prompt, args.steps, args.guidance_scale)
     stages = {}
@@ -153,7 +149,6 @@ def _settings(
             "guidance_scale": settings["guidance_scale"] if guidance is None else guidance,
             "seconds": round(output.seconds[stage], 3),
         }
-    device = cascade.device
     return {
         "prompt": prompt,
         "seed": args.seed,
@@ -164,17 +159,7 @@ def _settings(
         "until": args.until,
         "video": {"shape": list(output.video.shape[1:]), "fps": output.fps},
         "stages": stages,
-        "weights": {
-            stage: {"file": str(path), "sha256": sha256(path)} for stage, path in cascade.files.items()
-        },
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "precision": precision_name(device),
-        "threads": torch.get_num_threads(),
-        "versions": {
-            "lightning_mav": metadata.version("lightning-mav"),
-            "diffusers": metadata.version("diffusers"),
-            "torch": torch.__version__,
-        },
+        **provenance(cascade, "diffusers"),
     }
 
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import NamedTuple
 
-from ..utils.console import stage_progress
+from ..utils.console import print_table, stage_progress
 from ..utils.errors import UsageError
 from ..utils.paths import visible
 from .arguments import CommandParser, number_in, seed
@@ -55,17 +55,11 @@ def find_files(folder: Path | None = None) -> list[File]:
 
 
 def _list(args: argparse.Namespace) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console, table = Console(), Table("name", "file", "size", "source")
-    if not console.is_terminal:
-        console.width = 240  # in a file nothing need be cut to 80 columns
+    rows = []
     for file in find_files(args.folder):
         size = f"{file.path.stat().st_size / 1e6:.1f} MB" if file.path.is_file() else "missing"
-        table.add_row(Text(file.name), Text(str(file.path)), size, Text(file.source))
-    console.print(table)
+        rows.append([file.name, str(file.path), size, file.source])
+    print_table(["name", "file", "size", "source"], rows, width=240)
 
 
 def _check(args: argparse.Namespace) -> None:

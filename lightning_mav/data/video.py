@@ -1,10 +1,10 @@
-"""Videos in files: mp4, GIF and contact sheets from ``(3, F, H, W)`` in [-1, 1], and back again."""
+"""Videos for people to look at: mp4, GIF and contact sheets from ``(3, F, H, W)`` in [-1, 1]."""
 
 import textwrap
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
-from math import ceil, inf
+from math import ceil
 from pathlib import Path
 
 import av
@@ -16,25 +16,11 @@ from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..utils.errors import UsageError
-from .codecs.decode import VIDEO_FORMATS, decode_video
-from .codecs.opening import ALLOWED, open_video
+from .codecs.pixels import to_uint8
 from .codecs.x264 import x264_params
 
-OPENED = ALLOWED | {"GIF", "mpegts"}
-FORMATS = "mp4, mov, webm, mkv, avi or gif"
 # Viewers slow down a GIF whose frames last less than 2/100 s.
 MAX_GIF_FPS = 50
-
-
-def to_uint8(video: Tensor) -> Tensor:
-    """Maps [-1, 1] to 0..255; what lies outside is clipped."""
-    return ((video.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-
-
-def from_uint8(video: Tensor) -> Tensor:
-    """Maps 0..255 to [-1, 1]; ``to_uint8`` gives back exactly what came in."""
-    return video.float() / 127.5 - 1
 
 
 def write_mp4(path: str | Path, video: Tensor, fps: float, *, crf: int = 12) -> None:
@@ -50,11 +36,9 @@ def write_mp4(path: str | Path, video: Tensor, fps: float, *, crf: int = 12) -> 
 
     Examples:
         >>> write_mp4("grey.mp4", torch.zeros(3, 12, 32, 48), fps=6)
-        >>> video, fps = read_video("grey.mp4")
-        >>> video.shape, fps
-        (torch.Size([3, 12, 32, 48]), 6.0)
-        >>> read_video("grey.mp4", fps=3)[0].shape
-        torch.Size([3, 6, 32, 48])
+        >>> with av.open("grey.mp4") as file:
+        ...     (file.streams.video[0].frames, file.streams.video[0].average_rate)
+        (12, Fraction(6, 1))
     """
     frames = _to_frames(video)
     height, width = frames.shape[1:3]
@@ -75,25 +59,6 @@ def write_mp4(path: str | Path, video: Tensor, fps: float, *, crf: int = 12) -> 
             frame.pts, frame.time_base = i, 1 / rate
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-
-
-def read_video(path: str | Path, *, fps: float | None = None) -> tuple[Tensor, float]:
-    """Reads ``(3, F, H, W)`` in [-1, 1] and its frame rate; frames are those of ``decode_video``.
-
-    Args:
-        path: File to read.
-        fps: Frame rate to read at: each instant takes the frame that a player would show then. None keeps
-            the frames as stored, with their mean rate, read off their time stamps.
-    """
-    frames, times, rate = _decode(Path(path))
-    if len(frames) > 1 and times[-1] > times[0]:
-        rate = (len(frames) - 1) / (times[-1] - times[0])
-    if fps is not None:
-        duration = times[-1] - times[0] + 1 / rate
-        # Time stamps are rounded to the file's clock: without the margin a frame may come one instant late.
-        instants = times[0] + np.arange(max(1, round(duration * fps))) / fps + 1e-3 / max(fps, rate)
-        frames = frames[np.searchsorted(times, instants, side="right") - 1]
-    return from_uint8(rearrange(frames, "f c h w -> c f h w")), float(fps or rate)
 
 
 def write_gif(path: str | Path, video: Tensor, fps: float, *, max_side: int = 384) -> None:
@@ -186,18 +151,3 @@ def _shared_palette(frames: Sequence[Image.Image]) -> Image.Image:
     """Chooses 255 colours for all frames, from at most 16 of them; the last one is for "as before"."""
     chosen = frames[:: ceil(len(frames) / 16)]
     return stack_sheets(chosen).quantize(255, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-
-
-def _decode(path: Path) -> tuple[Tensor, np.ndarray, float]:
-    """Returns bytes ``(F, 3, H, W)`` in the order shown, their times in seconds, and the rate declared."""
-    try:
-        data, suffix = path.read_bytes(), path.suffix.lower()[1:]
-        named = suffix if suffix in VIDEO_FORMATS else "mp4"
-        with open_video(data, named, OPENED) as (_, stream):
-            rate = float(stream.average_rate or 25)
-        frames, times = decode_video(data, named, None, max_seconds=inf, formats=OPENED)
-    except OSError as error:
-        raise UsageError(f"{path}: not a readable video ({error.strerror}); give {FORMATS}") from None
-    except ValueError as error:
-        raise UsageError(f"{path}: not a readable video ({error}); give {FORMATS}") from None
-    return frames, times.numpy(), rate

@@ -148,10 +148,3 @@ class GaussianDiffusion(nn.Module, Configured):
         if self.prediction == "v":
             return a * x_t - s * prediction
         return (x_t - s * prediction) / a
-
-    def to_eps(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """Turns the network's prediction at ``x_t`` into the noise ``eps``; not defined where it is zero."""
-        if self.prediction == "eps":
-            return prediction
-        a, s = self.coefficients(t, x_t)
-        return (x_t - a * self.to_x_0(prediction, x_t, t)) / s

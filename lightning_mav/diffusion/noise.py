@@ -1,6 +1,5 @@
 """Noise that is drawn while sampling: where it comes from, and what shares it."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+from ..utils.numbers import seed_from
 
 # Maps the number of a draw, from 0, and a shape to noise that broadcasts to this shape.
 StepNoise = Callable[[int, tuple[int, ...]], Tensor]
@@ -53,8 +54,7 @@ class SeededNoise:
         return torch.cat([self._slice(draw, place, one) for place in self.places], dim=self.dim)
 
     def _slice(self, draw: int, place: int, shape: list[int]) -> Tensor:
-        digest = hashlib.sha256(f"{self.seed}\n{draw}\n{place}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        generator = torch.Generator().manual_seed(seed_from(self.seed, draw, place))
         return torch.randn(shape, generator=generator)
 
 

@@ -102,7 +102,7 @@ def _jpeg(video: Tensor, strength: float) -> Tensor:
     # Not at the top: sampling needs neither.
     from PIL import Image
 
-    from ..data.video import from_uint8, to_uint8
+    from ..data.codecs.pixels import from_uint8, to_uint8
 
     best, worst = JPEG_QUALITIES
     quality = round(best + (worst - best) * strength)

@@ -1,14 +1,13 @@
 """What a user may choose about how samples are drawn, the same for every stage."""
 
 import functools
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 
 from ..diffusion import SampleOptions
-from ..utils.numbers import check_number, check_types
+from ..utils.numbers import check_number, check_types, seed_from
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,7 @@ class Sampling:
 
     def stage_seed(self, stage: str) -> int:
         """Returns the seed of one stage's generator."""
-        digest = hashlib.sha256(f"{self.seed}\n{stage}\n{self.key}".encode("utf-8", "surrogatepass")).digest()
-        return int.from_bytes(digest[:8], "big") >> 1
+        return seed_from(self.seed, stage, self.key)
 
     def arguments(self, stage: str) -> SampleOptions:
         """Returns what the stage's ``sample`` takes besides its conditions."""

@@ -1,6 +1,5 @@
 """Checkpoints of a run: written every so many steps and at the last one, read back if they are whole."""
 
-import os
 import pickle
 import re
 import warnings
@@ -15,7 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from ..utils.errors import UsageError, first_line
-from ..utils.paths import visible
+from ..utils.paths import replacing, visible
 from .callbacks import StopOnSignal
 
 OWN_NAME = re.compile(r"step=\d+\.ckpt")  # of the files that configs/base.yaml asks for
@@ -123,21 +122,15 @@ class CheckpointFiles(TorchCheckpointIO):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
         path = Path(path)
-        part = path.with_name(f".{path.name}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
+            with replacing(path, sync=True) as part, part.open("wb") as file:
                 _save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
         except OSError as error:
             raise UsageError(
                 f"{path}: cannot be written ({error.strerror or error}); make room, or name another folder "
                 "by --checkpoint.dirpath, and start again: it goes on from the newest checkpoint"
             ) from error
-        finally:
-            part.unlink(missing_ok=True)
 
 
 def _save(checkpoint: dict[str, Any], file: Any) -> None:

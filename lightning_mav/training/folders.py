@@ -39,7 +39,7 @@ class RunFolders:
                 folder.mkdir(parents=True, exist_ok=True)
                 self._lock(folder)
         if self.checkpoints is not None:
-            for part in self.checkpoints.glob(".*.ckpt.part"):  # of a run that was killed while it wrote
+            for part in self.checkpoints.glob(".*.ckpt*.part"):  # of a run that was killed while it wrote
                 part.unlink(missing_ok=True)
         if self.weights is not None:
             with _writing(self.weights.parent):

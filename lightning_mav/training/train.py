@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 
+from ..utils.console import print_table
 from ..utils.errors import UsageError
 from .runs import Run, all_runs, config_layers, scale_name
 from .signals import Stopped, handled, say
@@ -74,15 +75,15 @@ def train_all(scale: str, arguments: list[str]) -> None:
         status = _run([*command, "--scale", scale, *arguments])
         minutes[run.name] = (time.monotonic() - start) / 60
         if status > 128:
-            _print_table(minutes, **{run.name: "stopped"})
+            _print_minutes(minutes, **{run.name: "stopped"})
             say(f"{run.name} was stopped (exit code {status}); 'mav train all' goes on from here")
             raise Stopped(status - 128)
         if status:
-            _print_table(minutes, **{run.name: "failed"})
+            _print_minutes(minutes, **{run.name: "failed"})
             raise UsageError(
                 f"{run.name} failed with exit code {status}, see above; 'mav train all' goes on from here"
             )
-    _print_table(minutes)
+    _print_minutes(minutes)
 
 
 def _run(command: list[str]) -> int:
@@ -105,12 +106,6 @@ def _run(command: list[str]) -> int:
     return 128 + received[0] if received and not status else status
 
 
-def _print_table(minutes: dict[str, float], **ends: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("run", "minutes", "", title="training")
-    for name, value in minutes.items():
-        table.add_row(name, f"{value:.1f}", ends.get(name, "done"))
-    table.add_row("all", f"{sum(minutes.values()):.1f}", "")
-    Console().print(table)
+def _print_minutes(minutes: dict[str, float], **ends: str) -> None:
+    rows = [[name, f"{value:.1f}", ends.get(name, "done")] for name, value in minutes.items()]
+    print_table(["run", "minutes", ""], [*rows, ["all", f"{sum(minutes.values()):.1f}", ""]], "training")

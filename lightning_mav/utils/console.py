@@ -5,7 +5,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -114,3 +114,23 @@ def stage_progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
             live.update(tasks[stage], completed=done, total=total)
 
         yield update
+
+
+def print_table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", *, width: int = 140
+) -> None:
+    """Prints a table on stdout; in a file it may be ``width`` columns wide, so that nothing is cut."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = width
+    # Text, because rich reads square brackets in a str as its markup.
+    table = Table(title=Text(title) if title else None, title_justify="left")
+    for name in header:
+        table.add_column(Text(name))
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    console.print(table)

@@ -1,6 +1,7 @@
 """Values that users give: numbers finite and in a range, all of the type that is asked for."""
 
 import functools
+import hashlib
 import inspect
 import math
 import os
@@ -40,6 +41,13 @@ def check_number(name: str, value: Any, low: float, high: float = math.inf) -> N
     """
     if not in_range(value, low, high):
         raise ValueError(f"{name} must be {range_text(low, high)}, got {shortened(value)}")
+
+
+def seed_from(*parts: Any) -> int:
+    """Returns a seed that follows from numbers and texts, 0 to 2**63 - 1; unlike parts give unlike seeds."""
+    text = "\n".join(map(str, parts))
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 # What a plain type is called, one and several.

@@ -1,11 +1,14 @@
-"""Paths as people write them, files that are nobody's data, and locks of folders."""
+"""Paths as people write them, files that are nobody's data, files that are never half written, and locks."""
 
 import errno
 import fcntl
+import glob
 import os
 import socket
+import time
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import IO
 
@@ -15,6 +18,7 @@ JUNK = {
     "__macosx", "icon\r", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin",
     "system volume information", "@eadir", "#recycle", "@recycle", "lost+found",
 }  # fmt: skip
+STALE_SECONDS = 3600  # after which an unfinished file is what a killed process has left
 
 
 def expanded(path: str) -> str:
@@ -38,6 +42,33 @@ def visible(folder: Path, pattern: str = "*") -> list[Path]:
     """Lists what is in a folder and matches a pattern, in order, without hidden files."""
     found = folder.glob(pattern)
     return sorted(path for path in found if not is_hidden(path.relative_to(folder).as_posix()))
+
+
+@contextmanager
+def replacing(path: Path, *, sync: bool = False) -> Iterator[Path]:
+    """Yields an unfinished file to write, which takes the place of ``path`` when the block ends.
+
+    So readers find the old file or the new one, and never half of one. If the block raises, the old file
+    stays. Several processes may do this at once: the last one wins.
+
+    Args:
+        path: File to write; its folder must be there.
+        sync: Whether the content must be on disk first, so that a loss of power leaves one of the two whole.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):  # by a process that was killed
+        with suppress(FileNotFoundError):  # another process removes it, too
+            if time.time() - left.stat().st_mtime > STALE_SECONDS:
+                left.unlink()
+    # In the same folder: a file can be renamed at once only within its file system.
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        yield part
+        if sync:
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 _claimed: dict[tuple[int, int], IO[str]] = {}  # what this process has, which its own locks do not see

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UsageError
+from .paths import replacing
 
 MAX_TEXT_BYTES = 2**31  # a device such as /dev/zero has no end
 MARK = "\ufeff"
@@ -92,6 +93,13 @@ def read_lines(path: Path, remedy: str) -> list[str]:
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8; bytes of file names that are not UTF-8 are written as escapes."""
     path.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def write_json(path: Path, content: Any, *, indent: int | None = 2) -> None:
+    """Writes JSON, in short form without ``indent``; readers never see half of it."""
+    separators = (",", ":") if indent is None else None
+    with replacing(path) as part:
+        write_text(part, json.dumps(content, indent=indent, separators=separators) + "\n")
 
 
 def parse_json(data: bytes) -> Any:

@@ -11,9 +11,9 @@ import pytest
 
 from helpers.official_sets import CLASSES, Stats, load_stats, write_msrvtt, write_ucf101
 from helpers.places import ROOT
+from helpers.reading import read_video
 from helpers.tiny_cascade import save_tiny_cascade
 from lightning_mav.cli.evaluate import main
-from lightning_mav.data.video import read_video
 from lightning_mav.evaluation.protocols import Ucf101, measures, samples
 from lightning_mav.evaluation.protocols.store import SampleStore
 from lightning_mav.evaluation.report import load_report

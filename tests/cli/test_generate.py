@@ -12,13 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.reading import read_video
 from helpers.tiny_cascade import save_tiny_cascade
 from lightning_mav import cli
 from lightning_mav.cascade import Cascade
 from lightning_mav.cli.generate import main
 from lightning_mav.cli.output import base_name, own_name
 from lightning_mav.data import video
-from lightning_mav.data.video import read_video
 from lightning_mav.diffusion import Sampler
 from lightning_mav.utils import configured
 from lightning_mav.utils.configured import from_config

@@ -5,16 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_mav.data.video import (
-    contact_sheet,
-    from_uint8,
-    read_video,
-    stack_sheets,
-    to_uint8,
-    write_gif,
-    write_mp4,
-)
-from lightning_mav.utils.errors import UsageError
+from helpers.reading import read_video
+from lightning_mav.data.codecs.pixels import from_uint8, to_uint8
+from lightning_mav.data.video import contact_sheet, stack_sheets, write_gif, write_mp4
 
 
 def smooth_video(num_frames=10, height=48, width=64):
@@ -67,14 +60,6 @@ def test_odd_sizes_repeat_the_last_row_and_column(tmp_path):
     assert psnr(again[..., :33, :21], video) > 36
 
 
-def test_reading_at_a_rate_takes_the_frame_shown_then(tmp_path):
-    levels = torch.linspace(-1, 1, 12)
-    write_mp4(tmp_path / "a.mp4", levels.expand(3, -1)[:, :, None, None].expand(-1, -1, 16, 16), 12)
-    for fps, shown in ((4, range(0, 12, 3)), (12, range(12)), (24, [i // 2 for i in range(24)])):
-        video, _ = read_video(tmp_path / "a.mp4", fps=fps)
-        torch.testing.assert_close(video.mean(dim=(0, 2, 3)), levels[list(shown)], atol=0.02, rtol=0)
-
-
 @pytest.mark.parametrize(("fps", "frames"), [(40.0, 76), (8.0, 76), (100.0, 38)])
 def test_gif_lasts_as_long_as_the_video(tmp_path, fps, frames):
     write_gif(tmp_path / "a.gif", smooth_video(76), fps)
@@ -109,16 +94,6 @@ def test_contact_sheet_is_a_grid_under_its_title():
     assert contact_sheet(video, title="a red ball", columns=8, width=800).height > sheet.height
     assert contact_sheet(video[:, :3], columns=8, width=800).size == (800, 120)
     assert stack_sheets([sheet, sheet]).size == (800, 2 * sheet.height)
-
-
-@pytest.mark.parametrize("content", [b"", b"not a video", b"ffconcat version 1.0\nfile /etc/hostname\n"])
-def test_what_is_no_video_is_refused_by_name(tmp_path, content):
-    path = tmp_path / "a.mp4"
-    path.write_bytes(content)
-    with pytest.raises(UsageError, match=r"a\.mp4"):
-        read_video(path)
-    with pytest.raises(UsageError, match=r"missing\.mp4"):
-        read_video(tmp_path / "missing.mp4")
 
 
 def test_a_wrong_shape_is_refused():

@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from lightning_mav.datamodules import ImageTextShards, MicroImages, VideoShards
 from lightning_mav.evaluation.protocols.prompts import Prompts
 from lightning_mav.evaluation.protocols.settings import ProtocolSettings
 from lightning_mav.utils.errors import UsageError
-from lightning_mav.utils.paths import expanded, is_hidden, visible
+from lightning_mav.utils.paths import expanded, is_hidden, replacing, visible
 from lightning_mav.worlds.micro.shards import write_images
 
 APPLE = b"\0\5\26\7\0\2\0\0Mac OS X        " + bytes(99)
@@ -297,3 +298,40 @@ def test_nothing_is_put_in_the_place_of_others_files(tmp_path, capsys):
     with pytest.raises(UsageError, match=r"such as notes\.txt"):
         write_images(folder, num_images=1, image_size=16, progress=False)
     assert (folder / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_a_file_is_replaced_at_once_or_not_at_all(tmp_path, sync):
+    path = tmp_path / "a.json"
+    with replacing(path, sync=sync) as part:
+        part.write_text("old")
+        assert not path.exists()
+        assert part.parent == path.parent  # of one file system
+        assert is_hidden(part.name)
+    with suppress(ZeroDivisionError), replacing(path, sync=sync) as part:
+        part.write_text("half")
+        raise ZeroDivisionError
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_two_that_replace_one_file_do_not_write_into_each_others(tmp_path):
+    path = tmp_path / "a"
+    with replacing(path) as first:
+        first.write_text("1")
+        with replacing(path) as second:
+            second.write_text("2")
+        assert path.read_text() == "2"
+        assert first.read_text() == "1"
+    assert path.read_text() == "1"
+
+
+def test_what_a_killed_process_left_of_a_file_goes_when_it_is_written_again(tmp_path):
+    old, new, other = (tmp_path / f".{name}.part" for name in ("[a].1234", "[a].5678", "b.1234"))
+    for left in (old, new, other):
+        left.touch()
+    os.utime(old, (0, 0))
+    os.utime(other, (0, 0))
+    with replacing(tmp_path / "[a]") as part:
+        part.touch()
+    assert sorted(tmp_path.iterdir()) == sorted([new, other, tmp_path / "[a]"])

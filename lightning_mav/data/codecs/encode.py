@@ -8,6 +8,7 @@ from av.video.reformatter import VideoReformatter
 from PIL import Image
 from torch import Tensor
 
+from .pixels import to_uint8
 from .x264 import x264_params
 
 # Full-resolution colour: at 64 px, halving it costs 15 dB.
@@ -16,7 +17,7 @@ VIDEO_OPTIONS = {"crf": "12", "preset": "ultrafast", "x264-params": x264_params(
 
 def to_bytes(video: Tensor) -> Tensor:
     """Turns one video ``(1, 3, F, H, W)`` in [-1, 1] into ``(F, H, W, 3)`` bytes."""
-    return video[0].add(1).mul_(127.5).round_().byte().permute(1, 2, 3, 0).contiguous()
+    return to_uint8(video[0]).permute(1, 2, 3, 0).contiguous()
 
 
 def encode_png(pixels: Tensor) -> bytes:

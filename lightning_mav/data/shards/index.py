@@ -1,10 +1,8 @@
 """Where each member of each sample lies in a shard: found by a strict scan, kept in a file beside it."""
 
-import json
 import os
 import re
 import stat
-import uuid
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +11,7 @@ from pathlib import Path
 
 from ...utils.errors import UsageError, first_line
 from ...utils.paths import is_hidden
-from ...utils.textfile import parse_json, write_text
+from ...utils.textfile import parse_json, write_json
 from .members import Member, Members
 from .tar import CHUNK, Entry, ShardError, damaged, read_entries, read_exactly
 
@@ -150,14 +148,10 @@ def write_index(index: ShardIndex, path: Path) -> None:
         "keys": index.keys,
         **members.columns(),
     }
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        write_text(part, json.dumps(content, separators=(",", ":")) + "\n")
-        os.replace(part, path)
+        write_json(path, content, indent=None)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}; make room there") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def count_samples(path: Path, num_bytes: int) -> int | None:

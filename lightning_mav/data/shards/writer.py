@@ -3,10 +3,7 @@
 import hashlib
 import io
 import json
-import os
 import tarfile
-import time
-import uuid
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from ...utils.errors import UsageError
-from ...utils.paths import visible
-from ...utils.textfile import parse_json, write_text
+from ...utils.paths import replacing, visible
+from ...utils.textfile import parse_json, write_json
 from .index import index_path, read_index, scan_shard, write_index
 
 VERSION = 1
 MARK, STATS = "pack.json", "stats.json"
 MAX_NAMED = 10_000  # files
-STALE_SECONDS = 3600  # after which an unfinished file is what a killed run has left
 
 
 @dataclass(frozen=True)
@@ -119,13 +115,9 @@ def write_shard(path: Path, digest: str, samples: Iterable[Packed], num_digits: 
         num_digits: Digits of a sample's number in its key, which starts with the shard's.
     """
     stats_path = path.with_suffix(".stats.json")
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    for left in path.parent.glob(f".{path.name}.*.part"):
-        if time.time() - left.stat().st_mtime > STALE_SECONDS:
-            left.unlink(missing_ok=True)
     num, problems, reasons, notes = 0, dict[str, str](), Counter[str](), Counter[str]()
-    try:
-        with tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as tar:
+    with replacing(path) as part:
+        with tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
             for place, packed in enumerate(samples):
                 if packed.reason:
                     problems[packed.name] = packed.problem
@@ -138,11 +130,8 @@ def write_shard(path: Path, digest: str, samples: Iterable[Packed], num_digits: 
                     info = tarfile.TarInfo(f"{key}.{suffix}")
                     info.size = len(data)
                     tar.addfile(info, io.BytesIO(data))
-        index = scan_shard(unfinished, checksums=True)
+        index = scan_shard(part, checksums=True)
         index.name = path.name
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     write_index(index, index_path(path))
     stats = {
         "version": VERSION,
@@ -163,13 +152,3 @@ def digest_of(parts: Iterable[Any]) -> str:
     for part in parts:
         digest.update(json.dumps(part, sort_keys=True).encode() + b"\n")
     return digest.hexdigest()
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes a file that is never seen half."""
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        write_text(unfinished, json.dumps(content, indent=2) + "\n")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

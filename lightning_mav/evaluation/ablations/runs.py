@@ -4,7 +4,6 @@ import dataclasses
 import datetime
 import hashlib
 import json
-import os
 import re
 import shutil
 import time
@@ -17,7 +16,7 @@ from ...training.runs import config_folder, config_layers
 from ...training.train import train
 from ...utils.console import plain_warnings, stage_progress
 from ...utils.errors import UsageError
-from ...utils.textfile import parse_json, write_text
+from ...utils.textfile import parse_json, write_json
 
 if TYPE_CHECKING:
     from ...cascade import Cascade
@@ -100,9 +99,7 @@ class Bench:
         date = datetime.date.today().isoformat()
         found = {"figures": figures, "spec": spec, "minutes": minutes, "date": date}
         folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        write_text(part, json.dumps(found, indent=2) + "\n")
-        os.replace(part, path)
+        write_json(path, found)
         return found
 
     def _spec(self, ablation: "Ablation", variant: "Variant", seed: int | None) -> dict[str, Any]:

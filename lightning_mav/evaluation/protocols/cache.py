@@ -12,10 +12,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ...data.shards.writer import digest_of, write_json
-from ...data.video import from_uint8
+from ...data.codecs.pixels import from_uint8
+from ...data.shards.writer import digest_of
 from ...utils.errors import UsageError, reason_of
-from ...utils.paths import visible
+from ...utils.paths import replacing, visible
+from ...utils.textfile import write_json
 
 CHUNK = 256  # videos whose features share a file; a run that is killed loses no more than that
 
@@ -109,11 +110,10 @@ class FeatureCache:
         if rows:
             tensors["values"] = torch.stack([*rows.values()])
         path = self.folder / f"{first:08d}.safetensors"
-        part = path.with_suffix(".part")
         try:
-            save_file(tensors, part, metadata={"left_out": json.dumps(left_out)})
-            part.chmod(0o644)  # safetensors makes it readable to its owner alone
-            part.replace(path)
+            with replacing(path) as part:
+                save_file(tensors, part, metadata={"left_out": json.dumps(left_out)})
+                part.chmod(0o644)  # safetensors makes it readable to its owner alone
         except (OSError, SafetensorError) as error:
             raise _cannot_write(self.folder, error) from error
 

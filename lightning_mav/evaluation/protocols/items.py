@@ -1,12 +1,12 @@
 """What a protocol asks for: prompts, each with a number and a seed of its own, and the real videos beside."""
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from ...utils.numbers import seed_from
 from .settings import ProtocolSettings
 
 KEY_DIGITS = 8
@@ -74,4 +74,4 @@ def make_items(prompts: Iterable[tuple[str, str | None]], seed: int) -> list[Ite
 
 def item_seed(seed: int, number: int) -> int:
     """Returns the seed of an item's noise, 63 bits."""
-    return int.from_bytes(hashlib.sha256(f"{seed}\n{number}".encode()).digest()[:8], "big") >> 1
+    return seed_from(seed, number)

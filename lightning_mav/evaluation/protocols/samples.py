@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ...cascade import Cascade
-from ...data.video import to_uint8
+from ...data.codecs.pixels import to_uint8
 from ...models.sampling import Sampling
 from ...stage_table import stages, video_stages
 from ...utils.errors import UsageError, first_line

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ...data.video import from_uint8, write_mp4
+from ...data.codecs.pixels import from_uint8
+from ...data.video import write_mp4
 from ..report import Report, Sample
 from .items import Item, Protocol
 from .real import subsample

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from ...data.codecs.lossless import SUFFIX, decode_lossless, encode_lossless
 from ...data.shards.index import Member, ShardError, index_path, read_index, read_member, scan_shard
-from ...data.shards.writer import Packed, digest_of, finished_shard, write_json, write_shard
+from ...data.shards.writer import Packed, digest_of, finished_shard, write_shard
 from ...utils.errors import UsageError
-from ...utils.paths import claim, visible
-from ...utils.textfile import parse_json
+from ...utils.paths import claim, replacing, visible
+from ...utils.textfile import parse_json, write_json
+from ..report.layout import flatten
 from .items import KEY_DIGITS, Item
 
 MARK, SINGLY = "samples.json", ".singly"
@@ -59,7 +60,7 @@ class SampleStore:
             ) from error
         except ValueError:
             raise UsageError(f"{path}: is damaged; choose another --out, or remove this folder") from None
-        here, there = _flat(self.mark), _flat(found)
+        here, there = flatten(self.mark), flatten(found)
         for name in [*here, *there]:
             if here.get(name) != there.get(name):
                 values = f"{_short(there.get(name))} there, {_short(here.get(name))} now"
@@ -138,10 +139,9 @@ class SampleStore:
         """
         meta = {"prompt": item.prompt, "label": item.label, "seed": item.seed, "fps": fps}
         path = self.singly / f"{item.key}.{SUFFIX}"
-        part = path.with_suffix(".part")
         with _writing(path):
-            part.write_bytes(encode_lossless(video, fps))
-            os.replace(part, path)
+            with replacing(path) as part:
+                part.write_bytes(encode_lossless(video, fps))
             write_json(path.with_suffix(".json"), meta)  # last of all: it tells that the sample is there
         self.own.append(item.key)
         if len(self.own) >= self.shard_size:
@@ -214,16 +214,6 @@ def _digest(path: Path) -> str | None:
         return parse_json(path.with_suffix(".stats.json").read_bytes())["digest"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _flat(mark: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = dict[str, Any]()
-    for name, value in mark.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
 
 
 def _short(value: Any) -> str:

@@ -10,7 +10,7 @@ from cleanfid.resize import build_resizer
 from torch import Tensor, nn
 
 from lightning_mav import cli
-from lightning_mav.data.video import from_uint8
+from lightning_mav.data.codecs.pixels import from_uint8
 from lightning_mav.evaluation.features import FEATURES, load_features
 from lightning_mav.evaluation.features import registry as registry_module
 from lightning_mav.evaluation.features.micro import MicroVideoNetwork

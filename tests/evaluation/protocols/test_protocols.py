@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from helpers.official_sets import CLASSES, NUM_TRAIN, write_msrvtt, write_ucf101, write_video
+from helpers.reading import read_video
 from lightning_mav.data.codecs.lossless import decode_lossless, encode_lossless
+from lightning_mav.data.codecs.pixels import to_uint8
 from lightning_mav.data.shards.check import check_shard
-from lightning_mav.data.video import read_video, to_uint8
 from lightning_mav.evaluation.intervals import bootstrap_interval
 from lightning_mav.evaluation.metrics import frechet_distance_of, inception_score
 from lightning_mav.evaluation.protocols import PROTOCOLS, load_settings
