@@ -24,8 +24,6 @@ from torch import Tensor
 from lightning_mav.data.codecs.decode import decode_video
 from lightning_mav.data.codecs.opening import OPTIONS
 from lightning_mav.data.codecs.resize import FrameResizer, to_tensor
-
-# A bench may know both sides, as the commands do.
 from lightning_mav.datamodules.clips import ClipSampler
 
 from .report import Section, Table

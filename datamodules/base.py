@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -18,28 +16,25 @@ from lightning_mav.data.shards.reader import Sample, Shards, locate_all
 from lightning_mav.data.shards.remote import is_remote
 from lightning_mav.data.shards.urls import check_urls, expand_shards
 from lightning_mav.datamodules.batches import (
-    FAILED,
-    SKIPPED,
     Batch,
     Batches,
     FixedBatches,
     Plan,
     Tally,
-    read_all,
 )
-from lightning_mav.datamodules.ledger import Ledger
-from lightning_mav.datamodules.order import GROUP_SIZE, MixedOrder, Order
+from lightning_mav.datamodules.order import GROUP_SIZE, MixedOrder, Order, check_weights
+from lightning_mav.datamodules.read_all import read_all
+from lightning_mav.datamodules.resumable import Resumable
 from lightning_mav.datamodules.store import FrameStore, Stored, has_store, read_store, store_path, write_store
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.utils.numbers import MAX_COUNT, MAX_SEED, Checked, check_number
 from lightning_mav.utils.paths import expanded
 from lightning_mav.utils.threads import num_cores
 
-MAX_WEIGHT = 1_000_000  # samples of a set in a row of all sets
 VALIDATION = 2**32  # added to the seed of training
 
 
-class ShardsDataModule(LightningDataModule, Checked):
+class ShardsDataModule(Resumable, Checked):
     """Reads batches from shards for ever: which samples come when is a function of the seed and the position.
 
     So a resumed run goes on exactly where it was, with any number of workers, and with any number of ranks
@@ -64,7 +59,6 @@ class ShardsDataModule(LightningDataModule, Checked):
         max_samples: Samples to decode, from the start of the shards; only with ``cache``.
     """
 
-    kind: str
     suffixes: frozenset[str]
     remedy: str
     max_member_bytes = MAX_MEMBER_BYTES
@@ -107,11 +101,6 @@ class ShardsDataModule(LightningDataModule, Checked):
         self.cache_dir = cache_dir
         self.fetched = ShardCache.of(cache_dir, cache_gib)
         self.max_samples = max_samples
-        self.start = {"num_samples": 0, "global_step": 0}  # of the run, or of what it was resumed from
-        self.plan: Plan | None = None
-        self.stream: Batches | None = None
-        self.ledger: Ledger | None = None
-        self.num_received = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """Leaves the trainer behind when reading processes are started: they need nothing of it."""
@@ -145,8 +134,8 @@ class ShardsDataModule(LightningDataModule, Checked):
     def train_dataloader(self) -> DataLoader:
         """Returns an endless stream of batches; a resumed run goes on with those that come next."""
         accumulate = 1 if self.trainer is None else self.trainer.accumulate_grad_batches
-        rank, world_size = self._rank_and_world_size()
-        self.plan = Plan(
+        rank, world_size = self.rank_and_world_size()
+        plan = Plan(
             self.batch_size,
             self.seed,
             rank,
@@ -155,11 +144,8 @@ class ShardsDataModule(LightningDataModule, Checked):
             first_batch=0 if self.trainer is None else self.trainer.global_step * accumulate,
             max_skipped=self.max_skipped,
         )
-        batches = self.stream = self.batches(self.plan)
-        self.num_received = 0
-        num_samples = len(batches.order)  # type: ignore[arg-type]
-        if self.ledger is None or self.ledger.num_samples != num_samples:
-            self.ledger = Ledger(num_samples)
+        batches = self.batches(plan)
+        self.follow(plan, batches)
         return DataLoader(
             batches,
             batch_size=None,
@@ -192,7 +178,7 @@ class ShardsDataModule(LightningDataModule, Checked):
         """Returns a few batches that are the same in every run; no loader without ``val_urls``."""
         if self.val_urls is None:
             return []
-        rank, world_size = self._rank_and_world_size()
+        rank, world_size = self.rank_and_world_size()
         shards = self._open(expand_shards(self.val_urls, self.remedy))
 
         def example(sample: Sample, number: int) -> dict[str, Any]:
@@ -207,64 +193,6 @@ class ShardsDataModule(LightningDataModule, Checked):
         mine = (examples * world_size)[rank * num_each : (rank + 1) * num_each]
         batches = [mine[i : i + self.batch_size] for i in range(0, num_each, self.batch_size)]
         return DataLoader(FixedBatches([self.collate(batch) for batch in batches]), batch_size=None)
-
-    def num_consumed(self) -> int:
-        """Returns how many samples all ranks together have trained on since the start of training."""
-        if self.trainer is None:
-            return 0
-        num_steps = self.trainer.global_step - self.start["global_step"]
-        _, world_size = self._rank_and_world_size()
-        per_step = self.trainer.accumulate_grad_batches * self.batch_size * world_size
-        return self.start["num_samples"] + num_steps * per_step
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns what has been trained on, not what reading processes have made beyond it."""
-        step = 0 if self.trainer is None else self.trainer.global_step
-        ledger = {} if self.ledger is None else self._written(self.ledger.gathered()).state_dict()
-        return {"num_samples": self.num_consumed(), "global_step": step, "ledger": ledger}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from what a checkpoint says has been trained on."""
-        self.start = {name: state_dict[name] for name in self.start}
-        if state_dict["ledger"]:
-            self.ledger = Ledger.from_state_dict(state_dict["ledger"])
-            if self._rank_and_world_size()[0]:  # what all have done stands in one process's ledger alone
-                self.ledger = Ledger(self.ledger.num_samples)
-
-    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Enters a training batch into the ledger."""
-        return self.receive(batch) if self.trainer is not None and self.trainer.training else batch
-
-    def receive(self, batch: Batch) -> Batch:
-        """Takes out of a batch what is not for the stage: what was skipped, or why there is none.
-
-        Raises:
-            UsageError: If a reading process found that it cannot go on.
-        """
-        if FAILED in batch:
-            raise UsageError(batch[FAILED])
-        if self.plan is None or self.ledger is None:
-            return batch
-        self.ledger.add(self.plan.positions(self.num_received), batch.get(SKIPPED, {}), self._name_at)
-        self.num_received += 1
-        size = self.plan.batch_size * self.plan.world_size
-        end = self.plan.first_sample + self.num_received * size
-        for number in range((end - size) // self.ledger.num_samples, end // self.ledger.num_samples):
-            rank_zero_info(self._written(self.ledger.gathered()).line(number))
-        return {key: value for key, value in batch.items() if key != SKIPPED}
-
-    def _name_at(self, position: int) -> str:
-        """Names the sample at a position."""
-        assert self.stream is not None
-        return self.stream.name(self.stream.order(position))
-
-    def _written(self, ledger: Ledger) -> Ledger:
-        """Lists samples that were skipped in a file of the run, and returns the ledger of all ranks."""
-        if self.trainer is not None and self.trainer.is_global_zero:
-            folder = Path(self.trainer.default_root_dir)
-            if folder.resolve() != Path.cwd():  # which is where a run without a folder of its own is
-                ledger.write(folder / f"skipped_{self.kind}s.json")
-        return ledger
 
     def _open(self, paths: list[str]) -> Shards:
         return Shards(paths, self.suffixes, self.max_member_bytes, self.fetched)
@@ -291,13 +219,6 @@ class ShardsDataModule(LightningDataModule, Checked):
         made = self.decode(sample)
         return {key: value.numpy() if isinstance(value, Tensor) else value for key, value in made.items()}
 
-    def _rank_and_world_size(self) -> tuple[int, int]:
-        if self.trainer is not None:
-            return self.trainer.global_rank, self.trainer.world_size
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            return torch.distributed.get_rank(), torch.distributed.get_world_size()
-        return 0, 1
-
 
 def leave_signals(worker: int) -> None:
     """Lets a reading process outlive the signals that stop training, which needs it to the end of its step.
@@ -307,15 +228,3 @@ def leave_signals(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
-
-
-def check_weights(urls: dict[str, Any]) -> dict[str, int]:
-    """Returns the weights of several sets of shards as the whole numbers that they must be."""
-    if not urls:
-        raise ValueError("urls names no set of shards: write {FOLDER: WEIGHT}")
-    for url, weight in urls.items():
-        is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
-        if not is_number or not 1 <= weight <= MAX_WEIGHT or weight != int(weight):
-            problem = f"weights are whole numbers from 1 to {MAX_WEIGHT}, got {weight!r} for {url!r}"
-            raise ValueError(f"urls: {problem}; write 3 and 1 for three quarters and one quarter")
-    return {str(url): int(weight) for url, weight in urls.items()}

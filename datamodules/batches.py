@@ -1,19 +1,13 @@
 """The data sets behind the loaders: they make batches, so loaders do not batch."""
 
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
-from lightning.pytorch.utilities import rank_zero_info
-from rich.progress import track
 from torch.utils.data import IterableDataset, get_worker_info
 
-from lightning_mav.data.shards.parallel import map_in_order
-from lightning_mav.data.shards.reader import Sample, Shards
 from lightning_mav.datamodules.filters import Filtered
 from lightning_mav.datamodules.ledger import describe
 from lightning_mav.utils.errors import UsageError, reason_of
@@ -22,7 +16,6 @@ Batch = dict[str, Any]
 
 SKIPPED = "skipped"  # key of a batch: what stood at some positions and could not be used
 FAILED = "failed"  # key of a batch that is none: the message of an error in a reading process
-PART_SIZE = 32  # samples that another process makes at once
 MAX_ATTEMPTS = 200  # samples tried for one position; most may be filtered
 MIN_COUNTED = 200  # samples read before their share of broken ones means anything
 
@@ -197,63 +190,3 @@ class FixedBatches(IterableDataset):
 
     def __iter__(self) -> Iterator[Batch]:
         return iter(self.batches)
-
-
-def read_all(
-    shards: Shards,
-    make: Callable[[Sample, int], dict[str, Any]],
-    remedy: str,
-    progress: str | None = None,
-    num_workers: int = 1,
-    tally: Tally | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Makes something of all samples in order; skips broken ones, with a warning.
-
-    Args:
-        shards: What to read.
-        make: Makes it of a sample and its number.
-        remedy: What to do if none is usable, for the error.
-        progress: Title of a progress bar.
-        num_workers: Processes that do it, some samples ahead.
-        tally: Receives what became of the samples.
-
-    Raises:
-        UsageError: If none is usable, or a shard is damaged.
-    """
-    num_made = 0
-    tally = Tally() if tally is None else tally
-    size = 1 if num_workers == 1 else PART_SIZE
-    parts = [range(i, min(i + size, len(shards))) for i in range(0, len(shards), size)]
-    made_parts = map_in_order(partial(_make_part, shards, make), parts, num_workers)
-    for made, unusable in track(made_parts, progress or "", total=len(parts), disable=progress is None):
-        tally.num_read += len(made) + len(unusable)
-        for name, reason, problem, broken in unusable:
-            tally.skip(reason, broken=broken)
-            warnings.warn(f"skipped {name}: {problem}", stacklevel=2)
-        num_made += len(made)
-        yield from made
-    where = f"{len(shards.shards)} shards, {shards.shards[0].name} ..."
-    skipped = tally.reasons
-    if not num_made:
-        what = f"{skipped.total()} samples were skipped" if skipped else "no sample was found"
-        raise UsageError(f"nothing usable in {where}: {what} ({describe(skipped)}); {remedy}")
-    if skipped:
-        num, reasons = skipped.total(), describe(skipped)
-        rank_zero_info(f"skipped {num} of {len(shards)} samples in {where}: {reasons}")
-
-
-def _make_part(
-    shards: Shards, make: Callable[[Sample, int], dict[str, Any]], numbers: range
-) -> tuple[list[dict[str, Any]], list[tuple[str, str, str, bool]]]:
-    """Makes some samples; also names those of no use, how that is counted, why, and if they are broken.
-
-    Text, since not every codec's errors come through to another process.
-    """
-    unusable = []
-
-    def skip(number: int, error: Exception) -> None:
-        broken = not isinstance(error, Filtered)
-        problem = f"{type(error).__name__}: {error}"
-        unusable.append((shards.name(number), reason_of(error), problem, broken))
-
-    return list(shards.make_each(make, numbers, skip)), unusable

@@ -5,10 +5,13 @@ A position counts the samples that all ranks together have been given since the 
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 GROUP_SIZE = 20_000  # samples shuffled with each other: those of shards that are neighbours in a pass
+
+MAX_WEIGHT = 1_000_000  # samples of a set in a row of all sets
 
 
 class Order:
@@ -101,3 +104,15 @@ class MixedOrder:
         chosen = int(turns[place])
         own = block * self.weights[chosen] + int((turns[:place] == chosen).sum())
         return int(self.firsts[chosen]) + self.orders[chosen](own)
+
+
+def check_weights(urls: dict[str, Any]) -> dict[str, int]:
+    """Returns the weights of several sets of shards as the whole numbers that they must be."""
+    if not urls:
+        raise ValueError("urls names no set of shards: write {FOLDER: WEIGHT}")
+    for url, weight in urls.items():
+        is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not is_number or not 1 <= weight <= MAX_WEIGHT or weight != int(weight):
+            problem = f"weights are whole numbers from 1 to {MAX_WEIGHT}, got {weight!r} for {url!r}"
+            raise ValueError(f"urls: {problem}; write 3 and 1 for three quarters and one quarter")
+    return {str(url): int(weight) for url, weight in urls.items()}

@@ -22,9 +22,8 @@ from .stage_table import LAST, stages, stages_until, video_stages
 from .utils.configured import allow_modules
 from .utils.errors import UsageError
 from .utils.numbers import check_number
-from .utils.paths import expanded, visible
 from .utils.precision import autocast_context
-from .weights import OUTPUTS, SHIPPED, Select, load_weights
+from .weights import Select, load_weights, weights_files
 
 DEFAULT = Sampling()
 
@@ -234,24 +233,6 @@ class Cascade(nn.Module):
             raise ValueError(f"this cascade has no {stage}: load it, or stop earlier by `until`")
         with torch.inference_mode(), autocast_context(self.device, self.precision):
             return model.sample(*conditions, **kwargs, **sampling.arguments(stage)).float()
-
-
-def weights_files(name_or_dir: str | Path = "micro", *, until: str = LAST) -> dict[str, Path]:
-    """Finds the weights file of every stage up to ``until``, of a scale or in a folder.
-
-    A shipped scale is the one that was measured, also beside weights of your own: name their folder,
-    ``outputs/SCALE/weights``, to use those.
-    """
-    if not str(name_or_dir):
-        raise UsageError("the name of the weights is empty: give a scale, such as micro, or a folder")
-    names = stages_until(until)
-    folder = Path(expanded(str(name_or_dir)))
-    if not visible(folder, "*.safetensors"):
-        if len(folder.parts) > 1:
-            raise UsageError(f"{folder}: no weights there; `make train` writes some to outputs/micro/weights")
-        shipped = SHIPPED / folder
-        folder = shipped if visible(shipped, "*.safetensors") else OUTPUTS / folder / "weights"
-    return {name: folder / f"{name}.safetensors" for name in names}
 
 
 def _load(name: str, path: Path, select: Select | None) -> nn.Module:

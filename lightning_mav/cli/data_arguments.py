@@ -28,10 +28,22 @@ def make_parser() -> CommandParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", metavar="pack|check|index|show", required=True)
-    count, processes, workers = number_in(int, 1), number_in(int, 1, 1000), min(8, num_cores())
+    for name, help, description, add_arguments in (
+        ("pack", "make shards of a folder", "Make shards of a folder.", _add_pack),
+        ("check", "find what is broken", "Find what is broken in shards.", _add_check),
+        ("index", "write indexes beside shards", "Write indexes.", _add_shards),
+        ("show", "draw samples and frame rates", "Draw what is in shards.", _add_show),
+    ):
+        add_arguments(commands.add_parser(name, help=help, description=description))
+    return parser
 
-    pack = commands.add_parser("pack", help="make shards of a folder", description="Make shards of a folder.")
-    add = pack.add_argument
+
+def _add_shards(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shards", metavar="SHARDS", help=SHARDS)
+
+
+def _add_pack(parser: argparse.ArgumentParser) -> None:
+    add, count = parser.add_argument, number_in(int, 1)
     add(
         "source",
         type=Path,
@@ -60,24 +72,18 @@ def make_parser() -> CommandParser:
         metavar="I/N",
         help="write every N-th shard only, from the I-th on",
     )
-    add("--workers", type=processes, default=workers, metavar="N", help="processes (default: %(default)s)")
+    _add_workers(parser)
 
-    check = commands.add_parser(
-        "check", help="find what is broken", description="Find what is broken in shards."
-    )
-    add = check.add_argument
-    add("shards", metavar="SHARDS", help=SHARDS)
-    add("--decode", action="store_true", help="decode every image and every frame too")
-    add("--workers", type=processes, default=workers, metavar="N", help="processes (default: %(default)s)")
 
-    index = commands.add_parser("index", help="write indexes beside shards", description="Write indexes.")
-    index.add_argument("shards", metavar="SHARDS", help=SHARDS)
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    _add_shards(parser)
+    parser.add_argument("--decode", action="store_true", help="decode every image and every frame too")
+    _add_workers(parser)
 
-    show = commands.add_parser(
-        "show", help="draw samples and frame rates", description="Draw what is in shards."
-    )
-    add = show.add_argument
-    add("shards", metavar="SHARDS", help=SHARDS)
+
+def _add_show(parser: argparse.ArgumentParser) -> None:
+    add, count = parser.add_argument, number_in(int, 1)
+    _add_shards(parser)
     out = Path("outputs/data")
     add("--out", type=Path, default=out, metavar="DIR", help="folder (default: %(default)s)")
     add("--num", type=count, default=24, metavar="N", help="samples on the sheet (default: %(default)s)")
@@ -90,7 +96,12 @@ def make_parser() -> CommandParser:
     add("--num-videos", type=count, default=200, metavar="N", help="to draw clips of (default: %(default)s)")
     add("--num-draws", type=count, default=50, metavar="N", help="clips of each (default: %(default)s)")
     add("--seed", type=seed, default=0, metavar="N", help="of the clips (default: 0)")
-    return parser
+
+
+def _add_workers(parser: argparse.ArgumentParser) -> None:
+    number, cores = number_in(int, 1, 1000), min(8, num_cores())
+    help = "processes (default: %(default)s)"
+    parser.add_argument("--workers", type=number, default=cores, metavar="N", help=help)
 
 
 def _part(text: str) -> tuple[int, int]:

@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from ..utils.console import plain_warnings, stage_progress
 from ..utils.errors import UsageError
 from .arguments import CommandParser, add_import, given, number_in, seed
 from .output import output_folder, publishing
+from .provenance import provenance, sign
 
 if TYPE_CHECKING:
     from ..cascade import Cascade
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> None:
             evaluation = evaluate_micro(cascade, settings, args.scope, progress)
         report = to_report(evaluation, args.scope)
         report.settings = dataclasses.asdict(settings)
-        report.weights, report.versions, report.device = _origin(cascade)
+        sign(report, provenance(cascade, "diffusers"))
         with publishing(folder, out, "the report"):
             write_pictures(evaluation, report, folder)
             write_videos(evaluation, report, folder)
@@ -107,10 +107,10 @@ def _load(weights: str, scope: str) -> "Cascade":
     """Loads what judging a scope needs; for stills that is the decoder before it saw videos."""
     import torch
 
-    from ..cascade import Cascade, weights_files
+    from ..cascade import Cascade
     from ..evaluation.worlds import LAST_STAGE
     from ..models import Decoder
-    from ..weights import load_weights
+    from ..weights import load_weights, weights_files
 
     if scope != "image":
         return Cascade.from_pretrained(weights, until=LAST_STAGE[scope])
@@ -124,19 +124,3 @@ def _load(weights: str, scope: str) -> "Cascade":
     cascade = Cascade(**stages)
     cascade.files = files
     return cascade.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-
-
-def _origin(cascade: "Cascade") -> tuple[dict[str, dict[str, str]], dict[str, str], str]:
-    """Says what was judged, by which versions, and where."""
-    import torch
-
-    from ..utils.precision import precision_name
-    from ..weights import sha256
-
-    device = cascade.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return (
-        {stage: {"file": str(path), "sha256": sha256(path)} for stage, path in cascade.files.items()},
-        {"lightning_mav": metadata.version("lightning-mav"), "torch": torch.__version__},
-        f"{name}, {torch.get_num_threads()} threads, {precision_name(device)}",
-    )

@@ -2,21 +2,18 @@
 
 import argparse
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..training.runs import config_folder
-from ..utils.console import plain_warnings, stage_progress
+from ..utils.console import plain_warnings, print_table, stage_progress
 from ..utils.errors import UsageError
 from ..utils.textfile import shortened
 from .arguments import CommandParser, add_import, given, number_in, seed
 from .output import output_folder, publishing
+from .provenance import provenance, sign
 
 if TYPE_CHECKING:
-    import torch
-
-    from ..cascade import Cascade
     from ..evaluation.protocols import Item, ProtocolSettings
     from ..evaluation.report import Report
 
@@ -50,23 +47,12 @@ def main(bench: str, argv: list[str]) -> None:
         keep_other_report(out, protocol.title)
         items = protocol.items()
         real_files = protocol.real_files() if settings.compares else []
-        if settings.compares and min(len(items), len(real_files)) < 2:
-            raise UsageError("FVD and FID need two samples and two real videos, or more: raise num_samples")
-        if "is" in settings.metrics and len(items) < settings.num_splits:
-            raise UsageError(
-                f"IS in {settings.num_splits} splits needs as many samples, got {len(items)}:"
-                " raise num_samples, or set num_splits=1"
-            )
+        _check_numbers(settings, len(items), len(real_files))
         measures = load_measures(settings, items)
         cascade = Cascade.from_pretrained(args.weights, "cpu", until=settings.until, text_only=True)
-        trainer = make_trainer(
-            accelerator=args.accelerator,
-            devices=args.devices,
-            strategy=args.strategy,
-            num_nodes=args.num_nodes,
-        )
+        trainer = make_trainer(**given(args, "accelerator", "devices", "strategy", "num_nodes"))
         device = trainer.strategy.root_device
-        origin = _origin(cascade, device, args.precision)
+        origin = provenance(cascade, "lightning", "diffusers", device=device, precision=args.precision)
         cascade.precision = origin["precision"]
         store = SampleStore(out / "samples", _mark(settings, items, origin), settings.shard_size)
         store.claim()
@@ -88,8 +74,7 @@ def main(bench: str, argv: list[str]) -> None:
                     progress=progress,
                 )
             report = make_report(protocol, items, scores)
-            report.weights, report.versions = origin["weights"], origin["versions"]
-            report.device = f"{origin['device']}, {origin['precision']}"
+            sign(report, origin)
             report.seconds |= {"generating": round(generated - start, 2)}
             with output_folder(out) as folder, publishing(folder, out, "the report"):
                 shown = choose_shown(items, scores.by_sample, settings.num_videos)
@@ -99,6 +84,17 @@ def main(bench: str, argv: list[str]) -> None:
         finally:
             store.unlock()
     _show(report, out)
+
+
+def _check_numbers(settings: "ProtocolSettings", num_samples: int, num_real: int) -> None:
+    """Refuses too few samples or real videos for the metrics that are asked for."""
+    if settings.compares and min(num_samples, num_real) < 2:
+        raise UsageError("FVD and FID need two samples and two real videos, or more: raise num_samples")
+    if "is" in settings.metrics and num_samples < settings.num_splits:
+        raise UsageError(
+            f"IS in {settings.num_splits} splits needs as many samples, got {num_samples}:"
+            " raise num_samples, or set num_splits=1"
+        )
 
 
 def _parser(bench: str) -> CommandParser:
@@ -168,25 +164,6 @@ def _settings(bench: str, args: argparse.Namespace) -> "ProtocolSettings":
     return load_settings(args.config or config_folder() / "eval" / f"{bench}.yaml", **overrides)
 
 
-def _origin(cascade: "Cascade", device: "torch.device", precision: str | None) -> dict[str, Any]:
-    """Says what generates, and on what."""
-    import torch
-
-    from ..utils.precision import precision_name
-    from ..weights import sha256
-
-    packages = {"lightning_mav": "lightning-mav", "lightning": "lightning", "diffusers": "diffusers"}
-    return {
-        "weights": {
-            stage: {"file": str(path), "sha256": sha256(path)} for stage, path in cascade.files.items()
-        },
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "precision": precision or precision_name(device),
-        "versions": {name: metadata.version(package) for name, package in packages.items()}
-        | {"torch": torch.__version__},
-    }
-
-
 def _mark(settings: "ProtocolSettings", items: "list[Item]", origin: dict[str, Any]) -> dict[str, Any]:
     """Collects all that decides what the samples are; a folder of others is refused."""
     from ..data.shards.writer import digest_of
@@ -212,14 +189,12 @@ def _mark(settings: "ProtocolSettings", items: "list[Item]", origin: dict[str, A
 
 
 def _show(report: "Report", out: Path) -> None:
-    from ..evaluation.report import Table, print_tables
-
     rows = []
     for figure in report.figures:
         published = ", ".join(f"{system} {value:g}" for system, value in figure.published.items())
         interval = "" if figure.low is None else f"{figure.low:.4g} to {figure.high:.4g}"
         rows.append([figure.name, f"{figure.value:.4g}", interval, str(figure.n), published])
-    print_tables([Table(report.title, ["figure", "value", "95% interval", "samples", "in print"], rows)])
+    print_table(["figure", "value", "95% interval", "samples", "in print"], rows, report.title)
     for name in ("report.json", "report.md", "index.html"):
         print(out / name)
     print(f"evaluated in {report.seconds['total']:.0f} s")

@@ -1,6 +1,5 @@
 """F: frames between, before and after those given, by one masked network (Make-A-Video, section 3.3)."""
 
-import math
 from typing import Any, Unpack
 
 import torch
@@ -157,31 +156,45 @@ class Interpolation(DiffusionModel):
         per_window = min((self.num_frames - 1) // frame_skip, num_keys - 1)  # intervals between key frames
         # The last window is moved back to end with the video, so that every window is full.
         starts = [min(s, num_keys - 1 - per_window) for s in range(0, num_keys - 1, per_window)]
+        keys = torch.stack([video[:, :, start : start + per_window + 1] for start in starts])
+        filled = self._fill_windows(keys.flatten(0, 1), image_embed, fps, frame_skip, options)
         out = video.new_zeros(b, 3, (num_keys - 1) * frame_skip + 1, h, w)
         length = per_window * frame_skip + 1
-        places = torch.arange(per_window + 1, device=video.device) * frame_skip
-        masked = torch.ones(self.num_frames, dtype=torch.bool, device=video.device)
+        for window, start in zip(filled.unflatten(0, (-1, b)), starts, strict=True):
+            out[:, :, start * frame_skip : start * frame_skip + length] = window[:, :, :length]
+        return out
+
+    def _fill_windows(
+        self,
+        keys: Tensor,
+        image_embed: Tensor | None,
+        fps: Tensor,
+        frame_skip: int,
+        options: SampleOptions,
+    ) -> Tensor:
+        """Maps the key frames of windows, ``(N*B, 3, K, H, W)``, to windows of all frames, some at a time."""
+        b, places = len(fps), torch.arange(keys.shape[2], device=keys.device) * frame_skip
+        masked = torch.ones(self.num_frames, dtype=torch.bool, device=keys.device)
         masked[places] = False
+        windows = keys.new_zeros(*keys.shape[:2], self.num_frames, *keys.shape[3:])
+        windows[:, :, places] = keys
         generator, progress = options.get("generator"), options.get("progress")
         seed = fork_seed(generator)
-        noise = draw_noise((len(starts) * b, 3, self.num_frames, h, w), video, generator)
-        num_chunks = math.ceil(len(starts) / MAX_WINDOWS)
-        for i, first in enumerate(range(0, len(starts), MAX_WINDOWS)):
-            chunk = starts[first : first + MAX_WINDOWS]
-            rows = range(first * b, (first + len(chunk)) * b)
-            windows = video.new_zeros(len(chunk), b, 3, self.num_frames, h, w)
-            for window, start in zip(windows, chunk, strict=True):
-                window[:, :, places] = video[:, :, start : start + per_window + 1]
+        noise = draw_noise(windows.shape, keys, generator)
+        chunks = range(0, len(keys), MAX_WINDOWS * b)
+        filled = []
+        for i, first in enumerate(chunks):
+            rows = range(first, min(first + MAX_WINDOWS * b, len(keys)))
+            num_windows = len(rows) // b
             options["step_noise"] = SeededNoise(seed, rows, dim=0)
-            options["progress"] = part_of(progress, i, num_chunks)
-            filled = self.fill(
-                windows.flatten(0, 1),
+            options["progress"] = part_of(progress, i, len(chunks))
+            part = self.fill(
+                windows[rows.start : rows.stop],
                 masked.expand(len(rows), -1),
-                None if image_embed is None else image_embed.repeat(len(chunk), 1),
-                fps.repeat(len(chunk)),
+                None if image_embed is None else image_embed.repeat(num_windows, 1),
+                fps.repeat(num_windows),
                 noise=noise[rows.start : rows.stop],
                 **options,
             )
-            for window, start in zip(filled.unflatten(0, (-1, b)), chunk, strict=True):
-                out[:, :, start * frame_skip : start * frame_skip + length] = window[:, :, :length]
-        return out
+            filled.append(part)
+        return torch.cat(filled)

@@ -64,6 +64,27 @@ def inflate(net: Pseudo3DUNet, source: Pseudo3DUNet, *, tolerance: float = 1e-5)
         >>> report.num_added > 0, report.max_difference < 1e-5
         (True, True)
     """
+    report = _copied(net, source)
+    is_residual, net.residual = net.residual, source.residual
+    report.max_difference = max_difference(net, source)
+    net.residual = is_residual
+    if not report.max_difference <= tolerance:
+        unknown = f"; the source lacks {', '.join(report.conditions)}" if report.conditions else ""
+        raise ValueError(
+            f"inflation changed the output by {report.max_difference:.1e}, more than {tolerance}{unknown}"
+        )
+    if net.residual and not source.residual:
+        net.clear_output()
+        if not source.cond_channels:
+            # From zero it would take long until layers that know pictures saw the one to be corrected.
+            kernels, known = net.conv_in.spatial.weight.detach(), source.conv_in.spatial.in_channels
+            x_t, x_cond = kernels[:, : net.conv_out.spatial.out_channels], kernels[:, known:]
+            x_cond[:, : x_t.shape[1]] = x_t
+    return report
+
+
+def _copied(net: Pseudo3DUNet, source: Pseudo3DUNet) -> InflationReport:
+    """Copies what has a counterpart, and says what."""
     report, temporal = InflationReport(), {name for name, _ in net.temporal_parameters()}
     own, given = net.state_dict(), source.state_dict()
     has_variances = source.conv_out.spatial.out_channels == 2 * net.conv_out.spatial.out_channels
@@ -99,21 +120,6 @@ def inflate(net: Pseudo3DUNet, source: Pseudo3DUNet, *, tolerance: float = 1e-5)
             f"cannot inflate: {len(mismatched)} tensors fit no counterpart, the first {mismatched[0]!r}; "
             "both networks need the same channels and blocks, and the new one all conditions of the other"
         )
-    is_residual, net.residual = net.residual, source.residual
-    report.max_difference = max_difference(net, source)
-    net.residual = is_residual
-    if not report.max_difference <= tolerance:
-        unknown = f"; the source lacks {', '.join(report.conditions)}" if report.conditions else ""
-        raise ValueError(
-            f"inflation changed the output by {report.max_difference:.1e}, more than {tolerance}{unknown}"
-        )
-    if net.residual and not source.residual:
-        net.clear_output()
-        if not source.cond_channels:
-            # From zero it would take long until layers that know pictures saw the one to be corrected.
-            kernels, known = net.conv_in.spatial.weight.detach(), source.conv_in.spatial.in_channels
-            x_t, x_cond = kernels[:, : net.conv_out.spatial.out_channels], kernels[:, known:]
-            x_cond[:, : x_t.shape[1]] = x_t
     return report
 
 

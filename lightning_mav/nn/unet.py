@@ -14,13 +14,7 @@ from ..utils.numbers import check_number
 from .blocks import Block, ImageEmbedding, StepEmbedding
 from .norm import GroupNorm
 from .old_names import rename_in_place
-from .pseudo3d import (
-    PseudoConv3d,
-    TemporalAttention,
-    TemporalConv,
-    to_frames,
-    to_video,
-)
+from .pseudo3d import PseudoConv3d, TemporalAttention, TemporalConv, to_frames, to_video
 
 
 class Conditions(NamedTuple):
@@ -102,8 +96,7 @@ class Pseudo3DUNet(nn.Module, Configured):
         super().__init__()
         self.in_channels, self.cond_channels = in_channels, cond_channels
         self.image_embed_dim = image_embed_dim
-        self.temporal = temporal
-        self.residual = residual
+        self.temporal, self.residual = temporal, residual
         embed_channels = 4 * channels
         block = partial(
             Block,
@@ -127,9 +120,7 @@ class Pseudo3DUNet(nn.Module, Configured):
         self.fps_embedding = step_embedding() if fps_condition else None
         self.noise_level_embedding = step_embedding() if noise_level_condition else None
         self.conv_in = PseudoConv3d(in_channels + cond_channels, channels, temporal=temporal)
-        self._add_blocks(
-            block, channels, [channels * mult for mult in channel_mults], num_blocks, attention_levels
-        )
+        self._add_blocks(block, [channels * mult for mult in channel_mults], num_blocks, attention_levels)
         self.conv_norm_out = GroupNorm(norm_groups, channels, silu=True)
         self.conv_out = PseudoConv3d(channels, out_channels, temporal=temporal)
         self.clear_output()
@@ -137,32 +128,27 @@ class Pseudo3DUNet(nn.Module, Configured):
         self.register_load_state_dict_pre_hook(rename_in_place)
 
     def _add_blocks(
-        self,
-        block: Callable[..., Block],
-        width: int,
-        widths: Sequence[int],
-        num_blocks: int,
-        attention_levels: Sequence[int],
+        self, block: Callable[..., Block], widths: Sequence[int], num_blocks: int, attention: Sequence[int]
     ) -> None:
         """Adds the levels' blocks; on the way up each block sees, beside its input, one of the way down."""
         self.down_blocks, self.up_blocks = nn.ModuleList(), nn.ModuleList()
+        width = self.conv_in.spatial.out_channels
         skips = [width]
         for level, out in enumerate(widths):
             blocks = nn.ModuleList()
             for _ in range(num_blocks):
-                blocks.append(block(width, out, attention=level in attention_levels))
+                blocks.append(block(width, out, attention=level in attention))
                 width = out
             if level < len(widths) - 1:
                 blocks.append(block(out, out, resample="down"))
             self.down_blocks.append(blocks)
             skips += [out] * len(blocks)
-        self.mid_block = nn.ModuleList(
-            [block(width, width, attention=bool(attention_levels)), block(width, width)]
-        )
+        middle = [block(width, width, attention=bool(attention)), block(width, width)]
+        self.mid_block = nn.ModuleList(middle)
         for level, out in reversed(list(enumerate(widths))):
             blocks = nn.ModuleList()
             for _ in range(num_blocks + 1):
-                blocks.append(block(width + skips.pop(), out, attention=level in attention_levels))
+                blocks.append(block(width + skips.pop(), out, attention=level in attention))
                 width = out
             if level > 0:
                 blocks.append(block(out, out, resample="up"))
@@ -255,9 +241,9 @@ class Pseudo3DUNet(nn.Module, Configured):
 def _check_sizes(given: Mapping[str, Any]) -> None:
     """Refuses arguments of the U-Net that are out of their range."""
     mults, levels = given["channel_mults"], given["attention_levels"]
-    for name in ("in_channels", "out_channels", "channels", "num_blocks", "head_channels", "norm_groups"):
+    counts = ("in_channels", "out_channels", "channels", "num_blocks", "head_channels", "norm_groups")
+    for name in (*counts, "context_channels"):
         check_number(name, given[name], 1)
-    check_number("context_channels", given["context_channels"], 1)
     check_number("length of channel_mults", len(mults), 1)
     check_number("lowest of channel_mults", min(mults), 1)
     check_number("cond_channels", given["cond_channels"], 0)
@@ -265,8 +251,6 @@ def _check_sizes(given: Mapping[str, Any]) -> None:
     check_number("dropout", given["dropout"], 0, 1)
     if not set(levels) <= set(range(len(mults))):
         raise ValueError(f"attention_levels must lie in 0..{len(mults) - 1}, got {levels}")
-    if given["residual"] and given["cond_channels"] < given["out_channels"]:
-        raise ValueError(
-            "residual needs cond_channels >= out_channels, "
-            f"got {given['cond_channels']}, {given['out_channels']}"
-        )
+    cond, out = given["cond_channels"], given["out_channels"]
+    if given["residual"] and cond < out:
+        raise ValueError(f"residual needs cond_channels >= out_channels, got {cond}, {out}")

@@ -1,5 +1,6 @@
 """Callbacks that every run has: seeds of its steps, and what it should know of its data."""
 
+import os
 import signal
 import time
 from contextlib import ExitStack
@@ -9,7 +10,9 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 from lightning import LightningModule, Trainer
+from lightning.fabric.utilities.cloud_io import get_filesystem
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
@@ -197,3 +200,18 @@ class StopOnSignal(Callback):
             name, step = signal.Signals(signum).name, trainer.global_step
             say(f"stopped by {name} at step {step}, which is saved; the same command goes on from there")
         raise Stopped(signum)
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes the settings of a run as ``config.yaml``: in UTF-8, where Lightning follows the locale."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Writes the file, from one process."""
+        folder = trainer.log_dir  # asks the first process, so all must
+        if self.already_saved or not trainer.is_global_zero or folder is None:
+            return
+        files = get_filesystem(folder)
+        files.makedirs(folder, exist_ok=True)
+        with files.open(os.path.join(folder, self.config_filename), "wb") as file:
+            file.write(self.parser.dump(self.config, skip_none=False).encode())
+        self.already_saved = True

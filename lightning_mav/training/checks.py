@@ -11,6 +11,8 @@ from lightning.fabric.plugins.environments import (
     SLURMEnvironment,
     TorchElasticEnvironment,
 )
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_only
 
 from ..utils.errors import UsageError
 from ..utils.precision import PRECISIONS, usable_device
@@ -145,3 +147,22 @@ def check_processes(trainer: Trainer) -> None:
             f"{trainer.num_nodes}: their product is the number of processes (srun --ntasks-per-node, "
             "torchrun --nproc-per-node), with --trainer.strategy=ddp if it is more than one"
         )
+
+
+def check_filename(saver: Any) -> None:
+    """Refuses names of checkpoint files that are no pattern.
+
+    Raises:
+        UsageError: If ``saver``, a trainer's checkpoint callback, has such a one.
+    """
+    if isinstance(saver, ModelCheckpoint) and saver.filename:
+        try:
+            saver.format_checkpoint_name({})
+        except (ValueError, LookupError) as error:
+            raise UsageError(f"--checkpoint.filename={saver.filename}: is no pattern ({error})") from error
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that speaks, of the several that a strategy or a cluster may start."""
+    rank = getattr(rank_zero_only, "rank", 0)  # Lightning's, of what any launcher says
+    return rank == 0 and os.environ.get("NODE_RANK", "0") == "0"

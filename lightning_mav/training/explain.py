@@ -1,6 +1,7 @@
 """Makes one line of what jsonargparse says in many."""
 
 import difflib
+import errno
 import importlib
 import re
 import sys
@@ -13,8 +14,15 @@ from typing import Any
 
 import jsonargparse
 from jsonargparse import ArgumentParser
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from ..utils.textfile import read_text
+
+# What a constructor, or Lightning, says of a value that it cannot do with.
+REFUSALS = (ValueError, TypeError, RuntimeError, ArithmeticError, ImportError, MisconfigurationException)
+# What a disk or a folder says that cannot be written to.
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+DISK |= {errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
 
 _UNKNOWN_OPTION = re.compile(r"[Oo]ption '([\w.]+)' is not accepted")
 _UNKNOWN_KEY = re.compile(r"(?:does not accept option '|unrecognized arguments: --)([\w.]+)")

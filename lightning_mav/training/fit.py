@@ -2,25 +2,18 @@
 
 import argparse
 import atexit
-import errno
-import logging
-import os
-import re
 import signal
 import threading
-import warnings
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from jsonargparse.typing import PositiveInt
-from lightning import LightningModule, Trainer
-from lightning.fabric.utilities.cloud_io import get_filesystem
+from lightning import Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
-from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from ..nn.old_names import rename_old
@@ -30,47 +23,19 @@ from ..utils.paths import expanded
 from ..utils.precision import precision_name
 from ..utils.settings import UNREADABLE
 from ..utils.threads import share_threads
-from .callbacks import DataMonitor, OwnRates, StepSeed, StopOnSignal
+from .callbacks import DataMonitor, OwnRates, SaveConfig, StepSeed, StopOnSignal
 from .checkpoints import Checkpoint, CheckpointFiles, check_remote, read_checkpoint
-from .checks import check_average, check_processes, check_settings, is_on_processor
-from .explain import blame, explain, utf8_files
-from .folders import RunFolders
-
-# Warnings and messages of Lightning's that say nothing about this project's use of it.
-QUIET = (
-    "isinstance.treespec, LeafSpec",  # its own use of torch
-    "does not have many workers",  # shards are read by one worker or none on small machines, by choice
-    "Your `IterableDataset` has `__len__` defined",  # for validation, which reads in this process
-    "Checkpoint directory .* exists and is not empty",  # that is what resuming looks like
-    "You're resuming from a checkpoint that ended before the epoch ended",  # there is one endless epoch
-    "is not supported by the model summary",
-    "configure_optimizers` will be overridden",  # that is what --optimizer is for
-    "Experiment logs directory .* exists",
-    "GPU available|TPU available|Seed set to|Using .* Automatic Mixed Precision|LOCAL_RANK",
-    "Total length of `list` across ranks is zero",  # of the loaders of a run that validates on nothing
-    "Tip: |stopped: `max_steps|Found current_model_state|states from the checkpoint",
+from .checks import (
+    check_average,
+    check_filename,
+    check_processes,
+    check_settings,
+    is_first_process,
+    is_on_processor,
 )
-
-# What a constructor, or Lightning, says of a value that it cannot do with.
-REFUSALS = (ValueError, TypeError, RuntimeError, ArithmeticError, ImportError, MisconfigurationException)
-# What a disk or a folder says that cannot be written to.
-DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
-DISK |= {errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
-
-
-class SaveConfig(SaveConfigCallback):
-    """Writes the settings of a run as ``config.yaml``: in UTF-8, where Lightning follows the locale."""
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Writes the file, from one process."""
-        folder = trainer.log_dir  # asks the first process, so all must
-        if self.already_saved or not trainer.is_global_zero or folder is None:
-            return
-        files = get_filesystem(folder)
-        files.makedirs(folder, exist_ok=True)
-        with files.open(os.path.join(folder, self.config_filename), "wb") as file:
-            file.write(self.parser.dump(self.config, skip_none=False).encode())
-        self.already_saved = True
+from .explain import DISK, REFUSALS, blame, explain, utf8_files
+from .folders import RunFolders
+from .quiet import hush_lightning
 
 
 class MavCLI(LightningCLI):
@@ -86,11 +51,7 @@ class MavCLI(LightningCLI):
     checkpoint: dict[str, Any] | None = None
 
     def __init__(self, args: list[str]) -> None:
-        for message in QUIET:
-            warnings.filterwarnings("ignore", message=f".*({message})")
-        for name in ("lightning.pytorch", "lightning.fabric"):
-            for handler in logging.getLogger(name).handlers:
-                handler.addFilter(lambda record: not re.search("|".join(QUIET), record.getMessage()))
+        hush_lightning()
         kwargs = {"parser_mode": "omegaconf", "exit_on_error": False}
         try:
             super().__init__(
@@ -207,14 +168,7 @@ class MavCLI(LightningCLI):
                 raise
             raise UsageError(explain(str(error) or type(error).__name__, [])) from error
         check_processes(self.trainer)
-        saver = self.trainer.checkpoint_callback
-        if isinstance(saver, Checkpoint) and saver.filename:
-            try:
-                saver.format_checkpoint_name({})
-            except (ValueError, LookupError) as error:
-                raise UsageError(
-                    f"--checkpoint.filename={saver.filename}: is no pattern ({error})"
-                ) from error
+        check_filename(self.trainer.checkpoint_callback)
         if self.config[self.config["subcommand"]].compile:
             # In place: names in checkpoints stay, and copies (the average, a deep copy) are not compiled.
             trained = self.model.model
@@ -294,9 +248,3 @@ def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
 
 def _local(folder: str | None) -> Path | None:
     return None if folder is None or "://" in str(folder) else Path(folder)
-
-
-def is_first_process() -> bool:
-    """Whether this is the process that speaks, of the several that a strategy or a cluster may start."""
-    rank = getattr(rank_zero_only, "rank", 0)  # Lightning's, of what any launcher says
-    return rank == 0 and os.environ.get("NODE_RANK", "0") == "0"

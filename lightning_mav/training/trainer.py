@@ -13,7 +13,8 @@ from ..utils.configured import check_config, own_modules
 from ..utils.errors import UsageError
 from ..weights import read_training, save_weights
 from .checkpoints import read_newest
-from .fit import MavCLI, is_first_process
+from .checks import is_first_process
+from .fit import MavCLI
 from .folders import RunFolders
 from .runs import Run
 

@@ -6,9 +6,7 @@ the files has their checksums.
 """
 
 import errno
-import hashlib
 import json
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,28 +18,32 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..stage_table import stages
 from ..utils.configured import ConfigDict, Configured, ForeignClassError, allow_modules, from_config
 from ..utils.errors import UsageError, first_line
-from ..utils.paths import expanded, locked
-from ..utils.textfile import read_lines, shortened, write_text
-
-CHECKSUMS = "SHA256SUMS"
-SHIPPED = Path(__file__).parent
-OUTPUTS = Path("outputs")
+from ..utils.paths import locked, replacing
+from ..utils.textfile import shortened
+from .digest import CHECKSUMS, NO_DIGEST, check_digest, read_checksums, seal, sha256, write_checksum
+from .places import OUTPUTS, SHIPPED, command_of, find_weights, weights_files
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
-# Stands where the digest will be while the digest is computed.
-_NO_DIGEST = "0" * 64
+__all__ = [
+    "CHECKSUMS",
+    "DTYPES",
+    "OUTPUTS",
+    "SHIPPED",
+    "Select",
+    "find_weights",
+    "has_digest",
+    "load_weights",
+    "read_checksums",
+    "read_training",
+    "save_weights",
+    "sha256",
+    "weights_files",
+]
 
 Select = Callable[[ConfigDict, dict[str, Tensor]], tuple[ConfigDict, dict[str, Tensor]]]
-
-
-def sha256(path: Path) -> str:
-    """Returns the checksum of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save_weights(
@@ -79,23 +81,19 @@ def save_weights(
     _warn_of_rounding(tensors, given, dtype)
     metadata = {
         "config": json.dumps(module.config),
-        "digest": _NO_DIGEST,
+        "digest": NO_DIGEST,
         "training": json.dumps(training or {}),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
     try:
-        save_file(tensors, temporary, metadata=metadata)
-        _seal(temporary)
-        temporary.chmod(0o644)  # safetensors makes it readable to its owner alone
-        digest = sha256(temporary)
         with locked(path.parent):
-            os.replace(temporary, path)
-            _write_checksum(path, digest)
+            with replacing(path) as part:
+                save_file(tensors, part, metadata=metadata)
+                seal(part)
+                part.chmod(0o644)  # safetensors makes it readable to its owner alone
+            write_checksum(path, sha256(path))
     except SafetensorError as error:  # what it makes of an OSError
         raise OSError(errno.EIO, str(error), str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 
@@ -181,7 +179,7 @@ def has_digest(path: Path | str) -> bool:
 def _opened(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
     """Opens a weights file that is whole: yields the safetensors file and the metadata of its header."""
     if not path.is_file():
-        raise UsageError(f"no weights at {path}: train them with `{_command(path)}`")
+        raise UsageError(f"no weights at {path}: train them with `{command_of(path)}`")
     try:
         expected = read_checksums(path.parent).get(path.name)
         if expected is not None and sha256(path) != expected:
@@ -191,75 +189,12 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
             if "config" not in metadata:
                 raise ValueError("its header has no config")
             if expected is None:
-                _check_digest(path, metadata)
+                check_digest(path, metadata)
             yield file, metadata
     except ForeignClassError as error:
         raise UsageError(f"{path}: {error}") from error
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise UsageError(_corrupt(path, shortened(first_line(error), 200))) from error
-
-
-def find_weights(name: str, scale: str = "micro") -> Path:
-    """Returns the file of a trained module: your own in ``outputs/<scale>/weights``, else the shipped one.
-
-    Args:
-        name: Module, e.g. ``decoder`` or ``micro/decoder``, or the path of a ``.safetensors`` file, which is
-            returned as it is.
-        scale: Scale of the module, unless the name gives it.
-
-    Raises:
-        UsageError: If there is none, naming the command that makes it.
-    """
-    if name.endswith(".safetensors"):
-        return Path(expanded(name))
-    if "/" in name:
-        scale, name = name.split("/", 1)
-    own = OUTPUTS / scale / "weights" / f"{name}.safetensors"
-    shipped = SHIPPED / scale / own.name
-    # What is trained on images first is shipped once, as it was after the videos.
-    fallback = shipped.with_stem(name.removesuffix("_image"))
-    for path in (own, shipped, fallback):
-        if path.is_file():
-            return path
-    raise UsageError(f"no weights at {own}: train them with `{_command(own)}`")
-
-
-def _seal(path: Path) -> None:
-    """Sorts the header of a new file, whose order would be random, and puts the file's digest into it."""
-    with path.open("r+b") as file:
-        size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
-        text = json.dumps(header, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        content = text.encode().ljust(size)  # the format pads with spaces, too
-        assert len(content) == size, "the same JSON in another order must be as long"
-        file.seek(8)
-        file.write(content)
-        file.flush()
-        digest = _digest(path, _NO_DIGEST)
-        file.seek(8)
-        file.write(content.replace(_digest_entry(_NO_DIGEST), _digest_entry(digest)))
-
-
-def _digest(path: Path, recorded: str) -> str:
-    """Returns the SHA-256 of a file in which zeros stand for the digest that its header records."""
-    with path.open("rb") as file:
-        size = file.read(8)
-        header = file.read(int.from_bytes(size, "little"))
-        start = hashlib.sha256(size + header.replace(_digest_entry(recorded), _digest_entry(_NO_DIGEST)))
-        return hashlib.file_digest(file, lambda: start).hexdigest()
-
-
-def _digest_entry(digest: str) -> bytes:
-    return f'"digest":"{digest}"'.encode()
-
-
-def _check_digest(path: Path, metadata: dict[str, str]) -> None:
-    """Compares a file with the digest in its header, unless it was written before there was one."""
-    # A damaged "digest" must not make it a file of an earlier version.
-    if unknown := metadata.keys() - {"config", "digest", "training"}:
-        raise ValueError(f"its header has an unknown entry {min(unknown)!r}")
-    if "digest" in metadata and _digest(path, metadata["digest"]) != metadata["digest"]:
-        raise ValueError("it differs from the digest in its header")
 
 
 @contextmanager
@@ -273,32 +208,5 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(num_threads)
 
 
-def _command(path: Path) -> str:
-    """Returns the command that makes a weights file, as far as its path tells."""
-    name = path.stem
-    stage, phase = name.removesuffix("_image"), "image" if name.endswith("_image") else "video"
-    command = f"make train-stage STAGE={stage}"
-    if stage in stages() and len(stages()[stage].phases) > 1:
-        command += f" PHASE={phase}"
-    if path.parent.name == "weights":  # outputs/SCALE/weights
-        command += f" SCALE={path.parent.parent.name}"
-    return command
-
-
 def _corrupt(path: Path, reason: str) -> str:
-    return f"{path} is not usable ({reason}): fetch it again or train it with `{_command(path)}`"
-
-
-def read_checksums(folder: Path) -> dict[str, str]:
-    """Returns the checksums in a folder's ``SHA256SUMS`` by name of the file; none without it."""
-    path = folder / CHECKSUMS
-    lines = read_lines(path, "fetch it again, or remove it") if path.is_file() else []
-    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-
-
-def _write_checksum(path: Path, digest: str) -> None:
-    checksums = read_checksums(path.parent) | {path.name: digest}
-    text = "".join(f"{digest}  {name}\n" for name, digest in sorted(checksums.items()))
-    temporary = path.parent / f".{CHECKSUMS}.tmp"
-    write_text(temporary, text)
-    os.replace(temporary, path.parent / CHECKSUMS)
+    return f"{path} is not usable ({reason}): fetch it again or train it with `{command_of(path)}`"

@@ -80,7 +80,7 @@ def test_stored_pixels_are_streamed_pixels(micro_world, tmp_path, monkeypatch):
     for image, text in zip(stored["image"], stored["text"], strict=True):
         assert seen[image.numpy().tobytes()] == text
     # 15 frames of 15: there is one clip of each video, so both ways show the same.
-    monkeypatch.setattr("lightning_mav.worlds.micro.shards.VIDEO_FPS", (30,))
+    monkeypatch.setattr("lightning_mav.worlds.micro.samples.VIDEO_FPS", (30,))
     write_videos(tmp_path / "videos", num_videos=6, video_size=32, seconds=0.5, progress=False)
     url, common = str(tmp_path / "videos"), {"image_size": 16, "batch_size": 6, "num_frames": 15}
     (stored,) = take(VideoShards(url, cache=True, cache_dir=str(tmp_path), **common), 1)

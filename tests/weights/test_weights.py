@@ -14,7 +14,7 @@ from helpers.places import ROOT
 from lightning_mav import weights
 from lightning_mav.cli.weights import main as check
 from lightning_mav.utils.errors import UsageError
-from lightning_mav.weights import find_weights, load_weights, read_training, save_weights, sha256
+from lightning_mav.weights import find_weights, load_weights, places, read_training, save_weights, sha256
 
 
 def test_round_trip_keeps_the_function(tmp_path):
@@ -179,8 +179,8 @@ def test_missing_file_names_the_command_that_makes_it(tmp_path):
 
 
 def test_own_weights_come_before_shipped_ones(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "OUTPUTS", tmp_path / "outputs")
-    monkeypatch.setattr(weights, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(places, "OUTPUTS", tmp_path / "outputs")
+    monkeypatch.setattr(places, "SHIPPED", tmp_path / "shipped")
     with pytest.raises(UsageError, match="make train-stage STAGE=sr_lt PHASE=image SCALE=nano"):
         find_weights("nano/sr_lt_image")
     shipped = save_weights(tiny_decoder(), tmp_path / "shipped" / "nano" / "sr_lt.safetensors")
@@ -192,7 +192,7 @@ def test_own_weights_come_before_shipped_ones(tmp_path, monkeypatch):
 
 def test_check_command_uses_the_digest_where_there_is_no_checksum(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(weights, "SHIPPED", tmp_path)
+    monkeypatch.setattr(places, "SHIPPED", tmp_path)
     path = save_weights(tiny_decoder(), tmp_path / "outputs/own/weights/decoder.safetensors")
     (path.parent / "SHA256SUMS").unlink()
     check(["check", "--folder", "nowhere"])

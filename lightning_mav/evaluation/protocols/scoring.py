@@ -83,9 +83,7 @@ def score(
             real = _real(key, protocol, measure, real_files, real_root, progress)
             scores.left_out |= {str(real_files[number]): why for number, why in real.left_out.items()}
             groups.insert(0, real.values.to(device))
-            facts["real"] = {"num_videos": len(real.numbers), "left_out": len(real.left_out)}
-            facts["real"]["frames"] = "the middle square of each, in one window placed at random"
-            facts["real"]["thinned"] = settings.num_real is not None and len(real_files) >= settings.num_real
+            facts["real"] = _describe_real(real, real_files, settings.num_real)
         measure.cpu()
         scores.seconds[f"{metric.name} features"] = round(time.perf_counter() - start, 2)
         facts["num_resamples"] = settings.num_resamples
@@ -101,11 +99,20 @@ def score(
                 scores.incomparable[name], published = reasons, {}
             scores.figures.append(Figure(name, value, low, high, num, metric.better, own, published))
         if key == "clipsim":
-            for number, similarity in zip(
-                generated.numbers, generated.values.flatten().tolist(), strict=True
-            ):
+            values = generated.values.flatten().tolist()
+            for number, similarity in zip(generated.numbers, values, strict=True):
                 scores.by_sample.setdefault(number, {})[metric.name] = similarity
     return scores
+
+
+def _describe_real(real: Features, files: Sequence[Path], num_real: int | None) -> dict[str, Any]:
+    """Says of real videos what figures depend on."""
+    return {
+        "num_videos": len(real.numbers),
+        "left_out": len(real.left_out),
+        "frames": "the middle square of each, in one window placed at random",
+        "thinned": num_real is not None and len(files) >= num_real,
+    }
 
 
 def _generated(

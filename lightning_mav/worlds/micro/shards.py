@@ -6,13 +6,11 @@ settings and the version of the world alone; ``stats.json`` in each folder recor
 written twice.
 """
 
-import hashlib
 import json
 import re
 import shutil
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,24 +18,20 @@ from typing import Any
 import torch
 import webdataset as wds
 from rich.progress import track
-from torch import Tensor
 
-from ...data.codecs.encode import encode_mp4, encode_png, to_bytes
 from ...data.shards.parallel import map_in_order
 from ...utils.errors import UsageError
 from ...utils.numbers import check_number
 from ...utils.paths import visible
 from ...utils.textfile import parse_json, write_text
 from ...utils.threads import num_cores
-from . import world
+from . import samples, world
+from .samples import Images, Members, Videos, sample_appearances, sample_caption, sample_fps
 
 IMAGES_PER_SHARD = 1000
 VIDEOS_PER_SHARD = 100
-VIDEO_FPS = (24, 25, 30)  # every n-th frame of one rate alone would leave few rates to learn
 STATS, OWN = "stats.json", re.compile(r"stats\.json|\d{6}\.(tar|index\.json)")  # that are in a folder
 SPLITS = ("images", "videos", "images-val", "videos-val")
-
-Members = dict[str, Any]
 
 
 def write_world(
@@ -90,9 +84,9 @@ def write_images(
     if _holds(folder, settings):
         return
     generator = _generator(folder, seed)
-    scenes = world.sample_scenes(_sample_appearances(world.ALL, num_images, generator), generator)
-    texts = [_caption(appearance, generator) for appearance in scenes.appearances]
-    _write(folder, settings, _Images(scenes, image_size, texts), IMAGES_PER_SHARD, progress)
+    scenes = world.sample_scenes(sample_appearances(world.ALL, num_images, generator), generator)
+    texts = [sample_caption(appearance, generator) for appearance in scenes.appearances]
+    _write(folder, settings, Images(scenes, image_size, texts), IMAGES_PER_SHARD, progress)
 
 
 def write_videos(
@@ -110,95 +104,27 @@ def write_videos(
         "num_samples": num_videos,
         "video_size": video_size,
         "seconds": seconds,
-        "fps": list(VIDEO_FPS),
+        "fps": list(samples.VIDEO_FPS),
         "seed": seed,
         "world_version": world.WORLD_VERSION,
     }
     check_number("seconds", seconds, 0)
-    if round(seconds * min(VIDEO_FPS)) < 2 or video_size % 2:
+    if round(seconds * min(samples.VIDEO_FPS)) < 2 or video_size % 2:
         raise ValueError(f"a video needs two frames and an even size, got {seconds=} and {video_size=}")
     if _holds(folder, settings):
         return
     generator = _generator(folder, seed)
-    appearances = _sample_appearances(world.SEEN, num_videos, generator)
-    rates = _sample_fps(num_videos, generator)
-    longest = round(seconds * max(VIDEO_FPS))
+    appearances = sample_appearances(world.SEEN, num_videos, generator)
+    rates = sample_fps(num_videos, generator)
+    longest = round(seconds * max(samples.VIDEO_FPS))
     scenes = world.sample_trajectories(appearances, rates, longest, generator)
-    _write(folder, settings, _Videos(scenes, video_size, rates, seconds), VIDEOS_PER_SHARD, progress)
-
-
-@dataclass
-class _Images:
-    """Draws images by their number; an object, since other processes do so, too."""
-
-    scenes: world.Scenes
-    size: int
-    texts: list[str]
-
-    def __call__(self, index: int) -> Members:
-        png = encode_png(to_bytes(world.rasterise(_scene(self.scenes, index), self.size))[0])
-        meta = {
-            "caption": self.texts[index],
-            "status": "success",
-            "error_message": None,
-            "width": self.size,
-            "height": self.size,
-            "sha256": hashlib.sha256(png).hexdigest(),
-        }
-        return {"png": png, "txt": self.texts[index], "json": meta}
-
-
-@dataclass
-class _Videos:
-    """Draws videos by their number."""
-
-    scenes: world.Scenes
-    size: int
-    rates: Tensor
-    seconds: float
-
-    def __call__(self, index: int) -> Members:
-        fps = int(self.rates[index])
-        num_frames = round(self.seconds * fps)
-        pixels = to_bytes(world.rasterise(_scene(self.scenes, index, num_frames), self.size))
-        meta = {
-            "status": "success",
-            "error_message": None,
-            "width": self.size,
-            "height": self.size,
-            "fps": fps,
-            "duration": num_frames / fps,
-        }
-        return {"mp4": encode_mp4(pixels, fps), "json": meta}
+    _write(folder, settings, Videos(scenes, video_size, rates, seconds), VIDEOS_PER_SHARD, progress)
 
 
 def _generator(folder: Path, seed: int) -> torch.Generator:
     """Gives each split a randomness of its own."""
     split = SPLITS.index(folder.name) if folder.name in SPLITS else len(SPLITS)
     return torch.Generator().manual_seed((seed * (len(SPLITS) + 1) + split) % 2**64)
-
-
-def _sample_appearances(pool: Tensor, num: int, generator: torch.Generator) -> Tensor:
-    """Goes through a pool of appearances again and again, in a new order each time."""
-    rounds = -(-num // len(pool))
-    order = torch.cat([torch.randperm(len(pool), generator=generator) for _ in range(max(1, rounds))])
-    return pool[order[:num]]
-
-
-def _sample_fps(num: int, generator: torch.Generator) -> Tensor:
-    """Samples the frame rate of each video, ``(num,)``."""
-    return torch.tensor(VIDEO_FPS)[torch.randint(len(VIDEO_FPS), (num,), generator=generator)]
-
-
-def _caption(appearance: Tensor, generator: torch.Generator) -> str:
-    """Describes an appearance: three in five times in full, otherwise in one of the shorter ways."""
-    in_full, which = torch.rand(2, generator=generator).tolist()
-    shorter = world.captions(appearance)
-    return world.caption(appearance) if in_full < 0.6 else shorter[int(which * len(shorter))]
-
-
-def _scene(scenes: world.Scenes, index: int, num_frames: int = 1) -> world.Scenes:
-    return world.Scenes(scenes.appearances[index : index + 1], scenes.places[index : index + 1, :num_frames])
 
 
 def _holds(folder: Path, settings: Members) -> bool:
@@ -259,10 +185,10 @@ def _write_shards(
         pass
 
 
-def _write_shard(folder: Path, encode: Callable[[int], Members], per_shard: int, samples: range) -> None:
-    shard = samples.start // per_shard
+def _write_shard(folder: Path, encode: Callable[[int], Members], per_shard: int, numbers: range) -> None:
+    shard = numbers.start // per_shard
     with (folder / f"{shard:06d}.tar").open("wb") as file, wds.TarWriter(file, mtime=0) as tar:
-        for number, index in enumerate(samples):
+        for number, index in enumerate(numbers):
             key = f"{shard:06d}{number:04d}"
             members = encode(index)
             meta = json.dumps({"url": None, "key": key, **members["json"]}, indent=4)

@@ -82,17 +82,6 @@ def captions(appearance: Sequence[int] | Tensor) -> list[str]:
     ]
 
 
-def parse_caption(text: str) -> dict[str, int]:
-    """Returns the attributes that a text names, each as an index: ``{"shape": 1, "colour": 0}``."""
-    words = text.lower().replace(",", " ").replace(".", " ").split()
-    return {
-        attribute: names.index(word)
-        for attribute, names in ATTRIBUTES.items()
-        for word in words
-        if word in names
-    }
-
-
 def _sample(appearances: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
     """Samples ``(N, NUM_DRAWS)`` random numbers, the radius ``(N,)`` and the room to move ``(N, 2)``."""
     device = generator.device if generator is not None else None

@@ -9,10 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.reading import parse_caption
 from lightning_mav.data.codecs.decode import decode_video
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.utils.numbers import MAX_SEED
-from lightning_mav.worlds.micro import shards, world
+from lightning_mav.worlds.micro import samples, shards, world
 from lightning_mav.worlds.micro.shards import write_images, write_videos
 
 
@@ -30,7 +31,7 @@ def test_images_are_laid_out_as_img2dataset_does(micro_world):
         assert (meta["key"], meta["caption"], meta["status"]) == (key, text, "success")
         image = Image.open(io.BytesIO(files[f"{key}.png"]))
         assert image.size == (meta["width"], meta["height"]) == (48, 48)
-        assert {"shape", "colour"} <= world.parse_caption(text).keys()
+        assert {"shape", "colour"} <= parse_caption(text).keys()
 
 
 def test_videos_are_laid_out_as_video2dataset_does_and_say_nothing(micro_world):
@@ -54,11 +55,11 @@ def test_pixels_survive(tmp_path):
     write_videos(tmp_path / "videos", num_videos=2, video_size=32, seconds=0.5, progress=False)
     # The same draws, straight from the renderer.
     generator = shards._generator(tmp_path / "images", 0)
-    images = world.render_images(shards._sample_appearances(world.ALL, 4, generator), 32, generator)
+    images = world.render_images(samples.sample_appearances(world.ALL, 4, generator), 32, generator)
     generator = shards._generator(tmp_path / "videos", 0)
     appearances, rates = (
-        shards._sample_appearances(world.SEEN, 2, generator),
-        shards._sample_fps(2, generator),
+        samples.sample_appearances(world.SEEN, 2, generator),
+        samples.sample_fps(2, generator),
     )
     videos = world.render_videos(appearances, rates, 15, 32, generator)
     files = members(tmp_path / "images" / "000000.tar")
@@ -75,15 +76,15 @@ def test_pixels_survive(tmp_path):
 
 def test_no_video_shows_a_held_out_appearance():
     held_out = {tuple(row) for row in world.HELD_OUT.tolist()}
-    drawn = shards._sample_appearances(world.SEEN, 2400, torch.Generator().manual_seed(0)).tolist()
+    drawn = samples.sample_appearances(world.SEEN, 2400, torch.Generator().manual_seed(0)).tolist()
     assert len({tuple(row) for row in drawn}) == len(world.SEEN)
     assert not held_out & {tuple(row) for row in drawn}
 
 
 def test_three_captions_in_five_are_in_full():
     generator = torch.Generator().manual_seed(0)
-    texts = [shards._caption(world.ALL[index % 288], generator) for index in range(3000)]
-    in_full = sum({"size", "background"} <= world.parse_caption(text).keys() for text in texts)
+    texts = [samples.sample_caption(world.ALL[index % 288], generator) for index in range(3000)]
+    in_full = sum({"size", "background"} <= parse_caption(text).keys() for text in texts)
     assert in_full / len(texts) == pytest.approx(0.6, abs=0.04)
 
 
@@ -149,7 +150,7 @@ def test_failure_leaves_nothing_behind(tmp_path, monkeypatch):
     def fail(pixels):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shards, "encode_png", fail)
+    monkeypatch.setattr(samples, "encode_png", fail)
     with pytest.raises(UsageError, match=r"cannot write .*images: No space left"):
         write_images(tmp_path / "images", num_images=3, image_size=16, progress=False)
     assert not list(tmp_path.iterdir())

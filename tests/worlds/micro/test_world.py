@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from helpers.reading import parse_caption
 from lightning_mav.worlds.micro.raster import AREA, EXTENT, SAG, coverage, pixel_centres
 from lightning_mav.worlds.micro.world import (
     ALL,
@@ -13,7 +14,6 @@ from lightning_mav.worlds.micro.world import (
     Scenes,
     caption,
     captions,
-    parse_caption,
     rasterise,
     render_images,
     render_videos,

@@ -1,0 +1,65 @@
+"""Where weights files are: shipped with the program, trained here, or in a folder of your own."""
+
+from pathlib import Path
+
+from ..stage_table import LAST, stages, stages_until
+from ..utils.errors import UsageError
+from ..utils.paths import expanded, visible
+
+SHIPPED = Path(__file__).parent
+OUTPUTS = Path("outputs")
+
+
+def find_weights(name: str, scale: str = "micro") -> Path:
+    """Returns the file of a trained module: your own in ``outputs/<scale>/weights``, else the shipped one.
+
+    Args:
+        name: Module, e.g. ``decoder`` or ``micro/decoder``, or the path of a ``.safetensors`` file, which is
+            returned as it is.
+        scale: Scale of the module, unless the name gives it.
+
+    Raises:
+        UsageError: If there is none, naming the command that makes it.
+    """
+    if name.endswith(".safetensors"):
+        return Path(expanded(name))
+    if "/" in name:
+        scale, name = name.split("/", 1)
+    own = OUTPUTS / scale / "weights" / f"{name}.safetensors"
+    shipped = SHIPPED / scale / own.name
+    # What is trained on images first is shipped once, as it was after the videos.
+    fallback = shipped.with_stem(name.removesuffix("_image"))
+    for path in (own, shipped, fallback):
+        if path.is_file():
+            return path
+    raise UsageError(f"no weights at {own}: train them with `{command_of(own)}`")
+
+
+def weights_files(name_or_dir: str | Path = "micro", *, until: str = LAST) -> dict[str, Path]:
+    """Finds the weights file of every stage up to ``until``, of a scale or in a folder.
+
+    A shipped scale is the one that was measured, also beside weights of your own: name their folder,
+    ``outputs/SCALE/weights``, to use those.
+    """
+    if not str(name_or_dir):
+        raise UsageError("the name of the weights is empty: give a scale, such as micro, or a folder")
+    names = stages_until(until)
+    folder = Path(expanded(str(name_or_dir)))
+    if not visible(folder, "*.safetensors"):
+        if len(folder.parts) > 1:
+            raise UsageError(f"{folder}: no weights there; `make train` writes some to outputs/micro/weights")
+        shipped = SHIPPED / folder
+        folder = shipped if visible(shipped, "*.safetensors") else OUTPUTS / folder / "weights"
+    return {name: folder / f"{name}.safetensors" for name in names}
+
+
+def command_of(path: Path) -> str:
+    """Returns the command that makes a weights file, as far as its path tells."""
+    name = path.stem
+    stage, phase = name.removesuffix("_image"), "image" if name.endswith("_image") else "video"
+    command = f"make train-stage STAGE={stage}"
+    if stage in stages() and len(stages()[stage].phases) > 1:
+        command += f" PHASE={phase}"
+    if path.parent.name == "weights":  # outputs/SCALE/weights
+        command += f" SCALE={path.parent.parent.name}"
+    return command

@@ -1,0 +1,85 @@
+"""What the shards of the micro-world hold: which appearances, their captions, and the members of a sample."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...data.codecs.encode import encode_mp4, encode_png, to_bytes
+from . import world
+
+VIDEO_FPS = (24, 25, 30)  # every n-th frame of one rate alone would leave few rates to learn
+
+Members = dict[str, Any]
+
+
+@dataclass
+class Images:
+    """Draws images by their number; an object, since other processes do so, too."""
+
+    scenes: world.Scenes
+    size: int
+    texts: list[str]
+
+    def __call__(self, index: int) -> Members:
+        """Draws one, with its caption."""
+        png = encode_png(to_bytes(world.rasterise(_scene(self.scenes, index), self.size))[0])
+        meta = {
+            "caption": self.texts[index],
+            "status": "success",
+            "error_message": None,
+            "width": self.size,
+            "height": self.size,
+            "sha256": hashlib.sha256(png).hexdigest(),
+        }
+        return {"png": png, "txt": self.texts[index], "json": meta}
+
+
+@dataclass
+class Videos:
+    """Draws videos by their number."""
+
+    scenes: world.Scenes
+    size: int
+    rates: Tensor
+    seconds: float
+
+    def __call__(self, index: int) -> Members:
+        """Draws one; nothing says what it shows."""
+        fps = int(self.rates[index])
+        num_frames = round(self.seconds * fps)
+        pixels = to_bytes(world.rasterise(_scene(self.scenes, index, num_frames), self.size))
+        meta = {
+            "status": "success",
+            "error_message": None,
+            "width": self.size,
+            "height": self.size,
+            "fps": fps,
+            "duration": num_frames / fps,
+        }
+        return {"mp4": encode_mp4(pixels, fps), "json": meta}
+
+
+def sample_appearances(pool: Tensor, num: int, generator: torch.Generator) -> Tensor:
+    """Goes through a pool of appearances again and again, in a new order each time."""
+    rounds = -(-num // len(pool))
+    order = torch.cat([torch.randperm(len(pool), generator=generator) for _ in range(max(1, rounds))])
+    return pool[order[:num]]
+
+
+def sample_fps(num: int, generator: torch.Generator) -> Tensor:
+    """Draws the frame rate of each video, ``(num,)``."""
+    return torch.tensor(VIDEO_FPS)[torch.randint(len(VIDEO_FPS), (num,), generator=generator)]
+
+
+def sample_caption(appearance: Tensor, generator: torch.Generator) -> str:
+    """Describes an appearance: three in five times in full, otherwise in one of the shorter ways."""
+    in_full, which = torch.rand(2, generator=generator).tolist()
+    shorter = world.captions(appearance)
+    return world.caption(appearance) if in_full < 0.6 else shorter[int(which * len(shorter))]
+
+
+def _scene(scenes: world.Scenes, index: int, num_frames: int = 1) -> world.Scenes:
+    return world.Scenes(scenes.appearances[index : index + 1], scenes.places[index : index + 1, :num_frames])
