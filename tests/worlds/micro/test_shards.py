@@ -45,7 +45,7 @@ def test_videos_are_laid_out_as_video2dataset_does_and_say_nothing(micro_world):
         else:
             frames, times = decode_video(data, "mp4", None)
             fps = json.loads(files[name.replace("mp4", "json")])["fps"]
-            assert fps in shards.VIDEO_FPS
+            assert fps in samples.VIDEO_FPS
             assert frames.shape == (2 * fps, 3, 32, 32)
             torch.testing.assert_close(times, torch.arange(2 * fps).double() / fps, atol=1e-4, rtol=0)
 
