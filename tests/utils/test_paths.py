@@ -18,7 +18,7 @@ from lightning_mav.data.codecs.images import MAX_IMAGE_BYTES
 from lightning_mav.data.shards.index import index_path, scan_shard
 from lightning_mav.data.shards.urls import check_urls, expand_shards
 from lightning_mav.datamodules import ImageTextShards, MicroImages, VideoShards
-from lightning_mav.evaluation.protocols.prompts import Prompts
+from lightning_mav.evaluation.protocols.prompts import PromptFile
 from lightning_mav.evaluation.protocols.settings import ProtocolSettings
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.utils.paths import expanded, is_hidden, replacing, visible
@@ -86,7 +86,7 @@ def test_real_videos_are_no_hidden_files_or_folders(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "list").write_text("a ball\n")
-    protocol = Prompts(
+    protocol = PromptFile(
         ProtocolSettings("prompts", data=str(tmp_path), prompts=str(tmp_path / "list"), metrics=["clipsim"])
     )
     names = [path.relative_to(tmp_path).as_posix() for path in protocol.real_files()]

@@ -25,7 +25,7 @@ Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 
 
 @dataclass
-class Report:
+class CheckReport:
     """What is in shards, and what is wrong with them.
 
     Args:
@@ -42,7 +42,7 @@ class Report:
     samples: dict[str, str] = field(default_factory=dict)
     num_without_index: int = 0
 
-    def add(self, other: "Report") -> None:
+    def add(self, other: "CheckReport") -> None:
         """Adds what was found in other shards."""
         self.num_samples += other.num_samples
         self.num_bytes += other.num_bytes
@@ -57,7 +57,7 @@ def check_shards(
     decode: bool = False,
     num_workers: int = 1,
     progress: Progress = lambda items, total: items,
-) -> Report:
+) -> CheckReport:
     """Goes through shards, each in one process.
 
     Args:
@@ -66,15 +66,15 @@ def check_shards(
         num_workers: Processes.
         progress: Wraps the shards, of which there are ``total``.
     """
-    report = Report()
+    report = CheckReport()
     for one in progress(map_in_order(partial(check_shard, decode=decode), paths, num_workers), len(paths)):
         report.add(one)
     return report
 
 
-def check_shard(path: str, *, decode: bool = False) -> Report:
+def check_shard(path: str, *, decode: bool = False) -> CheckReport:
     """Goes through a shard."""
-    shard, report = Path(path), Report()
+    shard, report = Path(path), CheckReport()
     try:
         found = scan_shard(shard, checksums=True)
         report.num_samples, report.num_bytes = len(found), found.num_bytes

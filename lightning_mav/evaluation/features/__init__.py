@@ -2,12 +2,12 @@
 
 from .micro import MicroVideoNetwork
 from .network import FeatureNetwork, load_features
-from .registry import FEATURES, Input, Spec, features_folder, find_features
+from .registry import FEATURES, InputContract, Spec, features_folder, find_features
 
 __all__ = [
     "FEATURES",
     "FeatureNetwork",
-    "Input",
+    "InputContract",
     "MicroVideoNetwork",
     "Spec",
     "features_folder",

@@ -23,7 +23,7 @@ VALIDATION_SEED = 2**31  # beyond those of training
 STAR, SPIN, STILL = SHAPES.index("star"), MOTION_CLASSES.index("spin"), MOTION_CLASSES.index("still")
 
 
-class Batch(NamedTuple):
+class TrainingBatch(NamedTuple):
     """Videos ``(B, 3, F, 32, 32)`` and their labels by head, ``(B,)``."""
 
     video: Tensor
@@ -66,7 +66,7 @@ def speed_of(places: Tensor) -> Tensor:
     return (step[..., :3].square().sum(dim=-1) + turn.square()).sqrt().mean(dim=1)
 
 
-def sample_batch(num: int, generator: torch.Generator, *, mixed: bool, image_size: int) -> Batch:
+def sample_batch(num: int, generator: torch.Generator, *, mixed: bool, image_size: int) -> TrainingBatch:
     """Samples true videos, or ``mixed`` ones, see ``sample_training_scenes``, as the network sees them."""
     scenes, motion = sample_training_scenes(num, generator, mixed=mixed)
     shape, colour, size, background = scenes.appearances.unbind(dim=1)
@@ -77,7 +77,7 @@ def sample_batch(num: int, generator: torch.Generator, *, mixed: bool, image_siz
         "motion": motion,
         "speed": torch.bucketize(speed_of(scenes.places), torch.tensor(SPEED_EDGES)),
     }
-    return Batch(prepare(rasterise(scenes, image_size), FEATURES["micro_video"].input), labels)
+    return TrainingBatch(prepare(rasterise(scenes, image_size), FEATURES["micro_video"].input), labels)
 
 
 def train(

@@ -10,7 +10,7 @@ import yaml
 from ...utils.errors import UsageError
 from ...utils.paths import expanded
 from ...weights import OUTPUTS, SHIPPED
-from .resize import Input
+from .resize import InputContract
 
 VARIABLE = "MAV_FEATURES"
 DEFAULT_FOLDER = Path("outputs/features")
@@ -42,7 +42,7 @@ class Spec:
     outputs: int
     output: str
     frames: tuple[int, int | None]
-    input: Input
+    input: InputContract
 
     @property
     def is_shipped(self) -> bool:
@@ -53,7 +53,9 @@ class Spec:
 def _load(path: Path) -> dict[str, Spec]:
     entries: dict[str, dict[str, Any]] = yaml.safe_load(path.read_bytes())
     return {
-        name: Spec(name=name, **{**entry, "frames": tuple(entry["frames"]), "input": Input(**entry["input"])})
+        name: Spec(
+            name=name, **{**entry, "frames": tuple(entry["frames"]), "input": InputContract(**entry["input"])}
+        )
         for name, entry in entries.items()
     }
 

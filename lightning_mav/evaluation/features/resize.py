@@ -12,7 +12,7 @@ CROPS = ("none", "square")
 
 
 @dataclass(frozen=True)
-class Input:
+class InputContract:
     """What a network sees; numbers depend on all of it.
 
     Args:
@@ -42,7 +42,7 @@ class Input:
             raise ValueError(f"crop must be one of {', '.join(CROPS)}, got {self.crop!r}")
 
 
-def prepare(video: Tensor, contract: Input) -> Tensor:
+def prepare(video: Tensor, contract: InputContract) -> Tensor:
     """Brings videos ``(B, 3, F, H, W)`` in [-1, 1] to size and range of the contract, in single precision.
 
     In between it computes with values of 0 to 255. Bicubic with antialiasing is done in double precision:

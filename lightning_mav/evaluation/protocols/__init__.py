@@ -2,17 +2,17 @@
 
 from .items import Item, Protocol
 from .msrvtt import MsrVtt
-from .prompts import Prompts
+from .prompts import PromptFile
 from .settings import ProtocolSettings, load_settings
 from .ucf101 import Ucf101
 
-PROTOCOLS: dict[str, type[Protocol]] = {kind.name: kind for kind in (Ucf101, MsrVtt, Prompts)}
+PROTOCOLS: dict[str, type[Protocol]] = {kind.name: kind for kind in (Ucf101, MsrVtt, PromptFile)}
 
 __all__ = [
     "PROTOCOLS",
     "Item",
     "MsrVtt",
-    "Prompts",
+    "PromptFile",
     "Protocol",
     "ProtocolSettings",
     "Ucf101",

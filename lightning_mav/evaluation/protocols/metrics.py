@@ -55,14 +55,14 @@ METRICS = {
 }
 
 
-Variant = tuple[str, Callable[..., float], dict[str, Any]]
+MetricVariant = tuple[str, Callable[..., float], dict[str, Any]]
 
 
-def variants(metric: Metric, settings: ProtocolSettings) -> list[Variant]:
+def variants(metric: Metric, settings: ProtocolSettings) -> list[MetricVariant]:
     """Returns the figures of a metric: name, statistic, and what it depends on beyond the others."""
     if metric.num_splits is None:
         return [(metric.name, metric.statistic, {})]
-    found: list[Variant] = []
+    found: list[MetricVariant] = []
     for num in dict.fromkeys((settings.num_splits, 1)):
         name = metric.name if num == settings.num_splits else f"{metric.name} in one split"
         found.append((name, partial(metric.statistic, num_splits=num), {"num_splits": num}))

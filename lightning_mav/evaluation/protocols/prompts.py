@@ -12,7 +12,7 @@ from .real import check_files, subsample
 from .settings import ProtocolSettings
 
 
-class Prompts(Protocol):
+class PromptFile(Protocol):
     """CLIPSIM of any prompts; with a folder of real videos also FVD and the like."""
 
     name = "prompts"

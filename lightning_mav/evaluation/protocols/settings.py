@@ -9,7 +9,7 @@ from ...utils.numbers import MAX_COUNT, MAX_GUIDANCE, MAX_SEED, check_number
 from ...utils.paths import expanded
 from ...utils.settings import read_settings
 
-METRICS = ("fvd", "kvd", "is", "fid", "clipsim")
+METRIC_NAMES = ("fvd", "kvd", "is", "fid", "clipsim")
 COMPARING = ("fvd", "kvd", "fid")  # with real videos
 RANGES = {
     "seed": (0, MAX_SEED),
@@ -67,9 +67,11 @@ class ProtocolSettings:
         for name, (low, high) in RANGES.items():
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), low, high)
-        unknown = [name for name in self.metrics if name not in METRICS]
+        unknown = [name for name in self.metrics if name not in METRIC_NAMES]
         if unknown or not self.metrics:
-            raise ValueError(f"metrics are some of {', '.join(METRICS)}, got {', '.join(unknown) or 'none'}")
+            raise ValueError(
+                f"metrics are some of {', '.join(METRIC_NAMES)}, got {', '.join(unknown) or 'none'}"
+            )
         unnamed = [name for name in self.metrics if name != "clipsim" and name not in self.networks]
         if unnamed:
             raise ValueError(f"networks names no feature network for {', '.join(unnamed)}")

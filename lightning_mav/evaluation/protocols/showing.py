@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ...data.codecs.pixels import from_uint8
 from ...data.video import write_mp4
-from ..report import Report, Sample
+from ..report import Report, ShownVideo
 from .items import Item, Protocol
 from .real import subsample
 from .scoring import Scores
@@ -68,7 +68,7 @@ def write_shown(
     scores: Mapping[int, Mapping[str, float]],
     fps: float,
     folder: Path,
-) -> list[Sample]:
+) -> list[ShownVideo]:
     """Writes samples as files that every browser plays, and lists them for the report.
 
     Args:
@@ -83,5 +83,5 @@ def write_shown(
     for item in items:
         name = f"{VIDEOS}/{item.key}.mp4"
         write_mp4(folder / name, from_uint8(store.read(item.id)), fps)
-        shown.append(Sample(item.key, item.prompt, name, dict(scores.get(item.id, {})), item.label))
+        shown.append(ShownVideo(item.key, item.prompt, name, dict(scores.get(item.id, {})), item.label))
     return shown

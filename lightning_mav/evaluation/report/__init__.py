@@ -1,13 +1,13 @@
 """Reports of evaluations: their values, and JSON, Markdown, HTML and terminal tables made of them."""
 
-from .results import Figure, Report, Sample, Table, keep_other_report, load_report
+from .results import Figure, Report, ShownVideo, Table, keep_other_report, load_report
 from .terminal import print_tables
 from .write import write_report
 
 __all__ = [
     "Figure",
     "Report",
-    "Sample",
+    "ShownVideo",
     "Table",
     "keep_other_report",
     "load_report",

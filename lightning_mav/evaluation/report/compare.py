@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from .layout import ARROWS, MISSING, figure_decimals, flatten, format_value, interval
 from .page import Chart, chart_of, render
-from .results import Figure, Report, Sample, Table
+from .results import Figure, Report, ShownVideo, Table
 
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ def compare_figures(a: Report, b: Report) -> list[Row]:
     return [Row(*pair) for pair in paired(a.figures, b.figures, lambda figure: figure.name)]
 
 
-def compare_samples(a: Report, b: Report) -> list[Pair[Sample]]:
+def compare_samples(a: Report, b: Report) -> list[Pair[ShownVideo]]:
     """Pairs samples by prompt."""
     return paired(a.samples, b.samples, lambda sample: sample.prompt)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .results import Figure, Sample, Table
+from .results import Figure, ShownVideo, Table
 
 ARROWS = {"lower": "\N{DOWNWARDS ARROW}", "higher": "\N{UPWARDS ARROW}"}
 MISSING = "-"
@@ -18,8 +18,8 @@ class Ranking(NamedTuple):
     """The ends of the samples in the order of one score, the best and the worst of each first."""
 
     score: str
-    best: list[Sample]
-    worst: list[Sample]
+    best: list[ShownVideo]
+    worst: list[ShownVideo]
 
 
 def decimals(values: Iterable[float]) -> int:
@@ -38,7 +38,7 @@ def figure_decimals(*figures: Figure) -> int:
     )
 
 
-def score_decimals(samples: Iterable[Sample]) -> dict[str, int]:
+def score_decimals(samples: Iterable[ShownVideo]) -> dict[str, int]:
     """Returns the digits after the point of each score of the samples, the same for all of them."""
     values: dict[str, list[float]] = {}
     for sample in samples:
@@ -59,7 +59,7 @@ def systems(figures: Iterable[Figure]) -> list[str]:
     return list(dict.fromkeys(system for figure in figures for system in figure.published))
 
 
-def rankings(samples: Sequence[Sample], num: int = NUM_RANKED) -> list[Ranking]:
+def rankings(samples: Sequence[ShownVideo], num: int = NUM_RANKED) -> list[Ranking]:
     """Returns the best and the worst samples by every score that at least two samples have.
 
     No sample is both; of equal ones the first comes first.

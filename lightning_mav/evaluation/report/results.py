@@ -43,7 +43,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Sample:
+class ShownVideo:
     """One video to look at.
 
     Args:
@@ -110,7 +110,7 @@ class Report:
     title: str
     notes: str = ""
     figures: list[Figure] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[ShownVideo] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     images: list[tuple[str, str]] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
@@ -166,7 +166,7 @@ def load_report(path: Path) -> Report:
         values = parse_json(file.read_bytes())
         if values.get("version") != VERSION:
             raise UsageError(f"{file}: written by another version of mav evaluate; evaluate again")
-        for name, kind in (("figures", Figure), ("samples", Sample), ("tables", Table)):
+        for name, kind in (("figures", Figure), ("samples", ShownVideo), ("tables", Table)):
             values[name] = [kind(**entry) for entry in values[name]]
         values["images"] = [(title, name) for title, name in values["images"]]
         return Report(**values)

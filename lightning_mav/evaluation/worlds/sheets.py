@@ -8,7 +8,7 @@ from PIL import Image
 from ...data.video import contact_sheet, stack_sheets, write_mp4
 from ...worlds.micro.detectors import MOTIONS
 from ...worlds.micro.world import COLOURS, SHAPES
-from ..report import Report, Sample
+from ..report import Report, ShownVideo
 from .micro import Evaluation
 from .plot import plot_response
 from .prompts import NUM_CLASSES
@@ -40,7 +40,7 @@ def write_videos(evaluation: Evaluation, report: Report, folder: Path) -> None:
         write_mp4(folder / name, video, evaluation.fps)
         prompt, label = evaluation.prompts.texts[row], _split(evaluation, row)
         report.samples.append(
-            Sample(f"{row:03d}: {_read(evaluation, row)}", prompt, name, {"CLIPSIM": score}, label)
+            ShownVideo(f"{row:03d}: {_read(evaluation, row)}", prompt, name, {"CLIPSIM": score}, label)
         )
 
 

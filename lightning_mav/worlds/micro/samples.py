@@ -12,8 +12,6 @@ from . import world
 
 VIDEO_FPS = (24, 25, 30)  # every n-th frame of one rate alone would leave few rates to learn
 
-Members = dict[str, Any]
-
 
 @dataclass
 class Images:
@@ -23,7 +21,7 @@ class Images:
     size: int
     texts: list[str]
 
-    def __call__(self, index: int) -> Members:
+    def __call__(self, index: int) -> dict[str, Any]:
         """Draws one, with its caption."""
         png = encode_png(to_bytes(world.rasterise(_scene(self.scenes, index), self.size))[0])
         meta = {
@@ -46,7 +44,7 @@ class Videos:
     rates: Tensor
     seconds: float
 
-    def __call__(self, index: int) -> Members:
+    def __call__(self, index: int) -> dict[str, Any]:
         """Draws one; nothing says what it shows."""
         fps = int(self.rates[index])
         num_frames = round(self.seconds * fps)

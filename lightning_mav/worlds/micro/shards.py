@@ -26,7 +26,7 @@ from ...utils.paths import visible
 from ...utils.textfile import parse_json, write_text
 from ...utils.threads import num_cores
 from . import samples, world
-from .samples import Images, Members, Videos, sample_appearances, sample_caption, sample_fps
+from .samples import Images, Videos, sample_appearances, sample_caption, sample_fps
 
 IMAGES_PER_SHARD = 1000
 VIDEOS_PER_SHARD = 100
@@ -127,7 +127,7 @@ def _generator(folder: Path, seed: int) -> torch.Generator:
     return torch.Generator().manual_seed((seed * (len(SPLITS) + 1) + split) % 2**64)
 
 
-def _holds(folder: Path, settings: Members) -> bool:
+def _holds(folder: Path, settings: dict[str, Any]) -> bool:
     try:
         return bool(parse_json((folder / "stats.json").read_bytes()) == settings)
     except (OSError, ValueError):
@@ -152,7 +152,11 @@ def _refuse_others(folder: Path) -> None:
 
 
 def _write(
-    folder: Path, settings: Members, encode: Callable[[int], Members], per_shard: int, progress: bool
+    folder: Path,
+    settings: dict[str, Any],
+    encode: Callable[[int], dict[str, Any]],
+    per_shard: int,
+    progress: bool,
 ) -> None:
     """Fills a folder beside ``folder``, then puts it there in one move: readers never see half of it."""
     _refuse_others(folder)
@@ -176,7 +180,12 @@ def _write(
 
 
 def _write_shards(
-    folder: Path, encode: Callable[[int], Members], num: int, per_shard: int, title: str, progress: bool
+    folder: Path,
+    encode: Callable[[int], dict[str, Any]],
+    num: int,
+    per_shard: int,
+    title: str,
+    progress: bool,
 ) -> None:
     write = partial(_write_shard, folder, encode, per_shard)
     shards = [range(start, min(start + per_shard, num)) for start in range(0, num, per_shard)]
@@ -185,7 +194,9 @@ def _write_shards(
         pass
 
 
-def _write_shard(folder: Path, encode: Callable[[int], Members], per_shard: int, numbers: range) -> None:
+def _write_shard(
+    folder: Path, encode: Callable[[int], dict[str, Any]], per_shard: int, numbers: range
+) -> None:
     shard = numbers.start // per_shard
     with (folder / f"{shard:06d}.tar").open("wb") as file, wds.TarWriter(file, mtime=0) as tar:
         for number, index in enumerate(numbers):

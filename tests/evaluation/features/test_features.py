@@ -15,7 +15,7 @@ from lightning_mav.evaluation.features import FEATURES, load_features
 from lightning_mav.evaluation.features import registry as registry_module
 from lightning_mav.evaluation.features.micro import MicroVideoNetwork
 from lightning_mav.evaluation.features.micro_training import accuracy, sample_batch, train
-from lightning_mav.evaluation.features.resize import Input, prepare
+from lightning_mav.evaluation.features.resize import InputContract, prepare
 from lightning_mav.evaluation.metrics import VideoInceptionScore, frechet_inception_distance, inception_score
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.weights import sha256
@@ -104,7 +104,7 @@ def test_pixels_are_rounded_as_in_a_file():
 
 def test_a_size_needs_a_filter():
     with pytest.raises(ValueError, match="a size needs a filter"):
-        Input(5, None, antialias=False, crop="none", quantise=False, low=0, high=1)
+        InputContract(5, None, antialias=False, crop="none", quantise=False, low=0, high=1)
 
 
 def test_each_file_is_asked_in_its_own_way(folder):

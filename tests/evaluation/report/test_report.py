@@ -12,7 +12,7 @@ from lightning_mav.cli import main
 from lightning_mav.evaluation.report import (
     Figure,
     Report,
-    Sample,
+    ShownVideo,
     Table,
     keep_other_report,
     load_report,
@@ -33,7 +33,7 @@ PUBLISHED = {"Make-A-Video": 367.23, "CogVideo (English)": 701.59}
 
 def report(**changes):
     samples = [
-        Sample(str(i), f"prompt {i}", f"samples/{i} #%&.mp4", {"CLIPSIM": score}, f"class {i % 2}")
+        ShownVideo(str(i), f"prompt {i}", f"samples/{i} #%&.mp4", {"CLIPSIM": score}, f"class {i % 2}")
         for i, score in enumerate([0.3, 0.1, 0.2, 0.4, 0.25])
     ]
     values = {
@@ -152,7 +152,7 @@ def test_four_digits_say_what_differs(value):
 @pytest.mark.parametrize("name", ["/etc/a.mp4", "../a.mp4", "samples/../../a.mp4"])
 def test_files_outside_are_refused(name):
     with pytest.raises(ValueError, match="relative to the report's folder"):
-        Sample("0", "a", name)
+        ShownVideo("0", "a", name)
     with pytest.raises(ValueError, match="relative to the report's folder"):
         report(images=[("a", name)])
 
