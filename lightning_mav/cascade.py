@@ -2,8 +2,7 @@
 
     y = SR_h . SR_l^t . F . D^t . P(BPE(x), C(x))
 
-Each factor is a method of ``Cascade``, so that other uses of the model (animating an image, varying a
-video) can enter where they like: ``embed``, ``decode``, ``interpolate``, ``upsample_lt``, ``upsample_h``.
+Each factor is a method: ``embed``, ``decode``, ``interpolate``, ``upsample_lt``, ``upsample_h``.
 """
 
 import time
@@ -177,8 +176,7 @@ class Cascade(nn.Module):
         check_number("fps", fps, 0)
         chain = [stages()[name] for name in stages_until(until) if name in video_stages()]
         given: dict[str, Any] = {"image_embed": image_embed, "frame_skip": frame_skip}
-        made: dict[str, Tensor] = {}
-        seconds, rates = {}, {}
+        made, seconds, rates = dict[str, Tensor](), {}, {}
         for spec in chain:
             start = time.perf_counter()
             fps *= frame_skip if spec.adds_frames else 1

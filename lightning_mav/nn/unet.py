@@ -60,8 +60,7 @@ class Pseudo3DUNet(nn.Module, Configured):
             backward pass: much less memory, for about a third more time.
 
     Raises:
-        ValueError: If a number is out of its range, there is no such attention level, or ``residual`` has
-            nothing to add.
+        ValueError: If an argument is out of its range, or does not go with the others.
 
     Examples:
         >>> sizes = {"channels": 16, "channel_mults": (1, 2), "num_blocks": 1, "norm_groups": 4}
@@ -109,16 +108,13 @@ class Pseudo3DUNet(nn.Module, Configured):
             temporal=temporal,
             checkpoint=checkpoint,
         )
-
-        def step_embedding() -> StepEmbedding:  # of a condition, which starts as a no-op
-            return StepEmbedding(channels, embed_channels, zero_init=True)
-
+        no_op = partial(StepEmbedding, channels, embed_channels, zero_init=True)
         self.time_embedding = StepEmbedding(channels, embed_channels)
         self.image_embedding = (
             ImageEmbedding(image_embed_dim, embed_channels, context_channels) if image_embed_dim else None
         )
-        self.fps_embedding = step_embedding() if fps_condition else None
-        self.noise_level_embedding = step_embedding() if noise_level_condition else None
+        self.fps_embedding = no_op() if fps_condition else None
+        self.noise_level_embedding = no_op() if noise_level_condition else None
         self.conv_in = PseudoConv3d(in_channels + cond_channels, channels, temporal=temporal)
         self._add_blocks(block, [channels * mult for mult in channel_mults], num_blocks, attention_levels)
         self.conv_norm_out = GroupNorm(norm_groups, channels, silu=True)
@@ -194,14 +190,12 @@ class Pseudo3DUNet(nn.Module, Configured):
             cond: Or, for a single call, they themselves:
                 image_embed, CLIP image embedding, ``(B, D)``;
                 x_cond, video concatenated to ``x_t``, ``(B, C_cond, F, H, W)``;
-                fps, frame rate, ``(B,)``, in frames per second;
-                noise_level, noise level of ``x_cond``, ``(B,)``, in [0, 1];
+                fps, frames per second, ``(B,)``; noise_level, that of ``x_cond``, ``(B,)``, in [0, 1];
                 drop, which image embeddings to leave out, ``(B,)`` of booleans.
         """
         embed, context, x_cond, h_cond = conditions or self.conditions(**cond)
         emb = self.time_embedding(t) + embed
         num_frames = (x_t if x_cond is None else x_cond).shape[2]
-
         # The first convolution of x_t and x_cond side by side is the sum of those of each.
         conv = self.conv_in.spatial
         h = F.conv2d(to_frames(x_t), conv.weight[:, : x_t.shape[1]], conv.bias, padding=conv.padding)
