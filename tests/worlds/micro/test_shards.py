@@ -13,6 +13,7 @@ from helpers.reading import parse_caption
 from lightning_mav.data.codecs.decode import decode_video
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.utils.numbers import MAX_SEED
+from lightning_mav.worlds import folders
 from lightning_mav.worlds.micro import samples, shards, world
 from lightning_mav.worlds.micro.shards import write_images, write_videos
 
@@ -134,7 +135,7 @@ def test_any_number_of_processes_writes_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "IMAGES_PER_SHARD", 3)
     monkeypatch.setattr(shards, "VIDEOS_PER_SHARD", 2)
     for num in (1, 2):
-        monkeypatch.setattr(shards, "num_cores", lambda num=num: num)
+        monkeypatch.setattr(folders, "num_cores", lambda num=num: num)
         folder = tmp_path / str(num)
         write_images(folder / "images", num_images=7, image_size=16, progress=False)
         write_videos(folder / "videos", num_videos=3, video_size=16, seconds=0.2, progress=False)

@@ -1,0 +1,104 @@
+"""Folders of shards that a world renders: written once for the same settings, and in one move."""
+
+import json
+import re
+import shutil
+import uuid
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import webdataset as wds
+from rich.progress import track
+
+from ..data.shards.parallel import map_in_order
+from ..utils.errors import UsageError
+from ..utils.paths import visible
+from ..utils.textfile import parse_json, write_text
+from ..utils.threads import num_cores
+
+STATS, OWN = "stats.json", re.compile(r"stats\.json|\d{6}\.(tar|index\.json)")  # that are in a folder
+Encode = Callable[[int], dict[str, Any]]  # members of a sample, by its number
+
+
+def holds(folder: Path, settings: dict[str, Any]) -> bool:
+    """Whether a folder is there that was written with these settings."""
+    try:
+        return bool(parse_json((folder / STATS).read_bytes()) == settings)
+    except (OSError, ValueError):
+        return False
+
+
+def _refuse_others(folder: Path) -> None:
+    """Refuses to put shards in the place of what no world has written.
+
+    Raises:
+        UsageError: If there is anything else in the folder.
+    """
+    found = [path.name for path in visible(folder)]
+    others = [name for name in found if not OWN.fullmatch(name)]
+    try:
+        others = others or ([] if "world_version" in json.loads((folder / STATS).read_bytes()) else [STATS])
+    except (OSError, ValueError, TypeError):
+        others = others or found
+    if others:
+        what = f"{folder} holds files that 'mav world' did not write, such as {others[0]}"
+        raise UsageError(f"{what}: choose another folder")
+
+
+def write_folder(
+    folder: Path,
+    settings: dict[str, Any],
+    encode: Encode,
+    per_shard: int,
+    progress: bool,
+) -> None:
+    """Renders samples into shards, for ``folder``, which gets them in one move: readers never see half of it.
+
+    Args:
+        folder: What it held before, if that was written by this function, is replaced.
+        settings: All that the samples depend on, ``num_samples`` among it; kept in ``stats.json``.
+        encode: Returns the members of a sample by its number, ``json`` as plain values. Is pickled.
+        per_shard: Samples in a shard.
+        progress: Whether to show a bar.
+
+    Raises:
+        UsageError: If the folder holds other files, or cannot be written.
+    """
+    _refuse_others(folder)
+    new = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}"
+    old = new.with_name(new.name + ".old")
+    try:
+        new.mkdir(parents=True)
+        _write_shards(new, encode, settings["num_samples"], per_shard, f"{folder}", progress)
+        write_text(new / STATS, json.dumps(settings, indent=2) + "\n")
+        if holds(folder, settings):  # another process was faster
+            return
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+    except OSError as error:
+        if not holds(folder, settings):
+            raise UsageError(f"cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_shards(folder: Path, encode: Encode, num: int, per_shard: int, title: str, progress: bool) -> None:
+    write = partial(_write_shard, folder, encode, per_shard)
+    shards = [range(start, min(start + per_shard, num)) for start in range(0, num, per_shard)]
+    written = map_in_order(write, shards, num_cores())
+    for _ in track(written, f"Writing {title}", total=len(shards), disable=not progress):
+        pass
+
+
+def _write_shard(folder: Path, encode: Encode, per_shard: int, numbers: range) -> None:
+    shard = numbers.start // per_shard
+    with (folder / f"{shard:06d}.tar").open("wb") as file, wds.TarWriter(file, mtime=0) as tar:
+        for number, index in enumerate(numbers):
+            key = f"{shard:06d}{number:04d}"
+            members = encode(index)
+            meta = json.dumps({"url": None, "key": key, **members["json"]}, indent=4)
+            tar.write({**members, "json": meta.encode(), "__key__": key})
