@@ -170,7 +170,7 @@ def test_any_number_of_ranks_sees_the_same_samples_together(micro_world, cache, 
     parts = []
     for rank in range(2):
         datamodule = VideoShards(url, batch_size=2, **settings)
-        monkeypatch.setattr(datamodule, "_rank_and_world_size", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr(datamodule, "rank_and_world_size", lambda rank=rank: (rank, 2))
         parts.append(take(datamodule, 3))
     joined = [{k: torch.cat([a[k], b[k]]) for k in a} for a, b in zip(*parts, strict=True)]
     assert_same(alone, joined)
@@ -271,7 +271,7 @@ def test_passes_are_accounted_for(tmp_path, caplog):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_store_skips_and_names_broken_samples(tmp_path, monkeypatch, num_processes):
     monkeypatch.setattr("lightning_mav.datamodules.base.num_cores", lambda: num_processes)
-    monkeypatch.setattr("lightning_mav.datamodules.batches.PART_SIZE", 3)
+    monkeypatch.setattr("lightning_mav.datamodules.read_all.PART_SIZE", 3)
     broken_shards(tmp_path)
     datamodule = ImageTextShards(str(tmp_path), image_size=8, batch_size=8, cache=True)
     with pytest.warns(
