@@ -1,6 +1,7 @@
 """The harness of the benchmarks: turns, counted operations, sections, and that the peers build."""
 
 import argparse
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -183,7 +184,7 @@ def test_a_file_is_written_at_once_or_not_at_all(tmp_path, monkeypatch):
     def fail(*args):
         raise OSError("disk full")
 
-    monkeypatch.setattr(report.os, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         report.write(section("train"), "note", path)
     assert path.read_text() == "before"
