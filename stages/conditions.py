@@ -65,6 +65,6 @@ class FrozenClip(LightningModule, Checked):
             self.__dict__["clip"] = load_weights(find_weights(self.clip_name)).requires_grad_(False)
         self.__dict__["clip"].to(self.device)
 
-    def draw_drops(self, x_0: Tensor) -> Tensor:
+    def sample_drops(self, x_0: Tensor) -> Tensor:
         """Draws which conditions of the samples ``x_0``, ``(B, ...)``, are left out: ``(B,)`` of booleans."""
         return torch.rand(len(x_0), device=x_0.device) < self.cond_drop_prob

@@ -51,7 +51,7 @@ class DecoderStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
         video = as_video(batch)
         image_embed = self.clip.encode_image(middle_frames(video)).detach()
         x_0 = shrink_frames(video, self.model.image_size)
-        return x_0, {"image_embed": image_embed, "fps": batch.get("fps"), "drop": self.draw_drops(x_0)}
+        return x_0, {"image_embed": image_embed, "fps": batch.get("fps"), "drop": self.sample_drops(x_0)}
 
     def sample_like(self, batch: Batch) -> dict[str, Tensor]:
         """Returns samples with the embeddings of a batch, and the batch."""

@@ -57,7 +57,7 @@ class InterpolationStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
         self.between_prob = between_prob
         self.frame_skips = frame_skips
 
-    def draw_masks(self, num_videos: int, num_frames: int) -> Tensor:
+    def sample_masks(self, num_videos: int, num_frames: int) -> Tensor:
         """Draws ``(B, F)`` of booleans, True where masked; at least one frame is kept and one masked."""
         masked = torch.ones(num_videos, num_frames, dtype=torch.bool)
         for row in masked:
@@ -76,12 +76,12 @@ class InterpolationStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
         """
         image_embed = self.clip.encode_image(random_frames(batch["video"])).detach()
         x_0 = shrink_frames(batch["video"], self.image_size)
-        masked = self.draw_masks(len(x_0), x_0.shape[2]).to(x_0.device)
+        masked = self.sample_masks(len(x_0), x_0.shape[2]).to(x_0.device)
         return x_0, {
             "image_embed": image_embed,
             "x_cond": mask_frames(x_0, masked, blend=self.model.blend),
             "fps": batch["fps"],
-            "drop": self.draw_drops(x_0),
+            "drop": self.sample_drops(x_0),
         }
 
     def sample_like(self, batch: Batch) -> dict[str, Tensor]:

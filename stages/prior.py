@@ -76,7 +76,7 @@ class PriorStage(Captions, FrozenClip, DiffusionStage):
     def prepare(self, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
         """Returns the whitened image embedding ``x_0``, ``(B, D)``, and the text."""
         x_0 = self.model.net.whiten(self.embed_image(batch["image"]))
-        return x_0, {**self.embed_text(batch["text"]), "drop": self.draw_drops(x_0)}
+        return x_0, {**self.embed_text(batch["text"]), "drop": self.sample_drops(x_0)}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Logs the loss; on the first batch also how near samples come to the images' own embeddings."""

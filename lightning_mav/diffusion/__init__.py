@@ -1,7 +1,7 @@
 """Diffusion: noise schedules, parametrisations and sampling, for any network."""
 
 from .gaussian import GaussianDiffusion
-from .noise import SeededNoise, StepNoise, draw_noise, fork_seed
+from .noise import SeededNoise, StepNoise, fork_seed, sample_noise
 from .sampler import SCHEDULERS, Progress, SampleOptions, Sampler
 from .schedule import make_betas
 from .threshold import apply_threshold
@@ -15,7 +15,7 @@ __all__ = [
     "SeededNoise",
     "StepNoise",
     "apply_threshold",
-    "draw_noise",
     "fork_seed",
     "make_betas",
+    "sample_noise",
 ]

@@ -14,7 +14,7 @@ from ..utils.numbers import seed_from
 StepNoise = Callable[[int, tuple[int, ...]], Tensor]
 
 
-def draw_noise(shape: Sequence[int], like: Tensor, generator: torch.Generator | None) -> Tensor:
+def sample_noise(shape: Sequence[int], like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Draws normal noise on the generator's device, so that every device starts from the same."""
     device = generator.device if generator is not None else like.device
     return torch.randn(shape, generator=generator, device=device).to(like.device)

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..utils.configured import Configured
 from ..utils.errors import first_line
 from .gaussian import GaussianDiffusion
-from .noise import StepNoise, StepNoiseMode, draw_noise
+from .noise import StepNoise, StepNoiseMode, sample_noise
 from .threshold import Threshold, apply_threshold
 
 Progress = Callable[[int, int], None]
@@ -219,7 +219,7 @@ class Sampler(Configured):
         step_args = {key: value for key, value in self.scheduler_args.items() if key in of_step}
 
         def drawn(draw: int, shape: tuple[int, ...]) -> Tensor:
-            fresh = draw_noise(shape, noise, generator) if step_noise is None else step_noise(draw, shape)
+            fresh = sample_noise(shape, noise, generator) if step_noise is None else step_noise(draw, shape)
             return diffusion.correlate(fresh)
 
         x_t = noise * scheduler.init_noise_sigma

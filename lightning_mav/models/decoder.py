@@ -4,7 +4,7 @@ from typing import Unpack
 
 from torch import Tensor
 
-from ..diffusion import GaussianDiffusion, SampleOptions, Sampler, draw_noise
+from ..diffusion import GaussianDiffusion, SampleOptions, Sampler, sample_noise
 from ..nn import Pseudo3DUNet
 from ..utils.numbers import check_number
 from .base import DiffusionModel
@@ -49,7 +49,7 @@ class Decoder(DiffusionModel):
         """Maps embeddings ``(B, D)`` and frame rates ``(B,)`` to videos ``(B, 3, F, S, S)`` in [-1, 1]."""
         shape = (len(image_embed), 3, num_frames or self.num_frames, self.image_size, self.image_size)
         return self.denoise(
-            draw_noise(shape, image_embed, options.get("generator")),
+            sample_noise(shape, image_embed, options.get("generator")),
             image_embed=image_embed,
             fps=fps,
             **options,

@@ -5,7 +5,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from ..diffusion import GaussianDiffusion, SampleOptions, Sampler, SeededNoise, draw_noise, fork_seed
+from ..diffusion import GaussianDiffusion, SampleOptions, Sampler, SeededNoise, fork_seed, sample_noise
 from ..nn import Pseudo3DUNet
 from ..utils.numbers import check_number
 from .base import DiffusionModel, part_of, squared_errors
@@ -113,7 +113,7 @@ class Interpolation(DiffusionModel):
             options: See ``SampleOptions``.
         """
         generated = self.denoise(
-            draw_noise(video.shape, video, options.get("generator")) if noise is None else noise,
+            sample_noise(video.shape, video, options.get("generator")) if noise is None else noise,
             image_embed=image_embed,
             x_cond=mask_frames(video, masked, blend=self.blend),
             fps=fps,
@@ -180,7 +180,7 @@ class Interpolation(DiffusionModel):
         windows[:, :, places] = keys
         generator, progress = options.get("generator"), options.get("progress")
         seed = fork_seed(generator)
-        noise = draw_noise(windows.shape, keys, generator)
+        noise = sample_noise(windows.shape, keys, generator)
         chunks = range(0, len(keys), MAX_WINDOWS * b)
         filled = []
         for i, first in enumerate(chunks):

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor
 
-from ..diffusion import GaussianDiffusion, SampleOptions, Sampler, draw_noise
+from ..diffusion import GaussianDiffusion, SampleOptions, Sampler, sample_noise
 from ..nn import PriorTransformer
 from .base import DiffusionModel
 
@@ -66,7 +66,7 @@ class Prior(DiffusionModel):
         n = self.num_candidates
         shape = (n * len(text_embed), self.net.embed_dim)
         x_0 = self.denoise(
-            draw_noise(shape, text_embed, options.get("generator")),
+            sample_noise(shape, text_embed, options.get("generator")),
             text_embed=repeat(text_embed, "b d -> (b n) d", n=n),
             text_hidden=repeat(text_hidden, "b l w -> (b n) l w", n=n),
             text_mask=repeat(text_mask, "b l -> (b n) l", n=n),

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..diffusion import GaussianDiffusion, SampleOptions, Sampler, SeededNoise, draw_noise, fork_seed
+from ..diffusion import GaussianDiffusion, SampleOptions, Sampler, SeededNoise, fork_seed, sample_noise
 from ..nn import Pseudo3DUNet
 from ..utils.numbers import check_number
 from .base import DiffusionModel, part_of
@@ -127,10 +127,10 @@ class SuperResolution(DiffusionModel):
             **options,
         )
 
-    def draw_frames(self, low: Tensor, num_frames: int, generator: torch.Generator | None) -> Tensor:
+    def sample_frame_noise(self, low: Tensor, num_frames: int, generator: torch.Generator | None) -> Tensor:
         """Draws two noises for frames of the result, stacked: for ``x_T`` and for the condition."""
         size = low.shape[-1] * self.scale
-        return draw_noise((2, len(low), 3, num_frames, size, size), low, generator)
+        return sample_noise((2, len(low), 3, num_frames, size, size), low, generator)
 
 
 class SRLT(SuperResolution):
@@ -199,7 +199,7 @@ class SRLT(SuperResolution):
         for i in range(num_windows):
             start = min(i * (length - overlap), total - length)
             shared = done_until - start
-            fresh = self.draw_frames(video, length - shared, generator)
+            fresh = self.sample_frame_noise(video, length - shared, generator)
             noise = torch.cat([noise[:, :, :, noise.shape[3] - shared :], fresh], dim=3)
             options["step_noise"] = SeededNoise(seed, range(start, start + length), dim=2)
             options["progress"] = part_of(progress, i, num_windows)
@@ -225,7 +225,7 @@ class SRH(SuperResolution):
         """Maps ``(B, 3, F, H, W)`` to ``(B, 3, F, scale*H, scale*W)``, ``chunk_size`` frames at a time."""
         generator, progress = options.get("generator"), options.get("progress")
         options["step_noise"] = SeededNoise(fork_seed(generator), (0,), dim=2)
-        noise, cond_noise = self.draw_frames(video, 1, generator)
+        noise, cond_noise = self.sample_frame_noise(video, 1, generator)
         chunks = video.split(chunk_size, dim=2)
         parts = []
         for i, chunk in enumerate(chunks):

@@ -199,11 +199,11 @@ def test_windows_of_sr_lt_share_the_noise_of_every_step(scheduler, args, thresho
     video = torch.rand(1, 3, 20, 4, 4)
     windows = [8, *[4] * 3]  # frames that are new in each: their first noise is drawn window by window
     generator = seed()
-    noise = torch.cat([model.draw_frames(video, num, generator) for num in windows], dim=3)
+    noise = torch.cat([model.sample_frame_noise(video, num, generator) for num in windows], dim=3)
     out = model.sample(video, generator=seed())
     model.num_frames = 20
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model, "draw_frames", lambda *_: noise)
+        patch.setattr(model, "sample_frame_noise", lambda *_: noise)
         torch.testing.assert_close(model.sample(video, generator=seed()), out)
 
 

@@ -94,7 +94,7 @@ def test_trainable_chooses_layers(clip, trainable):
 
 def test_masks_are_what_sampling_uses(clip):
     stage = InterpolationStage(*parts(**DECODER | VIDEO | {"cond_channels": 4}), clip=clip, init_from=None)
-    masked = stage.draw_masks(2000, 16)
+    masked = stage.sample_masks(2000, 16)
     assert masked.any(dim=1).all()
     assert not masked.all(dim=1).any()
     rows = {tuple((~row).nonzero().flatten().tolist()) for row in masked}
@@ -113,7 +113,7 @@ def test_interpolation_shows_no_masked_frame(clip, blend):
     x_cond = stage.prepare({"video": video, "fps": fps})[1]["x_cond"]
     masked = x_cond[:, 3:].bool().expand(-1, 3, -1, -1, -1)
     assert torch.equal(x_cond[:, :3][~masked], video[~masked])
-    stage.draw_masks = lambda *_: masked[:, 0, :, 0, 0]
+    stage.sample_masks = lambda *_: masked[:, 0, :, 0, 0]
     other = stage.prepare({"video": torch.where(masked, -1.0, video), "fps": fps})[1]["x_cond"]
     assert torch.equal(x_cond, other)
     assert x_cond[:, :3][masked].any() == blend
