@@ -39,6 +39,26 @@ def decoder(clip, **kwargs):
     return stage
 
 
+@pytest.mark.parametrize(
+    ("wrong", "error", "words"),
+    [
+        ({"lr": -1.0}, ValueError, "lr must be at least 0"),
+        ({"cond_drop_prob": 2.0}, ValueError, "cond_drop_prob must be from 0 to 1"),
+        ({"init_from": 7}, ValueError, "init_from must be a text"),
+        ({"num_samples": 1.5}, ValueError, "num_samples must be a whole number"),
+        ({"weight_decey": 0.1}, TypeError, "unexpected keyword argument 'weight_decey'"),
+    ],
+)
+def test_what_a_stage_passes_on_is_checked_where_it_belongs(clip, wrong, error, words):
+    with pytest.raises(error, match=words):
+        decoder(clip, **wrong)
+
+
+def test_a_misspelt_option_of_sampling_is_refused(clip):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'number_steps'"):
+        decoder(clip).model.sample(torch.randn(1, 6), number_steps=2)
+
+
 def test_batch_of_both_kinds_weighs_images(clip):
     stage = decoder(clip, image_weight=0.5, cond_drop_prob=0.0)
     stage.log = stage.log_dict = lambda *args, **kwargs: None
