@@ -287,14 +287,15 @@ def test_killed_processes_neither_lose_nor_repeat_a_sample(devices, whole, place
     script.write_text(RUN_SCRIPT)
     more = ["--strategy", "ddp", "--devices", str(devices)] if devices > 1 else []
     seen = set()
-    for i, kill in enumerate((2, 1, -1)):
+    # When one of two dies, the other may have made all of its samples: then one each is left.
+    for i, kill in enumerate((2, 2 - devices, -1)):
         env = {**os.environ, "TESTS": str(ROOT / "tests")}
         env |= {"KILL_AT": str(kill), "KILL_RANK": str(i % devices)}
         command = [sys.executable, str(script), "evaluate", *ucf101(out, *more)]
         status = subprocess.run(command, check=False, env=env, start_new_session=True, timeout=300).returncode
         assert status == (0 if kill == -1 else -signal.SIGKILL)
         now = {path.name for path in (*out.glob("samples/*.tar"), *out.glob("samples/.singly/*.json"))}
-        assert now != seen
+        assert kill == 0 or now != seen
         seen = now
     assert sample_ids(out) == [f"{i:08d}" for i in range(8)]
     assert figures(out) == figures(whole)

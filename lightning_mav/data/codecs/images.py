@@ -103,6 +103,8 @@ def _reading() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    except Image.DecompressionBombError as error:  # Pillow looks at some sizes before we can
+        raise ValueError(f"empty or too large: {error}") from error
     except BROKEN as error:
         problem = str(error) or type(error).__name__
         # Of so many bits or channels, which is no damage.

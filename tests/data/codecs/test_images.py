@@ -3,6 +3,7 @@
 import base64
 import struct
 import zlib
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -414,3 +415,15 @@ def test_suffixes_are_kept_unless_they_are_of_another_kind():
     assert suffix_of(OTHERS["MP4"](), "mov") == "mov"
     assert suffix_of(OTHERS["MP4"](), "jpg") == "mp4"
     assert suffix_of(OTHERS["GIF"](), "jpg") == suffix_of(b"", "jpg") == ""
+
+
+def test_canvas_of_a_webp_is_measured_before_it_is_made():
+    """Pillow looks at its size first, and by a limit of its own."""
+    frames = [Image.new("RGB", (32, 24), colour) for colour in ("red", "blue")]
+    file = BytesIO()
+    frames[0].save(file, "WEBP", save_all=True, append_images=frames[1:])
+    data = bytearray(file.getvalue())
+    canvas = data.index(b"VP8X") + 12
+    data[canvas : canvas + 6] = 2 * (16_383).to_bytes(3, "little")
+    with pytest.raises(ValueError, match="empty or too large"):
+        decode_image(bytes(data), "webp", None)
