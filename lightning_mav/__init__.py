@@ -3,6 +3,7 @@
 import sys
 from typing import TYPE_CHECKING, Any
 
+from .old_modules import find_old_modules
 from .utils.threads import set_up_threads
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ __all__ = ["Cascade"]
 # Here, since every process that computes comes by. With torch there already it would have no effect.
 if "torch" not in sys.modules:
     set_up_threads()
+find_old_modules()
 
 
 def __getattr__(name: str) -> Any:
