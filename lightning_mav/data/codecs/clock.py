@@ -4,13 +4,13 @@ import time
 
 
 class Clock:
-    """Bounds the work on a video.
+    """Limits the computing time spent on one video.
 
-    What counts is the time that this thread computes, not that on the wall: which samples are of use must not
-    depend on what else the machine does, or an interrupted run would end otherwise.
+    It measures the CPU time of this thread, not wall time: which samples are used must not depend on the load
+    of the machine, or else a resumed run would give another result.
 
     Args:
-        max_seconds: Seconds of work.
+        max_seconds: Limit in seconds of CPU time.
     """
 
     def __init__(self, max_seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""What a video file claims about itself, read before FFmpeg believes it."""
+"""Checks the sizes and counts that a video file claims, before FFmpeg relies on them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from .kinds import kind_of
 PARENTS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf", b"mvex"}
 MAX_DEPTH = 8
 SIZES, RUN = b"stsz", b"trun"  # codespell:ignore
-SOUND, SOUND_GROUP = b"soun", 160  # FFmpeg lists so many samples of sound as one, or more
+SOUND, SOUND_GROUP = b"soun", 160  # FFmpeg puts at least this many samples of sound into one index entry
 ONE = (1).to_bytes(4)
 # Kinds of files as FFmpeg calls them.
 CONTAINERS = {"MP4": "mp4", "Matroska": "matroska", "WebM": "matroska", "AVI": "avi", "MPEG-TS": "mpegts"}
@@ -17,15 +17,15 @@ EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 @dataclass
 class Track:
-    """Samples of one size for all that a track of an MP4 file claims to have."""
+    """A track of an MP4 file, and how many samples of equal size it claims to have."""
 
     is_sound: bool = False
-    is_even: bool = False  # each lasts one tick
+    is_even: bool = False  # each sample lasts one tick
     num_samples: int = 0
 
     @property
     def num_entries(self) -> int:
-        """How many FFmpeg will list."""
+        """Number of index entries that FFmpeg will make."""
         return self.num_samples // (SOUND_GROUP if self.is_sound and self.is_even else 1)
 
 
@@ -33,7 +33,7 @@ def container_of(data: bytes) -> str | None:
     """Tells the format of a file by its first bytes.
 
     Returns:
-        Its name, for those that may be videos as FFmpeg calls it; None if it is none of those known here.
+        FFmpeg's name for video containers, ours for other known formats; None if the format is unknown.
     """
     kind = kind_of(data)
     return CONTAINERS.get(kind, kind) or None
@@ -47,7 +47,7 @@ def check_container(data: bytes, container: str) -> None:
         container: Its format, as FFmpeg calls it.
 
     Raises:
-        ValueError: If the file is empty, cut off or a trap.
+        ValueError: If the file is empty or truncated, or its index is false or compressed.
     """
     if not data:
         raise ValueError("empty file")
@@ -58,8 +58,8 @@ def check_container(data: bytes, container: str) -> None:
 
 
 def _check_mp4(data: bytes) -> None:
-    # Two kinds of atoms give a number of samples that costs the file nothing, and FFmpeg gigabytes: samples
-    # of one size for all, and runs in which all is as usual. Of sound of a constant rate FFmpeg lists groups.
+    # With two kinds of atoms, a few bytes of the file can make FFmpeg allocate gigabytes: a count of samples
+    # of equal size, and runs of default samples. FFmpeg lists sound of a constant rate in groups.
     tracks, num_runs, has_index = [Track()], 0, False
     for kind, start, size in _atoms(memoryview(data), 0, len(data)):
         if start + size > len(data) and kind in (b"moov", b"mdat", b"moof"):
@@ -85,7 +85,7 @@ def _check_mp4(data: bytes) -> None:
 
 
 def _atoms(data: memoryview, start: int, end: int, depth: int = 0) -> Iterator[tuple[bytes, int, int]]:
-    """Walks through atoms: the kind of each, and where its content starts and how long it claims to be."""
+    """Yields the kind of each atom, where its content starts, and how long the content claims to be."""
     while start + 8 <= end:
         size, kind = int.from_bytes(data[start : start + 4]), bytes(data[start + 4 : start + 8])
         content = start + 8
@@ -93,7 +93,7 @@ def _atoms(data: memoryview, start: int, end: int, depth: int = 0) -> Iterator[t
             size, content = int.from_bytes(data[content : content + 8]), content + 8
         stop = start + size if size else end  # zero means up to the end
         if stop < content:
-            return  # FFmpeg complains in its own words
+            return  # FFmpeg reports this error itself
         yield kind, content, stop - content
         if kind in PARENTS and depth < MAX_DEPTH:
             yield from _atoms(data, content, min(stop, end), depth + 1)
@@ -101,7 +101,7 @@ def _atoms(data: memoryview, start: int, end: int, depth: int = 0) -> Iterator[t
 
 
 def _check_matroska(data: bytes) -> None:
-    # Some files are written as a stream and state no size; what there is of them counts as all.
+    # Files that were written as a live stream state no size: they count as complete.
     if data[:4] != EBML:
         return
     size, start = _vint(data, 4)
@@ -113,7 +113,7 @@ def _check_matroska(data: bytes) -> None:
 
 
 def _vint(data: bytes, start: int) -> tuple[int, int]:
-    """Returns a number as Matroska writes it, -1 if it is unknown, and where it ends."""
+    """Returns a variable-length number of Matroska, -1 if it means unknown, and where it ends."""
     num_bytes = 9 - data[start].bit_length() if start < len(data) else 9
     bits = 7 * num_bytes
     value = int.from_bytes(data[start : start + num_bytes]) & (1 << bits) - 1

@@ -1,8 +1,8 @@
-"""Image files to pixels as a viewer shows them: what plain conversion to RGB drops is applied first.
+"""Reads image files as a viewer shows them: applies what a plain conversion to RGB would drop.
 
 In this order: the first frame of an animation is taken, colours become sRGB by the embedded ICC profile or a
 PNG's gamma, 16 bits are rounded to 8, transparent pixels are put on white, and the picture is turned as EXIF
-says. That pixels may not be square (JFIF density, PNG pHYs) is ignored, as viewers do.
+says. The shape of non-square pixels (JFIF density, PNG pHYs) is ignored, as viewers do.
 """
 
 import struct
@@ -23,9 +23,9 @@ from .resize import check_size
 
 IMAGE_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
 MAX_IMAGE_BYTES = 2**28  # of a file
-GROUND = (255, 255, 255)  # under transparent pixels, as img2dataset has it
+GROUND = (255, 255, 255)  # colour under transparent pixels, as in img2dataset
 DISPLAY_GAMMA = 2.2
-GAMMA_TOLERANCE = 0.05  # libpng's: closer to the display's own, nothing is done
+GAMMA_TOLERANCE = 0.05  # libpng's: an exponent this close to 1 is not applied
 DEEP = 65535  # the largest sample of 16 bits
 STRIP = 2**18  # pixels that go through a profile at a time
 READERS: dict[str, Callable[[BytesIO], ImageFile.ImageFile]] = {
@@ -33,7 +33,7 @@ READERS: dict[str, Callable[[BytesIO], ImageFile.ImageFile]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
     "WebP": WebPImagePlugin.WebPImageFile,
 }
-# What Pillow's readers raise for files that are not as they should be.
+# What Pillow's readers raise for damaged files.
 BROKEN = (
     *(OSError, SyntaxError, EOFError, LookupError, ArithmeticError, ValueError, TypeError, AssertionError),
     *(struct.error, zlib.error),
@@ -50,11 +50,11 @@ TURNS = {
 
 
 def read_image(data: bytes, suffix: str) -> np.ndarray:
-    """Returns ``(H, W, 3)`` bytes, sRGB, of a PNG, JPEG or WebP file, whatever it is called.
+    """Returns the ``(H, W, 3)`` sRGB bytes of a PNG, JPEG or WebP file, whatever its name.
 
     Args:
-        data: The file; its first bytes tell the kind.
-        suffix: What its name ends in, for the error.
+        data: The file; its first bytes tell the format.
+        suffix: Suffix of its name, for error messages.
 
     Raises:
         ValueError: If it is no whole image of these kinds, or too large.
@@ -98,7 +98,7 @@ def _open(data: bytes, suffix: str) -> ImageFile.ImageFile:
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    """Says what Pillow's readers complain of, in words that can be counted; warnings are left out."""
+    """Turns errors of Pillow's readers into ``ValueError`` with a reason to count; drops their warnings."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -107,16 +107,16 @@ def _reading() -> Iterator[None]:
         raise ValueError(f"empty or too large: {error}") from error
     except BROKEN as error:
         problem = str(error) or type(error).__name__
-        # Of so many bits or channels, which is no damage.
+        # "cannot handle" is about the number of bits or channels: the file is not damaged.
         what = "unsupported" if problem.startswith("cannot handle") else "damaged or truncated"
         raise ValueError(f"{what} image: {problem}") from error
 
 
 def _orientation(image: Image.Image) -> int:
-    image.info.pop("xmp", None)  # where Pillow looks if EXIF says nothing, and browsers do not
+    image.info.pop("xmp", None)  # Pillow would use it where EXIF says nothing; browsers do not
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # of damaged EXIF, whatever its readers like; viewers pay no heed to it then
+    except Exception:  # damaged EXIF may raise anything; viewers ignore it then
         return 1
 
 
@@ -130,7 +130,7 @@ def _on_ground(colours: Image.Image, alpha: Image.Image | None, still: Still | N
 
 
 def _split(image: Image.Image, data: bytes) -> tuple[Image.Image, Image.Image | None]:
-    """Returns 8-bit colours, grey, RGB or CMYK, and how opaque they are; the latter is None if all are."""
+    """Returns 8-bit colours (grey, RGB or CMYK) and the alpha channel; None for alpha if all is opaque."""
     key = image.info.get("transparency")
     if image.mode in ("LA", "RGBA"):
         return image.convert(image.mode.removesuffix("A")), image.getchannel("A")
@@ -148,7 +148,7 @@ def _split(image: Image.Image, data: bytes) -> tuple[Image.Image, Image.Image | 
 
 
 def _eight_bits(key: int | tuple[int, ...], mode: str, data: bytes) -> int | tuple[int, ...]:
-    """Brings the colour of a PNG that counts as transparent to the bits that Pillow brings pixels to."""
+    """Scales a PNG's transparent colour to the bit depth that Pillow gives the pixels."""
     bits = data[24]  # of the file's samples
     if isinstance(key, tuple):
         return tuple(value & 255 for value in key)
@@ -160,7 +160,7 @@ def _eight_bits(key: int | tuple[int, ...], mode: str, data: bytes) -> int | tup
 def _split_deep(
     values: np.ndarray, key: int | tuple[int, ...] | None, profile: bytes | None, gamma: float | None
 ) -> tuple[Image.Image, Image.Image | None]:
-    """Returns 8-bit colours of 16-bit samples, sRGB or grey, and how opaque they are; None if all are."""
+    """Returns 8-bit colours of 16-bit samples, sRGB or grey, and alpha; None for alpha if all is opaque."""
     has_alpha = values.shape[2] in (2, 4)
     colours, alpha = values[..., : values.shape[2] - has_alpha], None
     if colours.shape[2] == 1:
@@ -184,14 +184,14 @@ def _in_strips(values: np.ndarray, convert: Callable[[np.ndarray], np.ndarray]) 
 
 
 def _between(transform: ImageCms.ImageCmsTransform, values: np.ndarray) -> np.ndarray:
-    """Takes 16-bit samples, ``(H, W)`` or ``(H, W, 3)``, to ``(H, W, 3)`` bytes by a way that takes 8 bits.
+    """Applies an 8-bit transform to 16-bit samples, ``(H, W)`` or ``(H, W, 3)``; gives ``(H, W, 3)`` bytes.
 
-    What lies between is interpolated in tetrahedra: channels are raised to the next of 8 bits one by one,
-    those first that are closest to it.
+    Values between two 8-bit levels are interpolated in tetrahedra: channels are raised to the next level one
+    by one, starting with the channel closest to it.
     """
     values = values.reshape(*values.shape[:2], -1)
     low, rest = np.divmod(values, 257)
-    least = np.sort(rest, axis=2)[..., ::-1]  # that a channel has which is raised
+    least = np.sort(rest, axis=2)[..., ::-1]  # smallest remainder of the channels raised in each step
     bounds = [257, *np.moveaxis(least, 2, 0), 0]
     total = np.zeros((*low.shape[:2], 3), np.float32)
     for above, bound in pairwise(bounds):
@@ -216,7 +216,7 @@ def _to_srgb(colours: Image.Image, profile: bytes) -> Image.Image:
 
 @lru_cache(maxsize=16)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Prepares the way to sRGB; None if there is none, as for pixels of another kind, or nothing to do."""
+    """Prepares the transform to sRGB; None if the profile is of another colour model, damaged or sRGB."""
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
         space = source.profile.xcolor_space.strip()
@@ -224,7 +224,7 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
         given = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}.get(space, "")
         if given != mode and (mode, given) != ("L", "RGB"):
             return None
-        # The tables that are made for grey by default are too coarse for dark tones.
+        # The default lookup tables for grey are too coarse for dark tones.
         flags = ImageCms.Flags.NOOPTIMIZE if given == "L" else ImageCms.Flags.NONE
         srgb = ImageCms.createProfile("sRGB")
         transform = ImageCms.buildTransform(source, srgb, given, "RGB", flags=flags)
@@ -234,13 +234,13 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
         colours = np.stack(np.meshgrid(ramp, ramp, ramp), axis=-1).reshape(64, 64, 3)
         picture = Image.fromarray(colours if given == "RGB" else ramp[None])
         changed = np.asarray(transform.apply(picture)).astype(int) - np.asarray(picture.convert("RGB"))
-        return transform if np.abs(changed).max() > 1 else None  # it is sRGB under any of its names
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):  # viewers leave damaged ones alone
+        return transform if np.abs(changed).max() > 1 else None  # no change: it is sRGB, whatever its name
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):  # viewers ignore damaged profiles
         return None
 
 
 def _at_display_gamma(gamma: float, most: int) -> np.ndarray:
-    """Returns the bytes that a PNG's gamma makes of samples from 0 to the largest one, ``most``."""
+    """Returns a table of the bytes that a PNG's gamma gives for each sample value from 0 to ``most``."""
     exponent = 1 / (gamma * DISPLAY_GAMMA)
     return _table(1 if abs(exponent - 1) <= GAMMA_TOLERANCE else exponent, most)
 

@@ -1,6 +1,6 @@
-"""What a file is by its first bytes: names lie, and those who wrote them did not always look inside."""
+"""Tells the kind of a file by its first bytes, because file names are often wrong."""
 
-# What files of each kind are called: the kinds that are read, and the suffixes that go with them.
+# The kinds of files that are read, and the suffixes of each.
 SUFFIXES = {
     "PNG": ("png",),
     "JPEG": ("jpg", "jpeg"),
@@ -10,9 +10,9 @@ SUFFIXES = {
     "Matroska": ("mkv", "webm"),
     "AVI": ("avi",),
 }
-HEAD_BYTES = 512  # that are enough to tell
+HEAD_BYTES = 512  # enough to tell the kind
 
-# Offset and bytes; the first that fits counts.
+# Offset, signature and kind; the first match counts.
 SIGNATURES = (
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
     (0, b"\xff\xd8\xff", "JPEG"),
@@ -56,11 +56,11 @@ BRANDS = {
     **dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"), "HEIC"),
     b"crx ": "CR3",
 }
-TS_PACKET = 188  # bytes; each begins with a G
+TS_PACKET = 188  # bytes; each packet begins with a G
 
 
 def kind_of(head: bytes) -> str:
-    """Names the kind of a file, such as ``PNG``, ``MP4`` or ``GIF``; nothing if it is not known.
+    """Names the kind of a file, such as ``PNG``, ``MP4`` or ``GIF``; an empty string if unknown.
 
     Args:
         head: The file, or its first ``HEAD_BYTES``.
@@ -82,14 +82,14 @@ def kind_of(head: bytes) -> str:
 
 
 def suffix_of(head: bytes, suffix: str) -> str:
-    """Returns the suffix that a file ought to have: the one that it has, unless it is another kind's.
+    """Returns the right suffix for a file: its own if that fits its kind, else the first of its kind.
 
     Args:
         head: The file, or its first ``HEAD_BYTES``.
-        suffix: The one that it has, in lower case.
+        suffix: The suffix that it has, in lower case.
 
     Returns:
-        A suffix of the kinds that are read; nothing if it is not one of those.
+        The suffix; empty if files of this kind are not read.
     """
     known = SUFFIXES.get(kind_of(head), ("",))
     return suffix if suffix in known else known[0]

@@ -1,9 +1,9 @@
-"""Videos in files, bit by bit: what a feature network sees must be what the cascade made.
+"""Lossless video files, so that a feature network sees exactly the pixels that the cascade made.
 
-A lossy codec removes just what distances between distributions are sensitive to, noise and fine texture, and
-smooths generated videos towards real ones that were once compressed. FFV1 (RFC 9043) in RGB gives back every
-byte, at a quarter to a twelfth of their number, and its frames carry checksums. Browsers cannot play it: the
-report has copies of its own.
+A lossy codec removes noise and fine texture, to which distances between distributions are sensitive, and
+makes generated videos resemble real ones that were once compressed. FFV1 (RFC 9043) in RGB restores every
+byte, takes a quarter to a twelfth of the space, and its frames carry checksums. Browsers cannot play it: the
+report uses separate copies.
 """
 
 from fractions import Fraction
@@ -29,7 +29,7 @@ def encode_lossless(video: Tensor, fps: float) -> bytes:
     if video.dtype != torch.uint8 or video.ndim != 4 or video.shape[0] != 3:
         raise ValueError(f"a video must be bytes (3, F, H, W), got {video.dtype} {tuple(video.shape)}")
     output, rate = BytesIO(), Fraction(fps).limit_denominator(1001)
-    # Else Matroska puts a random number into each file.
+    # Without bitexact, Matroska puts a random number into each file.
     with av.open(output, "w", format="matroska", options={"fflags": "bitexact"}) as container:
         stream = container.add_stream("ffv1", rate=rate, options={"level": "3"})
         stream.height, stream.width, stream.pix_fmt = video.shape[2], video.shape[3], "bgr0"

@@ -1,4 +1,4 @@
-"""The packets of a video: when their frames are shown, and which of them some frames take to decode."""
+"""The packets of a video: when each frame is shown, and which packets are needed to decode it."""
 
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from .complaints import decode
 from .opening import check_length
 from .pictures import foretell
 
-# What the decoder is told once, beside a packet: later ones do not go without.
+# Side data that the decoder receives once, with one packet, and needs for all later packets.
 CHANGES = (
     "new_extradata",
     "palette",
     "param_change",
 )
-# Where the first key frame is not there, these decoders put grey in its place, and show frames between that
-# and the next one of which nothing tells what they hold.
+# If the first key frame is missing, these decoders replace it by grey, and output wrong frames until the next
+# key frame without marking them as corrupt.
 OF_MPEG = {
     *("mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v1", "msmpeg4v2", "msmpeg4"),
     *("h263", "flv", "wmv1", "wmv2"),
@@ -29,33 +29,33 @@ OF_MPEG = {
 
 
 class SeekError(Exception):
-    """Decoding that did not start at the beginning gave other frames than were foretold."""
+    """Decoding from the middle of the stream gave other frames than ``foretell`` predicted."""
 
 
 class Packets:
     """The packets of a video stream, in the order of decoding, and the frames that come out of them.
 
-    The decoder decides which frames there are, and in which order. That is told beforehand from what the
-    packets hold, see ``foretell``, or else by decoding everything. Containers only say when frames are shown:
-    the k-th frame has the k-th of the time stamps. So the frames are those that decoding the whole file
-    gives, one by one; to start elsewhere than at the beginning only saves time.
+    The decoder decides which frames there are, and in which order. This is predicted from the headers in the
+    packets, see ``foretell``, or else found by decoding everything. Containers only say when frames are
+    shown: the k-th frame gets the k-th smallest time stamp. So the frames are exactly those of decoding the
+    whole file; starting at a later key frame only saves time.
 
-    Frames are known by their packets, not by time stamps, which may be missing or occur twice: each packet
-    is given its place as time stamp, and the decoder hands it on to the frame.
+    Frames are identified by their packets, not by time stamps, which may be missing or occur twice: each
+    packet gets its place as time stamp, and the decoder copies it to the frame.
 
     Args:
-        container: Where to read.
-        stream: What to read.
-        clock: Bounds the time it may take; nothing does if None.
+        container: The open file.
+        stream: The video stream of it to read.
+        clock: Limits the time that decoding may take; no limit if None.
 
     Attributes:
-        times: When each frame is shown, ``(F,)`` in seconds from the first, in the order of showing.
+        times: When each frame is shown, ``(F,)`` in seconds from the first frame, in display order.
         ticks: The same in units of the stream's clock.
         shown: Place of the packet of each of these frames.
-        seekable: Whether decoding can start elsewhere than at the beginning.
+        seekable: Whether decoding can start at a later key frame.
 
     Raises:
-        ValueError: If there are no frames, too many of them, not all of the file is there, or time is up.
+        ValueError: If there are no frames or too many, the file is truncated, or the time is up.
     """
 
     def __init__(self, container: InputContainer, stream: av.VideoStream, clock: Clock | None = None) -> None:
@@ -66,7 +66,7 @@ class Packets:
         for packet in container.demux(stream):
             self._check_clock()
             if not packet.size:
-                continue  # a frame that an AVI left out, or the end
+                continue  # a dropped frame of an AVI file, or the end
             if packet.is_corrupt:
                 raise ValueError("truncated video: a packet is not complete")
             place = len(self.packets)
@@ -76,12 +76,12 @@ class Packets:
             stamps.append((packet.pts, packet.dts))
             packet.pts = packet.dts = place
             self.packets.append(packet)
-            check_length(0, len(self.packets))  # many headers do not say
+            check_length(0, len(self.packets))  # many headers do not give the number of frames
         if not self.packets:
             raise ValueError("no frames")
-        # AVI stores no times of frames, only how many are before; what FFmpeg makes of that may be wrong.
+        # AVI stores no presentation times, and those that FFmpeg derives may be wrong: use dts there.
         which = int(stream.container.format.name == "avi" or any(pts is None for pts, _ in stamps))
-        # Only where there are none at all: then they come in order.
+        # A packet without a time stamp gets its place instead.
         chosen = [pair[which] for pair in stamps]
         self.stamps = [place if stamp is None else stamp for place, stamp in enumerate(chosen)]
         self.structure = foretell(self.codec.codec, self.packets, self.codec.extradata)
@@ -92,7 +92,7 @@ class Packets:
             self.order = {place: number for number, place in enumerate(self.structure.shown)}
             shown = [place for place in self.structure.shown if place not in hidden]
             in_order = [self.stamps[place] for place in shown]
-            # Two witnesses, where there are two.
+            # If the container has presentation times, they must agree with the predicted order.
             if which or all(a <= b for a, b in pairwise(in_order)):
                 self.seekable = not changes
                 self._set_shown(shown, float(stream.time_base or 0))
@@ -122,13 +122,13 @@ class Packets:
             self.clock.check()
 
     def frames(self) -> Iterator[av.VideoFrame]:
-        """Decodes everything, in the order of showing.
+        """Decodes all frames, in display order.
 
-        What comes before the first key frame may fail to decode; players leave it out, too.
+        Packets before the first key frame may fail to decode; players skip them, too.
 
         Raises:
             ValueError: If anything is damaged.
-            FFmpegError: If FFmpeg complains.
+            FFmpegError: If FFmpeg reports an error.
         """
         start = next((place for place, packet in enumerate(self.packets) if packet.is_keyframe), 0)
         missing, number, begun = set(self.shown), 0, False
@@ -143,7 +143,7 @@ class Packets:
                     raise
                 continue
             if complaint:
-                # Frames before the first one that is shown lack what they depend on, and are left out.
+                # Before the first output frame, packets may lack their references; their frames are dropped.
                 if number:
                     raise ValueError(f"damaged video: {complaint}")
                 complaints[place] = complaint
@@ -168,23 +168,23 @@ class Packets:
             raise ValueError("damaged video: no key frame")
 
     def sought(self, wanted: set[int], spans: list[list[int]]) -> Iterator[av.VideoFrame]:
-        """Decodes some frames and what they depend on, starting each time as late as that is possible.
+        """Decodes the wanted frames and those that they depend on, each run from its latest key frame.
 
         Args:
             wanted: Places of packets.
-            spans: What to decode for them, see ``spans``.
+            spans: Places of the packets to decode for them, see ``spans``.
 
         Yields:
-            All frames that were decoded on the way, in the order of showing.
+            All frames that were decoded on the way, in display order.
 
         Raises:
-            SeekError: If a frame is other than foretold, damaged or missing.
+            SeekError: If a frame is damaged, missing or not the predicted one.
         """
         shown = set(self.shown)
         for span in spans:
             first = self.order.get(span[0], -1)
             last = max(self.order[place] for place in wanted.intersection(span))
-            # What follows a key frame but is shown before it lacks what it depends on.
+            # Frames that follow a key frame but are shown before it lack their references.
             orders = sorted(self.order[place] for place in shown.intersection(span))
             expected = iter([order for order in orders if order >= first])
             self.codec.flush_buffers()
@@ -193,7 +193,7 @@ class Packets:
                 order = -1 if frame.pts is None else self.order.get(frame.pts, -1)
                 if order < first:
                     continue
-                # Also of what is shown later: wanted frames may depend on it.
+                # Checked for frames that are shown after the wanted ones, too: those may depend on them.
                 if frame.is_corrupt:
                     raise SeekError
                 if reached < last:
@@ -219,16 +219,16 @@ class Packets:
                 frames, complaint = decode(self.codec, following)
             except av.FFmpegError as error:
                 raise SeekError from error
-            # What follows a key frame but is shown before it lacks what it depends on.
+            # Frames that follow a key frame but are shown before it lack their references.
             if complaint and (following is None or self.order.get(following.pts or 0, -1) >= first):
                 raise SeekError
             yield from frames
 
     def spans(self, wanted: set[int]) -> list[list[int]]:
-        """Returns the places to decode for some frames, in runs that each start afresh at a key frame.
+        """Returns the packets to decode for some frames, by place, in runs that each start at a key frame.
 
-        What no other frame depends on is left out, unless it is wanted, and so is what lies between the last
-        wanted frame before a key frame and that key frame.
+        Left out are unwanted frames that no other frame depends on, and everything between the last wanted
+        frame of a run and the key frame of the next.
 
         Args:
             wanted: Places of packets.
@@ -237,7 +237,7 @@ class Packets:
         starts, disposable = self.structure.starts, self.structure.disposable
         runs: list[tuple[int, int]] = []  # first and last place, backwards
         for place in sorted(wanted, reverse=True):
-            # What follows a key frame but is shown before it may depend on earlier frames.
+            # Frames that follow a key frame but are shown before it may depend on earlier frames.
             before = reversed(starts[: bisect_right(starts, place)])
             start = next((k for k in before if self.order.get(k, -1) <= self.order[place]), 0)
             if runs and place >= runs[-1][0] - 1:

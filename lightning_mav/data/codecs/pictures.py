@@ -1,7 +1,7 @@
-"""Which frames a video will have, read off its packets, codec by codec.
+"""Predicts the frames of a video from the headers in its packets, for each codec.
 
-Containers mark key frames and give times, and are often wrong. The decoder goes by what is in the packets,
-and so do we.
+Containers mark key frames and give times, but are often wrong. The decoder relies on the packets alone, and
+so does this module.
 """
 
 import re
@@ -16,22 +16,22 @@ from .nal import Bits
 from .structure import Structure, Unforeseen
 
 I, P, B = 1, 2, 3  # noqa: E741
-SMALL_PICTURE = 20  # bytes of MPEG-4: what is smaller may stand for "as before"
+SMALL_PICTURE = 20  # bytes; a smaller MPEG-4 picture may be "not coded": it repeats the one before
 MPEG4_LAYER = re.compile(rb"\x00\x00\x01[\x20-\x2f]", re.DOTALL)
 FFV1_HALF = 0x7F80  # the range coder's bound between the two values of the first bit
 
 
 def foretell(codec: av.codec.Codec, packets: list[Any], extradata: bytes | None) -> Structure | None:
-    """Reads which frames come out of the packets of a stream.
+    """Predicts which frames come out of the packets of a stream.
 
     Args:
         codec: The decoder.
-        packets: All of the stream, in order.
-        extradata: What the container has beside the packets.
+        packets: All packets of the stream, in order.
+        extradata: The codec headers that the container stores beside the packets.
 
     Returns:
-        None where only decoding tells: for codecs that are not known here, and where a frame takes several
-        packets or none.
+        None if only decoding can tell: for codecs without a reader here, and where a frame takes several
+        packets or has none of its own.
     """
     try:
         if codec.intra_only or codec.name == "png":
@@ -59,8 +59,8 @@ def _read_mpeg4(packets: list[Any], extradata: bytes | None) -> Structure:
         kinds.append((I, P, B, P)[data[start + 4] >> 6])
         _keep_header(structure, place, data[:start], b"\0\0\1\xb3")
     _with_delayed_references(structure, kinds)
-    structure.disposable = set()  # a damaged B-picture changes what FFmpeg makes of those after it
-    # FFmpeg measures all distances in time by the first B-picture that it sees; other headers may change it.
+    structure.disposable = set()  # a damaged B-picture changes how FFmpeg decodes the pictures after it
+    # FFmpeg scales all time distances by the first B-picture that it sees; a new header may change the scale.
     if is_interlaced or len({header for _, header in structure.headers}) > 1:
         structure.starts = structure.starts[:1]
     return structure
@@ -99,7 +99,7 @@ def _is_coded(picture: bytes, clock_bits: int) -> bool:
 
 
 def _read_mpeg12(packets: list[Any], extradata: bytes | None) -> Structure:
-    """MPEG-1 and MPEG-2 video (ISO/IEC 13818-2, 6.2): each packet must hold one picture, whole."""
+    """MPEG-1 and MPEG-2 video (ISO/IEC 13818-2, 6.2): each packet must hold one whole picture."""
     kinds, structure = [], Structure()
     for place, packet in enumerate(packets):
         data = bytes(packet)
@@ -110,23 +110,23 @@ def _read_mpeg12(packets: list[Any], extradata: bytes | None) -> Structure:
         if extension >= 0 and data[extension + 4] >> 4 == 8 and data[extension + 6] & 3 != 3:
             raise Unforeseen  # a field
         if data.find(b"\0\0\1\xb7") >= 0 and place + 1 < len(packets):
-            raise Unforeseen  # an end in the middle
+            raise Unforeseen  # a sequence end code in the middle of the stream
         kinds.append(data[start + 5] >> 3 & 7)
         _keep_header(structure, place, data[:start], b"\0\0\1\xb8")
     return _with_delayed_references(structure, kinds)
 
 
 def _keep_header(structure: Structure, place: int, header: bytes, time_code: bytes) -> None:
-    # The time code of a group of pictures differs from group to group and is of no use.
+    # The time code of a group of pictures differs from group to group, and decoding does not need it.
     header = header.partition(time_code)[0]
     if header:
         structure.headers.append((place, header))
 
 
 def _with_delayed_references(structure: Structure, kinds: list[int]) -> Structure:
-    """B-pictures are shown when they are decoded, the others when the next of the others is."""
+    """Shows B-pictures at once, and each I- or P-picture when the next I- or P-picture is decoded."""
     if not set(kinds) <= {I, P, B} or kinds[1:2] == [B]:
-        raise Unforeseen  # a B-picture that lacks one of the two it is made of
+        raise Unforeseen  # a B-picture that lacks one of its two reference pictures
     held: list[int] = []
     for place, kind in enumerate(kinds):
         if kind == B:
@@ -147,7 +147,7 @@ def _in_order(shown: list[bool], starts: list[bool]) -> Structure:
 
 
 def _read_vp8(packets: list[Any], extradata: bytes | None) -> Structure:
-    """VP8 (RFC 6386, 9.1): some frames only help to decode others."""
+    """VP8 (RFC 6386, 9.1): some frames are references only and are not shown."""
     first = [memoryview(packet)[0] for packet in packets]
     return _in_order([bool(byte & 16) for byte in first], [not byte & 1 for byte in first])
 
@@ -168,8 +168,8 @@ def _read_vp9(packets: list[Any], extradata: bytes | None) -> Structure:
 
 def _vp9_header(byte: int) -> tuple[bool, bool]:
     """Tells whether a frame is shown, and whether it is a key frame."""
-    bits = byte << 1 if byte & 0x30 == 0x30 else byte  # profile 3 has a bit more
-    again = bool(bits & 8)  # a frame that was decoded before
+    bits = byte << 1 if byte & 0x30 == 0x30 else byte  # profile 3 has one more bit
+    again = bool(bits & 8)  # shows a frame that was decoded before
     return again or bool(bits & 2), not again and not bits & 4
 
 
@@ -195,7 +195,7 @@ def _read_av1(packets: list[Any], extradata: bytes | None) -> Structure:
         while position < len(data):
             kind, has_size = data[position] >> 3 & 15, data[position] & 2
             if data[position] & 4 and data[position + 1] >> 3 & 3:
-                raise Unforeseen  # of several layers
+                raise Unforeseen  # one of several layers
             position += 2 if data[position] & 4 else 1
             size, shift = 0 if has_size else len(data) - position, 0
             while has_size:
@@ -205,7 +205,7 @@ def _read_av1(packets: list[Any], extradata: bytes | None) -> Structure:
             if kind in (3, 6):
                 headers.append(data[position])
             position += size
-        # First bit: a frame that was decoded before; two bits of kind, zero for a key frame; shown or not.
+        # First bit: show a frame decoded before; next two: frame type, 0 for a key frame; fourth: is shown.
         if sum(header >= 128 or bool(header & 16) for header in headers) != 1:
             raise Unforeseen
         starts.append(headers[0] & 0xF0 == 0x10)
@@ -213,7 +213,7 @@ def _read_av1(packets: list[Any], extradata: bytes | None) -> Structure:
 
 
 def _read_ffv1(packets: list[Any], extradata: bytes | None) -> Structure:
-    """FFV1 (RFC 9043, 4.4): the first bit tells a key frame."""
+    """FFV1 (RFC 9043, 4.4): the first bit marks a key frame."""
     starts = [int.from_bytes(memoryview(packet)[:2]) >= FFV1_HALF for packet in packets]
     return _in_order([True] * len(packets), starts)
 

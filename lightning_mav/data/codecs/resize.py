@@ -1,4 +1,4 @@
-"""Pictures of any size and orientation to square uint8 pixels of the wanted one."""
+"""Turns pictures of any size and orientation into upright square uint8 images of the wanted size."""
 
 import struct
 from fractions import Fraction
@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 MAX_PIXELS = 2**26  # of a picture; refused before it is decoded
-# Weighs all pixels under one of the result, and keeps colour at the resolution of brightness.
+# Averages all pixels that a pixel of the result covers, with colour at the resolution of brightness.
 SCALE = "flags=area+full_chroma_int+accurate_rnd"
 
 
@@ -23,7 +23,7 @@ def check_size(width: int, height: int) -> None:
     """Refuses pictures that are too large to decode.
 
     Raises:
-        ValueError: If there are more than ``MAX_PIXELS`` pixels, or none.
+        ValueError: If the picture has more than ``MAX_PIXELS`` pixels, or none.
     """
     if not 0 < width * height <= MAX_PIXELS:
         raise ValueError(f"empty or too large: a picture of {width}x{height} pixels")
@@ -75,13 +75,13 @@ Box = tuple[int, int, int, int]  # width, height, left and upper edge
 
 
 def pixel_aspect(stream: VideoStream) -> Fraction:
-    """Returns how many times as wide as high the pixels of a stream are shown."""
+    """Returns the pixel aspect ratio of a stream: width over height of a pixel as shown."""
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
     return aspect if aspect and aspect > 0 else Fraction(1)
 
 
 def shown_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
-    """Returns the width and height of a picture in square pixels; neither is less than it was.
+    """Returns the width and height of a picture in square pixels; no side shrinks.
 
     Raises:
         ValueError: If that is too large.
@@ -93,7 +93,7 @@ def shown_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
 
 
 def stored_box(box: Box, frame: VideoFrame, shown: tuple[int, int]) -> Box:
-    """Maps a box of the picture in square pixels to one of the pixels as they are stored."""
+    """Maps a box of the picture in square pixels to a box of the stored pixels."""
     x, y = frame.width / shown[0], frame.height / shown[1]
     width, height, left, top = box
     return max(1, round(width * x)), max(1, round(height * y)), round(left * x), round(top * y)
@@ -103,8 +103,8 @@ class Scaler:
     """Cuts a box out of each frame and scales it, with FFmpeg.
 
     Args:
-        pix_fmt: Format wanted.
-        options: Of FFmpeg's scaler.
+        pix_fmt: Pixel format of the result.
+        options: Options of FFmpeg's scaler.
     """
 
     def __init__(self, pix_fmt: str, options: str = SCALE) -> None:
@@ -112,7 +112,7 @@ class Scaler:
         self.graph: tuple[tuple[Any, ...], Graph] | None = None
 
     def __call__(self, frame: VideoFrame, box: Box, size: tuple[int, int]) -> VideoFrame:
-        """Returns the box in the ``size`` wanted, width and height."""
+        """Returns the box scaled to ``size``, width and height."""
         kind = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, box, size)
         if self.graph is None or self.graph[0] != kind:  # sizes may change within a stream
             graph = Graph()
@@ -132,21 +132,21 @@ class Scaler:
 
 
 class FrameResizer:
-    """Turns decoded frames into upright RGB pixels, which are square.
+    """Turns decoded frames into upright RGB images with square pixels.
 
     At native size, and where the side of the middle square is a multiple of the wanted one, frames are
-    converted to RGB and then averaged exactly, as images are. Elsewhere, and where pixels are not stored as
-    squares, FFmpeg cuts and averages brightness and colour before the conversion, which takes a fifth of the
-    time; pixels that are covered in part count in part, and colours differ by a level or so.
+    converted to RGB and then averaged exactly, as images are. Otherwise, or if the stored pixels are not
+    square, FFmpeg crops and averages brightness and colour before the conversion, which takes a fifth of the
+    time; it weighs pixels by the area that is covered, and colours differ by a level or so.
 
     Args:
         image_size: Height and width wanted; frames keep theirs if None.
-        stream: Where the frames are from, which says how wide their pixels are; square if None.
+        stream: Stream of the frames, which tells their pixel aspect ratio; square pixels if None.
     """
 
     def __init__(self, image_size: int | None, stream: VideoStream | None = None) -> None:
         self.image_size, self.stream = image_size, stream
-        # One for all frames: building one costs more than using it.
+        # Shared by all frames: building them costs more than using them.
         self.reformatter, self.scaler = VideoReformatter(), Scaler("rgb24")
 
     def __call__(self, frame: VideoFrame) -> np.ndarray:
@@ -170,10 +170,10 @@ class FrameResizer:
 
 
 def upright(pixels: np.ndarray, frame: VideoFrame) -> np.ndarray:
-    """Turns and mirrors ``(H, W, 3)`` pixels as the frame's display matrix says; a view.
+    """Turns and mirrors ``(H, W, 3)`` pixels as the frame's display matrix says; returns a view.
 
-    The matrix takes a column ``x`` and a row ``y`` to ``(a x + c y, b x + d y)``. Angles between the
-    quarters of a turn are rounded to the nearest.
+    The matrix maps column ``x`` and row ``y`` to ``(a x + c y, b x + d y)``. Angles are rounded to quarter
+    turns.
     """
     matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:

@@ -1,4 +1,4 @@
-"""What is known of a video's frames before any is decoded."""
+"""The frame structure of a video, as far as it is known without decoding."""
 
 from dataclasses import dataclass, field
 
@@ -9,13 +9,13 @@ class Unforeseen(Exception):  # noqa: N818
 
 @dataclass
 class Structure:
-    """Which frames come out of which packets; packets are known by their places in the order of decoding.
+    """Which frames come out of which packets; a packet is given by its place in decoding order.
 
     Attributes:
-        shown: Packets that hold a frame to show, in the order of showing.
-        starts: Packets at which decoding can start: right from there on is all that is shown no earlier.
+        shown: Packets that hold a frame to show, in display order.
+        starts: Packets at which decoding can start: all frames shown from that one on are then right.
         disposable: Packets that no other frame depends on.
-        headers: What the decoder needs before it can start anywhere behind, by packet.
+        headers: Packet and bytes of each header; to start at a later packet, the decoder needs it first.
     """
 
     shown: list[int] = field(default_factory=list)
