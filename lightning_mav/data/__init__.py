@@ -1,1 +1,1 @@
-"""Data on its way in and out: codecs, shards, and files of videos."""
+"""Reading and writing data: codecs, shards, and video files."""

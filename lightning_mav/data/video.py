@@ -1,4 +1,4 @@
-"""Videos for people to look at: mp4, GIF and contact sheets from ``(3, F, H, W)`` in [-1, 1]."""
+"""Writes videos for viewing: mp4, GIF and contact sheets from ``(3, F, H, W)`` in [-1, 1]."""
 
 import textwrap
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ def write_mp4(path: str | Path, video: Tensor, fps: float, *, crf: int = 12) -> 
         stream = container.add_stream("libx264", rate=rate, options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        # 1 stands for BT.709, limited range: untagged colours are a player's guess.
+        # 1 means BT.709 and limited range; without these tags, players guess.
         for tag in ("colorspace", "color_primaries", "color_trc", "color_range"):
             setattr(stream.codec_context, tag, 1)
         for i, pixels in enumerate(frames):
@@ -64,14 +64,14 @@ def write_mp4(path: str | Path, video: Tensor, fps: float, *, crf: int = 12) -> 
 def write_gif(path: str | Path, video: Tensor, fps: float, *, max_side: int = 384) -> None:
     """Writes an endless GIF with one palette for all frames.
 
-    GIF counts time in 1/100 s, so frames last one unit more or less in turn, and the whole lasts as long as
-    the video. Beyond 50 frames per second only every n-th frame is kept.
+    GIF counts time in 1/100 s, so frame durations alternate by one unit, such that the GIF lasts as long as
+    the video. Above 50 frames per second, only every n-th frame is kept.
 
     Args:
         path: File to write.
         video: ``(3, F, H, W)`` in [-1, 1].
         fps: Frames per second of ``video``.
-        max_side: Longer side of the GIF at most; larger videos are scaled down.
+        max_side: Maximal longer side of the GIF in pixels; larger videos are scaled down.
     """
     num_frames, (height, width) = video.shape[1], video.shape[-2:]
     if max(height, width) > max_side:
@@ -104,15 +104,15 @@ def contact_sheet(
         video: ``(3, F, H, W)`` in [-1, 1].
         fps: Frames per second; None leaves the times out.
         title: Text above the grid, wrapped to its width.
-        num_frames: Frames shown at most, the first and the last among them.
-        columns: Frames in a row.
+        num_frames: Maximal number of frames shown; the first and the last are among them.
+        columns: Frames per row.
         width: Width of the sheet in pixels.
     """
     count = min(num_frames, video.shape[1])
     chosen = torch.linspace(0, video.shape[1] - 1, count).round().long().tolist()
     cell = width // columns
     cell_height = max(1, round(cell * video.shape[-2] / video.shape[-1]))
-    # Small frames are enlarged in plain squares, so that one sees what the stage made.
+    # Small frames are enlarged without smoothing, so that one sees the pixels that the stage made.
     method = Image.Resampling.NEAREST if video.shape[-1] <= cell else Image.Resampling.BOX
     font, line = ImageFont.load_default(13), 20
     lines = textwrap.wrap(title, max(1, width // 9))[:4]
@@ -148,6 +148,6 @@ def _to_frames(video: Tensor) -> np.ndarray:
 
 
 def _shared_palette(frames: Sequence[Image.Image]) -> Image.Image:
-    """Chooses 255 colours for all frames, from at most 16 of them; the last one is for "as before"."""
+    """Chooses 255 colours for all frames, from at most 16 of them; GIF keeps one for unchanged pixels."""
     chosen = frames[:: ceil(len(frames) / 16)]
     return stack_sheets(chosen).quantize(255, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)

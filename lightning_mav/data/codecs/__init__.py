@@ -1,1 +1,1 @@
-"""Bytes of images and videos to pixels and back, with PyAV (FFmpeg) and Pillow."""
+"""Decodes and encodes images and videos, with PyAV (FFmpeg) and Pillow."""

@@ -1,6 +1,6 @@
-"""Bytes of an image or a video to square uint8 pixels at the wanted size, by named formats only.
+"""Decodes images and videos of a fixed list of formats into square uint8 pixels of the wanted size.
 
-Bad input raises ``ValueError``. What its message says before the first colon is a reason that can be counted.
+Bad input raises ``ValueError``. Its message up to the first colon is a short reason, fit for counting.
 """
 
 from collections.abc import Callable, Collection
@@ -20,10 +20,10 @@ from .resize import FrameResizer, to_square, to_tensor
 __all__ = ["IMAGE_FORMATS", "VIDEO_FORMATS", "decode_image", "decode_video"]
 
 MAX_VIDEO_BYTES = 2**30  # of a file
-# Pixels to decode for one clip, or to return: bounds time and memory by what is read in the headers.
+# Pixels to decode for one clip, or to return: limits time and memory by the sizes in the headers.
 MAX_DECODED = 2**33
 MAX_RETURNED = 2**30
-MAX_WORK = 10.0  # seconds of work on one video, for what the headers do not tell
+MAX_WORK = 10.0  # seconds of CPU time for one video: limits costs that the headers do not tell
 
 
 def decode_image(data: bytes, suffix: str, image_size: int | None) -> Tensor:
@@ -31,11 +31,11 @@ def decode_image(data: bytes, suffix: str, image_size: int | None) -> Tensor:
 
     Args:
         data: The image file; its first bytes tell its kind.
-        suffix: What its name ends in.
+        suffix: Suffix of its name.
         image_size: Height and width wanted, see ``to_square``; the image keeps its own if None.
 
     Raises:
-        ValueError: If it is no whole PNG, JPEG or WebP, or too large or too small.
+        ValueError: If it is no complete PNG, JPEG or WebP file, or too large or too small.
     """
     return to_tensor([to_square(read_image(data, suffix), image_size)])[0]
 
@@ -51,24 +51,23 @@ def decode_video(
 ) -> tuple[Tensor, Tensor]:
     """Returns frames ``(F, 3, size, size)`` as bytes and their times ``(F,)`` in seconds from the first.
 
-    All packets are read, which gives the times of all frames; then only those are decoded that the wanted
-    frames depend on. The frames are those that FFmpeg gives when it decodes the whole file. They are turned
-    upright, and their pixels are made square; where they are square already, no pixel of native size differs.
-    A video of a single frame is one, though no clip can be made of it.
+    All packets are read, which gives the times of all frames; then only the packets that the wanted frames
+    depend on are decoded. The frames equal those of decoding the whole file with FFmpeg. They are turned
+    upright, and their pixels are made square; with square pixels and at native size, no pixel is changed.
+    A video of a single frame is accepted here, though no clip can be made of it.
 
     Args:
         data: The video file. Its first bytes tell its format.
-        suffix: What it is called, a key of ``VIDEO_FORMATS``: its format where the bytes do not tell.
+        suffix: Suffix of its name, a key of ``VIDEO_FORMATS``: used if the first bytes tell no format.
         image_size: Height and width wanted, see ``FrameResizer``; frames keep theirs if None.
         choose: Maps the times of all frames to the indices of the wanted ones, in any order; all are wanted
             if None.
-        max_seconds: Seconds that this may compute, checked between packets; what else the machine does
-            does not count.
-        formats: What the file may be, as FFmpeg calls it.
+        max_seconds: Limit in seconds of CPU time of this thread, checked between packets.
+        formats: Accepted container formats, by FFmpeg's names.
 
     Raises:
-        ValueError: If it is no whole video of that kind, if anything that is decoded is damaged, or if
-            something is too large, too long, too small or too slow.
+        ValueError: If it is no complete video of these formats, if anything that is decoded is damaged, or if
+            the video is too large, too long, too small or too slow.
     """
     clock = Clock(max_seconds)
     try:
@@ -100,14 +99,14 @@ def _decode(
         with suppress(SeekError):
             frames = packets.sought(set(places), spans)
             return {places[frame.pts]: resize(frame) for frame in frames if frame.pts in places}
-    # Here the decoder needs more of what was before than is known of; from the very start it has that.
+    # No key frame is known to be a safe start here, so everything is decoded from the beginning.
     _check_cost(len(packets.packets), stream)
     found: dict[int, np.ndarray] = {}
     for number, frame in enumerate(packets.frames()):
         if number in wanted:
             found[number] = resize(frame)
             if packets.is_measured and len(found) == len(wanted):
-                break  # else the rest must show that no frame is missing
+                break  # otherwise the rest is decoded, too, to check that no frame is missing
     return found
 
 

@@ -1,4 +1,4 @@
-"""Pixels of the micro-world to the bytes of PNG and MP4 files."""
+"""Encodes pixels of the micro-world as PNG and MP4 files."""
 
 import io
 from fractions import Fraction
@@ -11,7 +11,7 @@ from torch import Tensor
 from .pixels import to_uint8
 from .x264 import x264_params
 
-# Full-resolution colour: at 64 px, halving it costs 15 dB.
+# Colour is stored at full resolution (yuv444p): at 64 px, halving it costs 15 dB.
 VIDEO_OPTIONS = {"crf": "12", "preset": "ultrafast", "x264-params": x264_params()}
 
 

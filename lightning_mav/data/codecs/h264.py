@@ -1,4 +1,4 @@
-"""Packets of H.264: which picture is shown when, and where decoding can start."""
+"""Headers of H.264 packets: the display order of pictures, and where decoding can start."""
 
 from typing import Any
 
@@ -6,17 +6,17 @@ from .nal import SLICE_HEADER, Bits, PictureOrder, configuration, framed, nal_un
 from .structure import Structure, Unforeseen
 
 REMARKS = {6, 9, 12}  # SEI, delimiter, filler
-X264_REMARK = b"\5"  # user data: FFmpeg makes up for faults of old encoders that name themselves there
+X264_REMARK = b"\5"  # user data, which names the encoder: FFmpeg works around faults of old ones
 HIGH_PROFILES = {44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244}
-NO_OUTPUT_ORDER = 1  # an order that is counted from frame numbers; nobody uses it
+NO_OUTPUT_ORDER = 1  # pic_order_cnt_type 1, an order derived from frame numbers, which nobody uses
 
 
 def read_h264(packets: list[Any], extradata: bytes | None) -> Structure:
-    """Foretells the frames of H.264 (ITU-T H.264, 7.3).
+    """Predicts the frames of an H.264 stream (ITU-T H.264, 7.3).
 
     Raises:
-        Unforeseen: If it does not begin with a picture that lets nothing refer to what was before it, a frame
-            takes two packets, or the order is counted in a rare way.
+        Unforeseen: If a packet does not hold exactly one frame, the headers cannot be read, or the display
+            order is coded in a rare way.
     """
     length_size, units = configuration(extradata, "h264")
     sets: dict[int, tuple[Any, ...]] = {}
@@ -34,7 +34,7 @@ def read_h264(packets: list[Any], extradata: bytes | None) -> Structure:
             if 1 <= kind <= 5:
                 disposable &= not header & 0x60
                 if kind in (3, 4) or end - start < 2 or not data[start + 1] & 0x80:
-                    continue  # a further part of the picture
+                    continue  # not the first slice of the picture
                 num_first += 1
                 bits = Bits(bytes(data[start + 1 : min(end, start + 1 + SLICE_HEADER)]))
                 bits.golomb()

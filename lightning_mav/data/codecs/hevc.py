@@ -1,4 +1,4 @@
-"""Packets of HEVC: which picture is shown when, and where decoding can start."""
+"""Headers of HEVC packets: the display order of pictures, and where decoding can start."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from .structure import Structure, Unforeseen
 
 
 def read_hevc(packets: list[Any], extradata: bytes | None) -> Structure:
-    """Foretells the frames of HEVC (ITU-T H.265, 7.3 and 8.1.3).
+    """Predicts the frames of an HEVC stream (ITU-T H.265, 7.3 and 8.1.3).
 
     Raises:
-        Unforeseen: If it does not begin with a picture that stands alone, or some pictures are not shown.
+        Unforeseen: If some pictures are not shown, or the headers cannot be read.
     """
     length_size, units = configuration(extradata, "hevc")
     sets: dict[int, int] = {}
@@ -24,14 +24,14 @@ def read_hevc(packets: list[Any], extradata: bytes | None) -> Structure:
         num_first = 0
         for start, end in nal_units(data, length_size):
             if end - start < 3 or data[start] & 1 or data[start + 1] >> 3:
-                continue  # of another layer, which FFmpeg leaves out
+                continue  # a unit of another layer, which FFmpeg skips
             kind, layer = data[start] >> 1 & 63, data[start + 1] & 7
             if kind in (32, 33, 34):
                 unit = bytes(data[start:end])
                 _read_hevc_set(unit, sets, pictures)
                 structure.headers.append((place, framed(unit, length_size)))
             if kind in (16, 17, 18, 36, 37):
-                raise Unforeseen  # a broken link or an end inside: some pictures are not shown
+                raise Unforeseen  # a broken link, or an end within the stream: some pictures are not shown
             if kind >= 32 or not data[start + 2] & 0x80:
                 continue
             num_first += 1
@@ -73,7 +73,7 @@ def _read_hevc_set(unit: bytes, sets: dict[int, int], pictures: dict[int, tuple[
         number, of = bits.golomb(), bits.golomb()
         bits.read(1)
         if bits.read(1):
-            raise Unforeseen  # pictures may say that they are not shown
+            raise Unforeseen  # each picture may have a flag that it is not shown
         pictures[number] = of, bits.read(3)
     elif kind == 33:
         bits.read(4)

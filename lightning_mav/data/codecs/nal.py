@@ -1,4 +1,4 @@
-"""What H.264 and HEVC have in common: the parts of packets, and the counts that give the order of showing."""
+"""Parsing that H.264 and HEVC share: the NAL units of packets, and the counts that give the display order."""
 
 from collections.abc import Iterator
 
@@ -8,10 +8,10 @@ SLICE_HEADER = 20  # bytes, of which the beginning is read
 
 
 class Bits:
-    """Reads numbers off bytes, bit by bit.
+    """Reads numbers from bytes, bit by bit.
 
     Args:
-        data: A part of a packet behind its header.
+        data: A NAL unit without its header.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -22,7 +22,7 @@ class Bits:
         """Returns the next ``num`` bits.
 
         Raises:
-            Unforeseen: If there are not as many.
+            Unforeseen: If fewer bits are left.
         """
         self.left -= num
         if self.left < 0:
@@ -30,7 +30,7 @@ class Bits:
         return self.value >> self.left & (1 << num) - 1
 
     def golomb(self) -> int:
-        """Returns an unsigned number of Exp-Golomb code."""
+        """Returns the next unsigned Exp-Golomb number."""
         rest = self.value & (1 << self.left) - 1
         zeros = self.left - rest.bit_length()
         self.left -= 2 * zeros + 1
@@ -39,7 +39,7 @@ class Bits:
         return (rest >> self.left) - 1
 
     def skip(self, kinds: str) -> None:
-        """Skips numbers: ``g`` for one of Exp-Golomb code, a digit for as many bits."""
+        """Skips numbers: ``g`` for an Exp-Golomb number, a digit for that many bits."""
         for kind in kinds:
             if kind == "g":
                 self.golomb()
@@ -48,11 +48,11 @@ class Bits:
 
 
 def nal_units(data: bytes | memoryview, length_size: int) -> Iterator[tuple[int, int]]:
-    """Yields where each part of a packet starts and ends.
+    """Yields where each NAL unit of a packet starts and ends.
 
     Args:
         data: The packet.
-        length_size: In how many bytes the length of each part is written; 0 if start codes part them.
+        length_size: Bytes of the length before each unit; 0 if start codes separate the units.
     """
     position, end = 0, len(data)
     if length_size:
@@ -70,7 +70,7 @@ def nal_units(data: bytes | memoryview, length_size: int) -> Iterator[tuple[int,
 
 
 def configuration(extradata: bytes | None, codec: str) -> tuple[int, list[bytes]]:
-    """Returns the size of lengths in packets, see ``nal_units``, and the parameter sets beside the stream."""
+    """Returns ``length_size``, see ``nal_units``, and the parameter sets that the container stores."""
     data = extradata or b""
     if data[:1] != b"\1" or len(data) < 7:
         return 0, [data[start:end] for start, end in nal_units(data, 0)]
@@ -96,28 +96,28 @@ def _take(data: bytes, position: int, count: int, units: list[bytes]) -> int:
 
 
 def framed(unit: bytes, length_size: int) -> bytes:
-    """Returns a part as it stands in packets, see ``nal_units``."""
+    """Returns a NAL unit with its length or start code, as in packets, see ``nal_units``."""
     return (len(unit).to_bytes(length_size) if length_size else b"\0\0\1") + unit
 
 
 class PictureOrder:
-    """Tells when pictures are shown by the lower bits of their count (H.264, 8.2.1.1; H.265, 8.3.1)."""
+    """Derives the display order from the low bits of picture counts (H.264, 8.2.1.1; H.265, 8.3.1)."""
 
     def __init__(self) -> None:
         self.period = self.high = self.low = 0
 
     def restart(self) -> None:
-        """Begins to count anew: what follows is shown after all that was before."""
+        """Restarts the count: all later pictures are shown after all earlier ones."""
         self.period += 1
         self.high = self.low = 0
 
     def place(self, low: int, num_bits: int, *, refers: bool) -> tuple[int, int]:
-        """Returns what pictures are sorted by.
+        """Returns the sort key of a picture in display order.
 
         Args:
-            low: Lower bits of the count.
-            num_bits: How many there are of these.
-            refers: Whether the next count is told from this one.
+            low: Low bits of the count.
+            num_bits: Number of these bits.
+            refers: Whether the next count is derived from this one.
         """
         size = 1 << num_bits
         high = self.high

@@ -1,7 +1,7 @@
-"""PNG files by their specification, where Pillow reads them otherwise.
+"""Reads PNG files by their specification where Pillow deviates from it.
 
-Pillow heeds chunks that say what colours mean wherever they stand, limits a profile as it does a text, draws
-the first frame of an animation over the picture for programs that show none, and cuts 16 bits off to 8.
+Pillow accepts colour chunks at any place, limits the size of a profile as it does that of a text, draws the
+first frame of an animation over the still picture, and truncates 16 bits to 8.
 """
 
 import struct
@@ -13,18 +13,18 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-MAX_CHUNKS = 2**20  # of a file; those of 256 MB of pixels, as they are usually written, are 2**15
+MAX_CHUNKS = 2**20  # of a file; 256 MB of pixels usually take 2**15
 MAX_PROFILE_BYTES = 2**22  # of an ICC profile; those of printing presses take two million
 COLOURS = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"sBIT", b"mDCV", b"cLLI")
 ANIMATION = (b"acTL", b"fcTL", b"fdAT")
-TEXTS = (b"tEXt", b"zTXt", b"iTXt")  # what editors and generators note, at times megabytes of it
+TEXTS = (b"tEXt", b"zTXt", b"iTXt")  # notes of editors and generators, sometimes megabytes
 EXIF_TEXT = b"Raw profile type exif\0"  # where ImageMagick keeps EXIF, which may turn the picture
 SRGB = bytes([1, 13, 0, 1])  # in cICP: primaries of BT.709, the curve of sRGB, RGB of full range
-PALETTE = 3  # kind of pixels
-# How Pillow unpacks 16 bits to the high byte of each sample, and what unpacks as many to the low one.
+PALETTE = 3  # colour type of the header
+# Pillow's raw mode that keeps the high byte of each 16-bit sample, and the one that keeps the low byte.
 LOW_BYTES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
 
-Chunk = tuple[bytes, int, int]  # kind, and where the file has it, with length and checksum
+Chunk = tuple[bytes, int, int]  # kind, start and end in the file, including length and checksum
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Still:
     """The picture of a PNG file, or the first of its animation.
 
     Args:
-        data: A PNG file of it alone, without what says what its colours mean.
+        data: A PNG file of this picture alone, without colour chunks.
         bits: Bits of a sample.
         size: Width and height of what is shown.
-        corner: Left and upper edge of the picture in that; what is around it is transparent.
-        profile: Its ICC profile; of one that is too large, a byte more than ``MAX_PROFILE_BYTES``.
-        gamma: Exponent of its samples; None if they are sRGB or nothing is said.
+        corner: Left and upper edge of the picture within ``size``; the area around it is transparent.
+        profile: Its ICC profile; one that is too large is cut to ``MAX_PROFILE_BYTES + 1`` bytes.
+        gamma: Exponent of its samples; None if they are sRGB or the file gives none.
     """
 
     data: bytes
@@ -49,13 +49,13 @@ class Still:
 
 
 def read_still(data: bytes) -> Still:
-    """Takes out of a PNG file what the specification says counts.
+    """Reads the parts of a PNG file that are valid by the specification.
 
-    That is, of chunks that say what colours mean, the first of each kind, if it stands before the palette
-    and the pixels; and of transparency the first, if it stands before the pixels and behind the palette.
+    A colour chunk is valid if it is the first of its kind and stands before the palette and the pixels; a
+    transparency chunk, if it is the first and stands before the pixels and behind the palette.
 
     Raises:
-        ValueError: If something in that is damaged.
+        ValueError: If one of these parts is damaged.
     """
     chunks = _chunks(data)
     kinds = [kind for kind, _, _ in chunks]
@@ -94,13 +94,13 @@ def read_still(data: bytes) -> Still:
 
 
 def samples(still: Still) -> np.ndarray:
-    """Returns all bits of a picture of 16, ``(H, W, C)``; of 2 or 4 channels the last one is alpha.
+    """Returns the full samples of a 16-bit picture, ``(H, W, C)``; with 2 or 4 channels, the last is alpha.
 
     Raises whatever Pillow's reader does.
     """
     high = Image.open(BytesIO(still.data), formats=["PNG"])
     (tile,) = high.tile
-    if tile.args == "LA;16B":  # as many bits as four of eight
+    if tile.args == "LA;16B":  # two 16-bit channels take as many bits as four 8-bit ones
         high.tile = [tile._replace(args="RGBA")]
         return np.ascontiguousarray(high).view(">u2").astype(np.uint16)
     if tile.args not in LOW_BYTES:
@@ -131,7 +131,7 @@ def _chunks(data: bytes) -> list[Chunk]:
 
 
 def _first(kinds: list[bytes], kind: bytes) -> int:
-    """Returns where the first chunk of a kind is; behind all if there is none."""
+    """Returns the index of the first chunk of a kind; the number of chunks if there is none."""
     return kinds.index(kind) if kind in kinds else len(kinds)
 
 
@@ -150,7 +150,7 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def _frame(data: bytes, chunks: list[Chunk], kinds: list[bytes], pixels: int) -> tuple[bytes, bytes] | None:
-    """Returns the first frame of an animation that is another picture than the one for all programs.
+    """Returns the first frame of an animation, if it is not the still picture itself.
 
     Returns:
         Its width, height, left and upper edge, in four bytes each, and its compressed pixels; None if there
@@ -174,12 +174,12 @@ def _frame(data: bytes, chunks: list[Chunk], kinds: list[bytes], pixels: int) ->
 
 
 def _meaning(colours: dict[bytes, bytes]) -> tuple[bytes | None, float | None]:
-    """Returns the ICC profile and the gamma that count; neither if the pixels are sRGB."""
+    """Returns the valid ICC profile or gamma; neither if the pixels are sRGB."""
     if colours.get(b"cICP") == SRGB:
         return None, None
     _, _, packed = colours.get(b"iCCP", b"").partition(b"\0")
     unpacker, profile = zlib.decompressobj(), b""
-    with suppress(zlib.error):  # viewers leave damaged ones alone
+    with suppress(zlib.error):  # viewers ignore damaged profiles
         profile = unpacker.decompress(packed[1:], MAX_PROFILE_BYTES + 1) if packed[:1] == b"\0" else b""
     gamma = colours.get(b"gAMA", b"")
     if profile and (unpacker.eof or len(profile) > MAX_PROFILE_BYTES):

@@ -1,4 +1,4 @@
-"""What a file is before it goes into a shard, and whether all of it decodes."""
+"""Measures files before they go into a shard, and checks that all of a file decodes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,7 +53,7 @@ def probe_image(data: bytes, suffix: str) -> dict[str, Any]:
 
 
 def frame_times(data: bytes, suffix: str) -> Tensor:
-    """Returns when each frame of a video is shown, ``(F,)`` in seconds; few videos must be decoded for it.
+    """Returns when each frame of a video is shown, ``(F,)`` in seconds; mostly without decoding.
 
     Raises:
         ValueError: If it is not a whole video of that kind.
@@ -64,7 +64,7 @@ def frame_times(data: bytes, suffix: str) -> Tensor:
 
 @contextmanager
 def open_packets(data: bytes, suffix: str) -> Iterator[tuple[Packets, av.VideoStream]]:
-    """Opens a video and reads its packets; what FFmpeg complains of inside, too, is a ``ValueError``.
+    """Opens a video and reads its packets; turns FFmpeg's errors into ``ValueError``, in the with block, too.
 
     Raises:
         ValueError: If it is not a whole video of that kind.
@@ -77,7 +77,7 @@ def open_packets(data: bytes, suffix: str) -> Iterator[tuple[Packets, av.VideoSt
 
 
 def read_frames(data: bytes, suffix: str) -> Iterator[av.VideoFrame]:
-    """Decodes all of a video, one frame at a time, in the order of showing.
+    """Decodes all of a video, one frame at a time, in display order.
 
     Raises:
         ValueError: If anything in it is damaged.
@@ -90,7 +90,7 @@ def check_sample(sample: dict[str, bytes]) -> None:
     """Decodes all members of a sample that a reader could use.
 
     Raises:
-        ValueError: If one is damaged, or there is neither image nor video.
+        ValueError: If a member is damaged, or there is neither image nor video.
     """
     media = [suffix for suffix in sample if suffix in VIDEO_FORMATS or suffix in IMAGE_FORMATS]
     if not media:

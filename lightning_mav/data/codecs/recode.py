@@ -1,4 +1,4 @@
-"""Videos encoded anew: smaller, and with key frames close together, so that a clip is quick to reach."""
+"""Re-encodes videos: smaller, and with key frames close together, so that any clip is quick to decode."""
 
 from collections import Counter
 from fractions import Fraction
@@ -12,11 +12,11 @@ from .probe import open_packets
 from .resize import SCALE, Box, Scaler, pixel_aspect, shown_size, stored_box, upright
 from .x264 import x264_params
 
-DEFAULT_GOP = 30  # frames: clips are reached twice as fast as with 250, for a tenth more bytes
+DEFAULT_GOP = 30  # frames: a clip is decoded twice as fast as with 250, for a tenth more bytes
 ENCODER = {"crf": "18", "preset": "fast", "x264-params": x264_params()}
 BT709 = 1
 SQUARE = Fraction(1)
-DEFAULT_RATE = 25  # frames per second of a video that does not say
+DEFAULT_RATE = 25  # frames per second, if the video gives no rate
 MAX_CLOCK = 2**31 - 1  # ticks per second that MP4 can write
 TO_BT709 = "out_color_matrix=bt709:out_range=tv"
 
@@ -24,13 +24,13 @@ TO_BT709 = "out_color_matrix=bt709:out_range=tv"
 def recode(data: bytes, suffix: str, *, gop: int | None, size: int | None) -> bytes:
     """Encodes a video as H.264 in an mp4 file, without sound; each frame keeps its time.
 
-    Frames are turned upright, with square pixels, and an odd last row or column is left out. All get the size
-    of the first, see ``Shrinker``. Frames of the same time share the time up to the next.
+    Frames are turned upright, with square pixels, and an odd last row or column is cut off. All get the size
+    of the first, see ``Shrinker``. Frames with the same time are spread evenly up to the next time.
 
     Args:
         data: The video file.
         suffix: Kind of file, a key of ``VIDEO_FORMATS``.
-        gop: Frames from one key frame to the next at most; 30 if None.
+        gop: Maximal number of frames from one key frame to the next; 30 if None.
         size: Shorter side in pixels, rounded down to an even number; a smaller video is not enlarged. All
             keep their size if None.
 
@@ -41,7 +41,7 @@ def recode(data: bytes, suffix: str, *, gop: int | None, size: int | None) -> by
     with open_packets(data, suffix) as (packets, source), av.open(output, "w", format="mp4") as container:
         tick, rate = source.time_base or Fraction(1), source.average_rate or DEFAULT_RATE
         stamps, parts = set_apart(packets.ticks, max(1, round(1 / (rate * tick))))
-        # The clock of the video, of which the file's is a multiple: any other would move frames.
+        # A time base that divides the video's own, so that each frame keeps its exact time.
         clock = Fraction(1, tick.denominator * parts)
         if clock.denominator > MAX_CLOCK:
             raise ValueError("frames of the same time")
@@ -62,14 +62,14 @@ def recode(data: bytes, suffix: str, *, gop: int | None, size: int | None) -> by
 
 
 def set_apart(ticks: list[int], step: int) -> tuple[list[int], int]:
-    """Gives frames of the same time times of their own, evenly up to that of the next frame.
+    """Gives frames with the same time different times, spread evenly up to that of the next frame.
 
     Args:
         ticks: Times, in order.
-        step: How long the last frame lasts.
+        step: Duration of the last frame in ticks.
 
     Returns:
-        The times in parts of a tick, and how many of these make one.
+        The times in fractions of a tick, and how many of these make one tick.
     """
     parts = max(Counter(ticks).values())
     if parts == 1:
@@ -84,9 +84,9 @@ def set_apart(ticks: list[int], step: int) -> tuple[list[int], int]:
 
 
 class Shrinker:
-    """Makes frames upright and smaller, with square pixels, in the colours that are encoded.
+    """Makes frames upright and smaller, with square pixels, in yuv420p and BT.709.
 
-    All come out in the size of the first: of one that differs, the middle of the same shape is scaled.
+    All get the size of the first: a frame of another size is cropped to the same shape and scaled.
 
     Args:
         size: Shorter side in pixels; frames are not enlarged. They keep their size if None.
@@ -102,7 +102,7 @@ class Shrinker:
 
         Args:
             frame: Frame.
-            aspect: How many times as wide as high its pixels are shown.
+            aspect: Pixel aspect ratio, width over height.
 
         Raises:
             ValueError: If it is too large or has too few pixels.
@@ -122,13 +122,13 @@ class Shrinker:
             raise ValueError(f"too small: {shown[0]}x{shown[1]} pixels")
         share = min(1.0, self.size / min(shown)) if self.size else 1.0
         width, height = (max(2, round(side * share) // 2 * 2) for side in shown)
-        if share == 1.0:  # an odd last row or column goes: scaling it away would blur all
+        if share == 1.0:  # an odd last row or column is cut off: scaling would blur the whole picture
             return (width, height, 0, 0), (width, height)
         return (*shown, 0, 0), (width, height)
 
 
 def turned(picture: av.VideoFrame, frame: av.VideoFrame) -> av.VideoFrame:
-    """Turns a picture in yuv420p upright, as the frame that it was made of says."""
+    """Turns a yuv420p picture upright, by the display matrix of the frame that it was made from."""
     if "DISPLAYMATRIX" not in frame.side_data:
         return picture
     values: np.ndarray
