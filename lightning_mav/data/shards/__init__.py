@@ -1,1 +1,1 @@
-"""Tar files of samples: packed, written, indexed, checked, fetched and read."""
+"""Shards, which are tar files of samples: packs, writes, indexes, checks, fetches and reads them."""

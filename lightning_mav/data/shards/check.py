@@ -1,4 +1,4 @@
-"""Shards gone through from end to end: structure, index, checksums and, if wanted, every picture."""
+"""Checks whole shards: structure, index, checksums and, if wanted, every picture."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -26,13 +26,13 @@ Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 
 @dataclass
 class CheckReport:
-    """What is in shards, and what is wrong with them.
+    """The size of shards, and the errors found in them.
 
     Args:
         num_samples: Samples found.
         num_bytes: Size of the shards.
-        shards: What is wrong with a shard, by its path; nothing is known of its samples then.
-        samples: What is wrong with a sample, by its name.
+        shards: Error of each damaged shard, by its path; its samples are not checked.
+        samples: Error of each damaged sample, by its name.
         num_without_index: Shards without an index, or with one that holds no checksums.
     """
 
@@ -58,7 +58,7 @@ def check_shards(
     num_workers: int = 1,
     progress: Progress = lambda items, total: items,
 ) -> CheckReport:
-    """Goes through shards, each in one process.
+    """Checks shards in parallel, each in one process.
 
     Args:
         paths: The shards.
@@ -73,7 +73,7 @@ def check_shards(
 
 
 def check_shard(path: str, *, decode: bool = False) -> CheckReport:
-    """Goes through a shard."""
+    """Checks one shard."""
     shard, report = Path(path), CheckReport()
     try:
         found = scan_shard(shard, checksums=True)
@@ -94,16 +94,16 @@ def check_shard(path: str, *, decode: bool = False) -> CheckReport:
                     raise ValueError("crc32 mismatch")
             if decode:
                 check_sample({suffix: read_member(shard, member) for suffix, member in members.items()})
-        except ShardError as error:  # it changes under our hands
+        except ShardError as error:  # the shard was changed meanwhile
             report.shards[path] = str(error)
             return report
-        except Exception as error:  # codecs raise whatever they like
+        except Exception as error:  # codecs raise errors of any type
             report.samples[f"{key} in {path}"] = reason_of(error)
     return report
 
 
 def write_missing_index(path: str) -> bool:
-    """Writes the index of a shard, unless it has one that fits and holds checksums.
+    """Writes the index of a shard, unless it has a matching one with checksums.
 
     Raises:
         ShardError: If the shard is damaged, or another file has the name of its index.
@@ -114,16 +114,16 @@ def write_missing_index(path: str) -> bool:
         if has_checksums(read_index(index_path(shard), shard)):
             return False
     except ShardError:
-        pass  # there is none, or not of this shard
+        pass  # there is no index, or it is damaged or of another shard
     write_index(scan_shard(shard, checksums=True), index_path(shard))
     return True
 
 
 def refuse_others(path: Path) -> None:
-    """Refuses to put an index in the place of a file that is none, by its first bytes.
+    """Refuses to overwrite a file that is no index, by its first bytes.
 
     Raises:
-        ShardError: If there is one.
+        ShardError: If ``path`` is such a file.
     """
     try:
         with path.open("rb") as file:
@@ -133,12 +133,12 @@ def refuse_others(path: Path) -> None:
     except OSError as error:
         raise ShardError(f"{path}: cannot be read ({error.strerror}); move it away") from None
     nothing = start.strip(b"\0 \t\r\n") in (b"", b"{}")  # zeros are what a loss of power leaves
-    if not nothing and not INDEX_START.startswith(start):  # of which half an index has some
+    if not nothing and not INDEX_START.startswith(start):  # an unfinished index may hold less than this
         raise ShardError(f"{path}: is no index of a shard, and has the name of one; move it away")
 
 
 def has_checksums(index: ShardIndex) -> bool:
-    """Tells whether an index says what the bytes of each member are."""
+    """Tells whether an index holds the checksum of each member."""
     return all(member.crc32 is not None for members in index.members for member in members.values())
 
 

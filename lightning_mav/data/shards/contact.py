@@ -1,4 +1,4 @@
-"""What is in shards, drawn: a contact sheet of images and of strips of frames."""
+"""Draws samples of shards on a contact sheet: images, and strips of video frames."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -23,12 +23,12 @@ def spread(length: int, num: int) -> list[int]:
 
 
 def plot_samples(shards: Shards, num: int, problems: Counter[str]) -> Image.Image | None:
-    """Draws evenly spaced samples; none if none of them decodes.
+    """Draws evenly spaced samples; returns None if none of them decodes.
 
     Args:
         shards: What to draw.
         num: Samples to draw.
-        problems: Receives why samples are not drawn.
+        problems: Receives the counts of reasons why samples are not drawn.
     """
 
     def cells(sample: Sample, number: int) -> list[Cell]:
@@ -60,7 +60,7 @@ def cells_of(sample: Sample, name: str) -> list[Cell]:
 
 
 def sheet(rows: list[list[Cell]]) -> Image.Image:
-    """Draws images eight to a row, each with a line below; a row that is full stays by itself."""
+    """Draws images, up to eight per line, each with its text below; rows share a line if they fit."""
     lines: list[list[Cell]] = []
     for row in rows:
         if lines and len(lines[-1]) + len(row) <= STRIP:

@@ -25,12 +25,12 @@ class Member:
 
 
 class Members(Sequence[dict[str, Member]]):
-    """Members of each sample by their suffix; to be read like a list of dictionaries."""
+    """Members of each sample by their suffix; reads like a list of dictionaries."""
 
     def __init__(self) -> None:
         self.suffixes: list[str] = []
-        self.numbers: dict[str, int] = {}  # of the suffixes
-        self.ends = array("q")  # of each sample in the columns below
+        self.numbers: dict[str, int] = {}  # index of each suffix
+        self.ends = array("q")  # where each sample ends in the columns below
         self.suffix = array("q")
         self.offset = array("q")
         self.size = array("q")
@@ -59,7 +59,7 @@ class Members(Sequence[dict[str, Member]]):
         return Member(self.offset[row], self.size[row], None if crc32 == UNKNOWN else crc32)
 
     def append(self, sample: dict[str, Member]) -> None:
-        """Adds a sample; its members lie behind those of the others."""
+        """Adds a sample; its members must lie behind those of the earlier samples."""
         for suffix, member in sample.items():
             number = self.numbers.setdefault(suffix, len(self.numbers))
             if number == len(self.suffixes):
@@ -83,16 +83,16 @@ class Members(Sequence[dict[str, Member]]):
 
     @classmethod
     def from_columns(cls, columns: dict[str, Any], num_bytes: int, max_size: int) -> "Members":
-        """Makes members of what ``columns`` returns.
+        """Restores members from what ``columns`` returns.
 
         Args:
             columns: The lists.
             num_bytes: Size of the shard that all members lie in, one behind the other.
-            max_size: Size of the largest member that may be.
+            max_size: Maximal size of a member.
 
         Raises:
-            ValueError: If that is not so, or a column does not fit the others.
-            KeyError: If there is no such column; so for ``TypeError`` and ``OverflowError``.
+            ValueError: If members overlap or are out of bounds, or the columns do not match.
+            KeyError: If a column is missing; ``TypeError`` or ``OverflowError`` if it holds wrong values.
         """
         made, crc32 = cls(), columns["crc32"]
         made.suffixes = columns["suffixes"]

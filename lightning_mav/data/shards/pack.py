@@ -1,4 +1,4 @@
-"""Shards made of a folder. Which file goes where is known beforehand: work can be shared out and resumed."""
+"""Packs a folder into shards. Which file goes where is planned first, so runs can be split and resumed."""
 
 import hashlib
 from collections import Counter
@@ -26,15 +26,15 @@ Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 
 @dataclass(frozen=True)
 class PackSettings:
-    """What decides which bytes a source becomes, and where they go.
+    """All settings that decide the bytes of the shards.
 
     Args:
         kind: ``video`` or ``image``.
-        gop: Frames from key frame to key frame; videos are copied as they are if this and ``size`` are None.
-        size: Shorter side of videos.
-        min_frames: Frames that a video has at least.
-        samples_per_shard: Files of a shard, those included that turn out to be of no use.
-        max_bytes_per_shard: Bytes that the files of a shard have together, unless it is a single one.
+        gop: Frames from key frame to key frame; videos are copied unchanged if this and ``size`` are None.
+        size: Shorter side of videos in pixels.
+        min_frames: Minimal number of frames of a video.
+        samples_per_shard: Source files per shard, including those that turn out to be unusable.
+        max_bytes_per_shard: Maximal size of the source files of a shard together; one file may be larger.
     """
 
     kind: str
@@ -47,7 +47,7 @@ class PackSettings:
 
 @dataclass
 class Summary:
-    """What a run did: shards written and found finished, and counts over all of these."""
+    """What a run did: number of shards written and of shards already finished, and counts over both."""
 
     num_written: int = 0
     num_finished: int = 0
@@ -66,16 +66,16 @@ def pack(
     progress: Progress = lambda items, total: items,
     passed_over: dict[str, str] | None = None,
 ) -> Summary:
-    """Writes the shards of a part that are not there yet.
+    """Writes those shards of a part that are not finished yet.
 
     Args:
-        sources: What to pack, all parts together.
+        sources: Files to pack, of all parts together.
         folder: Where to write.
-        settings: How to do it.
-        part: Which shards to write: every n-th, from the i-th on, ``(i, n)``.
-        num_workers: Processes; they change no byte.
+        settings: How to pack.
+        part: ``(i, n)`` writes every n-th shard, from the i-th on.
+        num_workers: Number of processes; the result does not depend on it.
         progress: Wraps the samples, of which there are ``total``.
-        passed_over: Files that are not among the sources, and why, to be noted.
+        passed_over: Files that are not among the sources, and why; written to ``stats.json``.
 
     Raises:
         UsageError: If the folder holds anything else, or cannot be written.
@@ -108,7 +108,7 @@ def pack(
 
 
 def plan(sources: list[Source], settings: PackSettings) -> list[list[Source]]:
-    """Shares sources out among shards, in order."""
+    """Divides sources into shards, in order."""
     shards: list[list[Source]] = []
     num_bytes, limit = 0, settings.max_bytes_per_shard
     for source in sources:
@@ -122,11 +122,11 @@ def plan(sources: list[Source], settings: PackSettings) -> list[list[Source]]:
 
 
 def prepare(source: Source, *, settings: PackSettings) -> Packed:
-    """Makes the members of a sample; a source that is of no use has none, and a reason."""
+    """Makes the members of a sample; an unusable source gives no members but a reason."""
     try:
         if source.num_bytes > (most := MAX_BYTES[settings.kind]):
             raise ValueError(f"too large: {source.num_bytes} bytes of at most {most}")
-        read_head(source.path)  # refuses what has no end
+        read_head(source.path)  # refuses pipes and devices, which may have no end
         data = source.path.read_bytes()
         meta = {"name": source.name, "sha256": hashlib.sha256(data).hexdigest()}
         suffix, note = _suffix(data, source, settings.kind)
@@ -145,15 +145,15 @@ def prepare(source: Source, *, settings: PackSettings) -> Packed:
         return Packed(source.name, {}, {}, "no such file", "there is no such file")
     except OSError as error:
         return Packed(source.name, {}, {}, "cannot be read", f"cannot be read: {error.strerror or error}")
-    except Exception as error:  # codecs raise whatever they like
+    except Exception as error:  # codecs raise errors of any type
         return Packed(source.name, {}, {}, reason_of(error), str(error) or type(error).__name__)
 
 
 def _suffix(data: bytes, source: Source, kind: str) -> tuple[str, str]:
-    """Returns the suffix for a file, which its first bytes tell, and a note if its name has another.
+    """Returns the suffix for a file by its first bytes, and a note if its name has another suffix.
 
     Raises:
-        ValueError: If it is of another kind than is packed.
+        ValueError: If the file is of another kind than those that are packed.
     """
     what, suffix = kind_of(data), suffix_of(data, source.suffix)
     if what and suffix not in KINDS[kind]:
@@ -171,7 +171,7 @@ def _caption(source: Source) -> str:
 def _count(summary: Summary, stats: dict[str, Any]) -> None:
     summary.num_samples += stats["num_samples"]
     summary.left_out.update(stats["left_out"])
-    summary.misnamed.update(stats.get("misnamed", {}))  # which earlier versions did not count
+    summary.misnamed.update(stats.get("misnamed", {}))  # missing in stats of earlier versions
 
 
 def _mark(sources: list[Source], settings: PackSettings, num_shards: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Shards on a server or in a bucket, by any protocol that fsspec knows: what is there, and its bytes."""
+"""Lists, looks up and downloads shards on a server or in a bucket, by any protocol of fsspec."""
 
 import re
 import time
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-TIMEOUT = 10.0  # seconds to connect, and without a byte; those of other protocols are their drivers'
+TIMEOUT = 10.0  # seconds to connect, and to wait for data; HTTP only: other drivers have their own
 TRIES = 4
-BACKOFF = 0.5  # seconds before the second try, doubled before each one more
-RETRYABLE = (408, 425, 429)  # states of a server that a second try may find otherwise, as all from 500 on
-# What may tell one version of a file from another, as HTTP and the drivers of buckets call it.
+BACKOFF = 0.5  # seconds before the second try, doubled before each further one
+RETRYABLE = (408, 425, 429)  # HTTP states that are worth another try, as are all from 500 on
+# Fields that may tell versions of a file apart, as HTTP and the drivers of buckets name them.
 VERSIONS = (
     *("ETag", "etag", "Last-Modified", "LastModified", "last_modified", "generation", "md5Hash"),
     *("updated", "mtime", "created"),
@@ -26,7 +26,7 @@ VERSIONS = (
 
 
 def is_remote(url: str) -> bool:
-    """Tells whether a shard is named by a protocol."""
+    """Tells whether the name of a shard contains a protocol."""
     return "://" in url
 
 
@@ -36,7 +36,7 @@ def is_http(url: str) -> bool:
 
 
 def split_query(url: str) -> tuple[str, str]:
-    """Splits a url into what names the file, and what follows: in a bucket, nothing does."""
+    """Splits a url into the name of the file and the query; urls of buckets have no query."""
     name, mark, query = url.partition("?") if is_http(url) else (url, "", "")
     return name, mark + query
 
@@ -56,18 +56,18 @@ def list_urls(pattern: str) -> list[str]:
     """Lists what is in a bucket.
 
     Raises:
-        ShardError: If that cannot be done, see ``retry``.
+        ShardError: If listing fails, see ``retry``.
     """
     driver = _driver(pattern)
-    driver.invalidate_cache()  # of what has been listed before in this process
+    driver.invalidate_cache()  # forget earlier listings of this process
     return [str(driver.unstrip_protocol(name)) for name in sorted(retry(pattern, driver.glob, pattern))]
 
 
 def look_up(url: str) -> tuple[int, str]:
-    """Returns the size of a file and what tells its version.
+    """Returns the size of a file and a string that identifies its version.
 
     Raises:
-        ShardError: If it is not there, or the server does not say how large it is.
+        ShardError: If the file is missing, or the server does not tell its size.
     """
     info: dict[str, Any] = retry(url, _driver(url).info, url)
     if not isinstance(info.get("size"), int):
@@ -77,16 +77,16 @@ def look_up(url: str) -> tuple[int, str]:
 
 
 def download(url: str, path: Path) -> None:
-    """Writes a file to the disk, once and unchecked; raises whatever the driver does."""
+    """Downloads a file in one try and without checks; raises whatever the driver does."""
     _driver(url).get_file(url, str(path))
 
 
 def retry(url: str, call: Callable[..., T], *args: Any) -> T:
-    """Calls a function up to ``TRIES`` times, at growing distances.
+    """Calls a function up to ``TRIES`` times, with growing pauses.
 
     Args:
-        url: What it is about, for the error.
-        call: What to try.
+        url: The url concerned, for the error message.
+        call: The function.
         args: Its arguments.
 
     Raises:
@@ -101,7 +101,7 @@ def retry(url: str, call: Callable[..., T], *args: Any) -> T:
             if not isinstance(error, ShardError):
                 raise
             last: Exception = error
-        except Exception as error:  # each driver has its own
+        except Exception as error:  # each driver has its own types
             if is_final(url, error):
                 problem, remedy = _reason(error), "correct the url, or get leave to read it"
                 raise ShardError(f"{redact_url(url)}: {problem}; {remedy}") from None
@@ -113,7 +113,7 @@ def retry(url: str, call: Callable[..., T], *args: Any) -> T:
 
 
 def is_final(url: str, error: Exception) -> bool:
-    """Tells whether another try is in vain: the file is not there, or not for us."""
+    """Tells whether another try is useless: the file is missing, or access is refused."""
     status = _status(error)
     if status is not None:
         return 400 <= status < 500 and status not in RETRYABLE
@@ -123,8 +123,8 @@ def is_final(url: str, error: Exception) -> bool:
 
 
 def _driver(url: str) -> "AbstractFileSystem":
-    """Returns the file system of a url; one of this process's own, also after a fork."""
-    import fsspec  # takes as long to load as all else here
+    """Returns the file system of a url; after a fork, each process gets its own."""
+    import fsspec  # here, because it takes as long to load as everything else in this module
 
     protocol = url.partition("://")[0]
     try:
@@ -144,7 +144,7 @@ def _http_options() -> dict[str, Any]:
     from aiohttp import ClientTimeout
 
     timeout = ClientTimeout(total=None, sock_connect=TIMEOUT, sock_read=TIMEOUT)
-    return {"client_kwargs": {"timeout": timeout, "trust_env": True}}  # proxies are named in variables
+    return {"client_kwargs": {"timeout": timeout, "trust_env": True}}  # trust_env: proxy variables count
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -1,4 +1,4 @@
-"""Videos or captioned images as they lie in a folder, before they are packed into shards."""
+"""Finds the videos or captioned images in a folder that are to be packed into shards."""
 
 import os
 import stat
@@ -26,10 +26,10 @@ class Source:
     """A file to pack.
 
     Args:
-        name: Its path below the folder that is packed, with ``/``; the order of packing.
+        name: Its path below the folder that is packed, with ``/``; files are packed in this order.
         path: Where it is.
-        state: What tells whether it, or the text file of its caption, has changed: sizes and times.
-        caption: What ``captions.tsv`` says of an image; a text file of its name comes first.
+        state: Sizes and times of the file and its caption's text file, which show whether they have changed.
+        caption: Caption of an image in ``captions.tsv``; a text file of the image's name has precedence.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Source:
 
     @property
     def suffix(self) -> str:
-        """The kind of file."""
+        """The suffix of the file name, in lower case."""
         return self.path.suffix[1:].lower()
 
     @property
@@ -51,25 +51,25 @@ class Source:
 def find_sources(
     source: Path, kind: str | None, passed_over: dict[str, str] | None = None, skip: Path | None = None
 ) -> tuple[str, list[Source]]:
-    """Lists what there is to pack, sorted by name, and of which kind it is.
+    """Returns the kind of the files to pack, and the files sorted by name.
 
-    The first bytes of a file tell its kind, and its name only where they do not. Hidden files and folders are
+    The first bytes of a file tell its kind; its name counts only if they do not. Hidden files and folders are
     left out, and links to folders are not followed.
 
     Args:
-        source: Folder, read with all below it; or a text file of paths, a line each, relative to its place.
-        kind: ``video`` or ``image``; whichever there is if None.
-        passed_over: Receives which files are neither packed nor text, and why, by name.
-        skip: A folder to leave out: that of the shards may be below ``source``.
+        source: Folder to search with all its subfolders; or a text file of paths relative to it, one a line.
+        kind: ``video`` or ``image``; if None, the only kind that is found.
+        passed_over: Receives the names of files that are neither packed nor text, and why.
+        skip: A folder to leave out, such as the output folder, which may be below ``source``.
 
     Raises:
-        UsageError: If there is nothing, or both kinds and none was asked for.
+        UsageError: If there is nothing to pack, or both kinds are found and ``kind`` is None.
     """
     passed = {} if passed_over is None else passed_over
     names = _walk(source, skip, passed) if source.is_dir() else _read_list(source)
     root = source if source.is_dir() else source.parent
     found: dict[str, list[str]] = {kind: [] for kind in KINDS}
-    with ThreadPoolExecutor(NUM_THREADS) as pool:  # which wait for disks on other machines
+    with ThreadPoolExecutor(NUM_THREADS) as pool:  # the threads may wait for network disks
         for name, (which, problem) in zip(
             names, pool.map(_look, [root / name for name in names]), strict=True
         ):
@@ -128,7 +128,7 @@ def _refuse(error: OSError) -> NoReturn:
 
 
 def _look(path: Path) -> tuple[str, str]:
-    """Tells whether a file is a video or an image, or else why it is not; neither for text."""
+    """Returns ``video`` or ``image``, or else why the file is neither; both strings are empty for text."""
     suffix = path.suffix[1:].lower()
     by_name = next((kind for kind, formats in KINDS.items() if suffix in formats), "")
     try:
@@ -149,7 +149,7 @@ def read_head(path: Path) -> bytes:
     """Reads the first bytes of a file.
 
     Raises:
-        ValueError: If it is a pipe, a socket or a device, which to read could take for ever.
+        ValueError: If it is a pipe, a socket, a device or a folder; reading a pipe may never end.
         OSError: If it cannot be read.
     """
     if not stat.S_ISREG(path.stat().st_mode):
