@@ -1,4 +1,4 @@
-"""Features of videos in files, so that what was computed once is not computed again."""
+"""Keeps features of videos in files, so that they are computed only once."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -23,11 +23,11 @@ CHUNK = 256  # videos whose features share a file; a run that is killed loses no
 
 @dataclass
 class Features:
-    """What networks see in videos.
+    """Features of videos.
 
     Args:
-        numbers: The videos ``(N,)``.
-        values: ``(N, K, D)``: of each video ``K`` frames or windows, each of ``D`` features.
+        numbers: Numbers of the ``N`` videos.
+        values: ``(N, K, D)``: ``D`` features of each of the ``K`` frames or windows of a video.
         left_out: Videos that cannot be used, and why.
     """
 
@@ -37,11 +37,11 @@ class Features:
 
 
 class FeatureCache:
-    """Features that depend on ``spec`` and the number of the video alone, in a folder named by both.
+    """A folder of features that depend only on ``spec`` and the number of the video.
 
     Args:
-        root: Where such folders are.
-        title: First part of the folder's name.
+        root: Folder that holds this one.
+        title: First part of the folder's name; a digest of ``spec`` follows.
         spec: All that the features depend on, as plain values.
     """
 
@@ -126,7 +126,7 @@ def _load(load: Callable[[int], Tensor], number: int) -> Tensor | str:
 
 
 def _measured(videos: dict[int, Tensor], measure: Callable[[Tensor, list[int]], Tensor]) -> dict[int, Tensor]:
-    """Measures videos, those of one size together."""
+    """Measures videos; those of the same size form a batch."""
     rows: dict[int, Tensor] = {}
     for shape in dict.fromkeys(video.shape for video in videos.values()):
         numbers = [number for number, video in videos.items() if video.shape == shape]
@@ -136,7 +136,7 @@ def _measured(videos: dict[int, Tensor], measure: Callable[[Tensor, list[int]], 
 
 
 def _read(path: Path, rows: dict[int, Tensor], left_out: dict[int, str]) -> None:
-    """Adds what a file holds; one that is damaged is taken for missing."""
+    """Adds the features in a file; a damaged file counts as missing."""
     try:
         with safe_open(path, "pt") as file:
             numbers = file.get_tensor("numbers").tolist()

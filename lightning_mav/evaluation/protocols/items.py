@@ -1,4 +1,4 @@
-"""What a protocol asks for: prompts, each with a number and a seed of its own, and the real videos beside."""
+"""Protocols: numbered prompts, each with a seed of its own, and the real videos to compare with."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -18,9 +18,9 @@ class Item:
 
     Args:
         id: Its number within the protocol, from 0.
-        prompt: What is asked for.
+        prompt: Its text prompt.
         label: Its class or video, where it has one.
-        seed: Seed of its noise: the same prompt comes more than once.
+        seed: Seed of its noise; items of the same prompt have different seeds.
     """
 
     id: int
@@ -38,17 +38,17 @@ class Protocol(ABC):
     """How one benchmark is run.
 
     Args:
-        settings: All that can be chosen.
+        settings: Settings of the protocol.
 
     Raises:
-        UsageError: If a file that it needs is missing; nothing is generated before.
+        UsageError: If a file that it needs is missing; this is checked before anything is generated.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     notes: ClassVar[str]  # what is fixed by the paper and what is not, in Markdown
     published: ClassVar[Mapping[str, Mapping[str, float]]] = {}  # by figure, then by system
-    published_num: ClassVar[int | None] = None  # samples that those rest on
+    published_num: ClassVar[int | None] = None  # number of samples behind those
     published_resolution: ClassVar[str] = "256x256"  # of those samples
 
     def __init__(self, settings: ProtocolSettings) -> None:
@@ -56,7 +56,7 @@ class Protocol(ABC):
 
     @abstractmethod
     def items(self) -> list[Item]:
-        """Returns all that is to be generated; the same settings and files give the same."""
+        """Returns the items to generate; the same settings and files give the same items."""
 
     @abstractmethod
     def real_files(self) -> list[Path]:
@@ -68,7 +68,7 @@ class Protocol(ABC):
 
 
 def make_items(prompts: Iterable[tuple[str, str | None]], seed: int) -> list[Item]:
-    """Numbers prompts and their labels, and gives each a seed that depends on nothing but its number."""
+    """Numbers prompts and their labels, and gives each a seed derived from ``seed`` and its number."""
     return [Item(i, prompt, label, item_seed(seed, i)) for i, (prompt, label) in enumerate(prompts)]
 
 

@@ -1,4 +1,4 @@
-"""What is asked of each video, and of which network; all of it loaded before anything is generated."""
+"""Measures of single videos, and the networks that they need; all load before anything is generated."""
 
 import pickle
 from abc import ABC, abstractmethod
@@ -21,7 +21,7 @@ from .settings import ProtocolSettings
 
 
 class Measure(nn.Module, ABC):
-    """Maps videos to numbers: ``(B, 3, F, H, W)`` in [-1, 1] and their numbers to ``(B, K, D)``."""
+    """Maps videos ``(B, 3, F, H, W)`` in [-1, 1], and the number of each, to values ``(B, K, D)``."""
 
     name: str
 
@@ -31,7 +31,7 @@ class Measure(nn.Module, ABC):
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """Returns all that a number depends on, as plain values."""
+        """Returns everything that the values depend on, as plain values."""
 
 
 class VideoMeasure(Measure):
@@ -46,7 +46,7 @@ class VideoMeasure(Measure):
         return self.network(video)[:, None]
 
     def settings(self) -> dict[str, Any]:
-        """Returns those of the network."""
+        """Returns the settings of the network."""
         return {"network": self.network.settings()}
 
 
@@ -63,7 +63,7 @@ class FrameMeasure(Measure):
         return self.network(frames).unflatten(0, (len(video), -1))
 
     def settings(self) -> dict[str, Any]:
-        """Returns those of the network, and the number of frames."""
+        """Returns the settings of the network, and the number of frames."""
         return {"network": self.network.settings(), "frames_of_each_video": self.num_frames}
 
 
@@ -86,10 +86,10 @@ class ClipMeasure(Measure):
 
 
 def load_measures(settings: ProtocolSettings, items: Sequence[Item]) -> dict[str, Measure]:
-    """Loads what every metric needs, and tries it on a video of the length that is to come.
+    """Loads what every metric needs, and tests it on a blank video of ``num_frames`` frames.
 
     Raises:
-        UsageError: If a network is missing, or takes no such videos.
+        UsageError: If a network is missing, or does not take such videos.
     """
     folder = Path(settings.features) if settings.features else None
     measures: dict[str, Measure] = {}
@@ -114,10 +114,10 @@ def load_measures(settings: ProtocolSettings, items: Sequence[Item]) -> dict[str
 
 
 def load_clip(settings: ProtocolSettings) -> tuple[Clip, dict[str, Any]]:
-    """Loads the CLIP that judges: one of open_clip's with weights from a file, or one of the project's own.
+    """Loads the CLIP for CLIPSIM: one of open_clip's with weights from a file, or one of the project's own.
 
     Raises:
-        UsageError: If it is missing, or not what it should be.
+        UsageError: If its file is missing, or does not hold these weights.
     """
     name = settings.clip
     if "/" in name or name.endswith(".safetensors"):

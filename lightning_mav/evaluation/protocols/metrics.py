@@ -1,4 +1,4 @@
-"""Which figures there are, and what lets numbers in print stand beside them."""
+"""The metrics, and when published numbers can be compared with them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ class Metric:
     """How features become a figure.
 
     Args:
-        name: What it is called in print.
+        name: Its name in publications.
         better: ``lower`` or ``higher``.
-        network: The one that numbers in print are measured by; beside another's they say nothing.
+        network: Network behind the published numbers; figures by another cannot be compared.
         statistic: Maps features ``(N, K, D)``, real ones first where they are needed, to the number.
-        sha256: Checksum of that network's weights where its name leaves them open.
-        num_splits: Splits of the samples that numbers in print are averaged over, if there are any.
+        sha256: Checksum of that network's weights, if its name alone does not determine them.
+        num_splits: Number of splits of the samples that published numbers are averaged over, if any.
     """
 
     name: str
@@ -31,12 +31,12 @@ class Metric:
     num_splits: int | None = None
 
 
-# OpenAI's ViT-B-32.pt; there are weights of others for the same network.
+# OpenAI's ViT-B-32.pt; others have published weights of the same network.
 OPENAI_CLIP = "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"
 
 
 def _of_all(statistic: Callable[..., float]) -> Callable[..., float]:
-    """Makes no difference between what is of one video and of another."""
+    """Flattens features ``(N, K, D)`` to ``(N * K, D)`` before it applies the statistic."""
     return lambda *groups, **kwargs: statistic(*(group.flatten(0, 1) for group in groups), **kwargs)
 
 
@@ -59,7 +59,7 @@ MetricVariant = tuple[str, Callable[..., float], dict[str, Any]]
 
 
 def variants(metric: Metric, settings: ProtocolSettings) -> list[MetricVariant]:
-    """Returns the figures of a metric: name, statistic, and what it depends on beyond the others."""
+    """Returns the figures of a metric: name, statistic, and the settings that only this figure has."""
     if metric.num_splits is None:
         return [(metric.name, metric.statistic, {})]
     found: list[MetricVariant] = []
@@ -70,13 +70,13 @@ def variants(metric: Metric, settings: ProtocolSettings) -> list[MetricVariant]:
 
 
 def why_incomparable(metric: Metric, facts: dict[str, Any], num: int, protocol: Protocol) -> list[str]:
-    """Says why numbers in print do not stand beside a figure; nothing if they do.
+    """Returns why published numbers cannot be compared with a figure; empty if they can be.
 
     Args:
         metric: What was measured.
         facts: All that the figure depends on.
-        num: Samples that it rests on.
-        protocol: What it was measured for.
+        num: Number of samples behind it.
+        protocol: Protocol that it was measured for.
     """
     network, reasons = facts["network"], list[str]()
     if network["name"] != metric.network or metric.sha256 not in (None, network["sha256"]):

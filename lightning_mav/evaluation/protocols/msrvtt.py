@@ -62,7 +62,7 @@ class MsrVtt(Protocol):
             raise UsageError(f"{path}: has no captions of videos whose split is 'test'; {FETCH}")
 
     def items(self) -> list[Item]:
-        """Returns a sample for each caption, labelled by its video, in the order of the captions' numbers."""
+        """Returns an item for each caption, labelled by its video, in the order of the captions' numbers."""
         return make_items(self.captions[: self.settings.num_samples], self.settings.seed)
 
     def real_files(self) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Prompts of one's own, one in a line of a text file."""
+"""Your own prompts, from a text file with one prompt per line."""
 
 from itertools import cycle, islice
 from pathlib import Path
@@ -31,7 +31,7 @@ class PromptFile(Protocol):
             raise UsageError(f"--prompts {path}: has no prompts; write one in a line")
 
     def items(self) -> list[Item]:
-        """Returns a sample for each prompt, or as many as are asked for."""
+        """Returns an item for each prompt, or ``num_samples`` items, with prompts repeated in order."""
         num = self.settings.num_samples or len(self.texts)
         return make_items(((text, None) for text in islice(cycle(self.texts), num)), self.settings.seed)
 

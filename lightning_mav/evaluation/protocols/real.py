@@ -1,4 +1,4 @@
-"""Windows of frames: which ones are taken, of real videos and of generated ones alike."""
+"""Windows of frames, cut out of real and generated videos in the same way."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +35,7 @@ def check_files(files: Sequence[Path], remedy: str) -> list[Path]:
 
 
 def sample_start(num_free: int, seed: int) -> int:
-    """Draws where a window starts, evenly from 0 to ``num_free``."""
+    """Samples where a window starts, uniformly from 0 to ``num_free``."""
     generator = torch.Generator().manual_seed(seed)
     return int(torch.randint(num_free + 1, (), generator=generator))
 
@@ -47,12 +47,12 @@ def window_of(video: Tensor, num_frames: int, seed: int) -> Tensor:
 
 
 def read_window(path: Path, num_frames: int, fps: float, seed: int) -> Tensor:
-    """Reads a window of a real video, placed at random, the middle square of each frame at native size.
+    """Reads a window, placed at random, of a real video: the middle square of each frame at native size.
 
     Args:
         path: The file.
         num_frames: Frames wanted.
-        fps: Frame rate at which they are taken: each instant shows what a player would show then.
+        fps: Frame rate of the window; each of its frames is what a player would show at that time.
         seed: Decides where the window starts.
 
     Returns:
@@ -86,7 +86,7 @@ def middle_square(video: Tensor) -> Tensor:
 
 
 def even_frames(video: Tensor, num: int) -> Tensor:
-    """Takes up to ``num`` evenly spaced frames of ``(..., F, H, W)``, from the middle of as many parts."""
+    """Takes up to ``num`` evenly spaced frames of ``(..., F, H, W)``: the middle frames of equal parts."""
     num_frames = video.shape[-3]
     count = min(num, num_frames)
     indices = [(2 * i + 1) * num_frames // (2 * count) for i in range(count)]

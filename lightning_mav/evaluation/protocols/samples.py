@@ -1,4 +1,4 @@
-"""Generates the samples of a protocol under Lightning, on any number of devices."""
+"""Generates the samples of a protocol with Lightning, on any number of devices."""
 
 import logging
 import sys
@@ -24,20 +24,20 @@ from .real import window_of
 from .settings import ProtocolSettings
 from .store import SampleStore
 
-LINE_SECONDS = 30.0  # from one line of progress to the next where there is no terminal
+LINE_SECONDS = 30.0  # between two lines of progress, if there is no terminal
 
 
 class SampleModule(LightningModule):
-    """Draws the items that are missing, one at a time, each device its share.
+    """Generates the missing items, one at a time; each device takes its share.
 
-    One at a time, because a sample then depends on its item alone: not on the others in a batch, nor on how
-    many devices there are. A video of the cascade fills a GPU by itself.
+    Without batches a sample depends on its item alone, not on other items in a batch or on the number of
+    devices. A single video of the cascade fills a GPU.
 
     Args:
-        cascade: What draws them.
+        cascade: The cascade to sample from.
         items: All items of the protocol.
         store: Where samples go.
-        settings: How they are drawn.
+        settings: Settings of the protocol.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class SampleModule(LightningModule):
 
     def predict_dataloader(self) -> DataLoader:
         """Returns the numbers of this device's items."""
-        # The first process looks once and tells the others: by the time they look, it may have gone on.
+        # Only the first process looks, and tells the others: later it may already have added samples.
         missing = list[int]()
         if self.trainer.is_global_zero:
             self.store.lock()
@@ -62,21 +62,21 @@ class SampleModule(LightningModule):
         return DataLoader(share, batch_size=1, shuffle=False)
 
     def predict_step(self, batch: Tensor, batch_idx: int) -> None:
-        """Draws an item and puts it on disk."""
+        """Generates an item and writes it to disk."""
         item = self.items[int(batch)]
         video, fps = generate(self.cascade, item, self.settings)
         self.store.add(item, to_uint8(video), fps)
 
     def teardown(self, stage: str) -> None:
-        """Completes the shards of this device, and waits for the others; also where it had nothing to do."""
+        """Completes the shards of this device and waits for the others, even if it had nothing to do."""
         self.store.flush()
         self.trainer.strategy.barrier()
 
 
 def generate(cascade: Cascade, item: Item, settings: ProtocolSettings) -> tuple[Tensor, float]:
-    """Generates the frames of an item that are kept.
+    """Generates the window of an item's frames that is kept.
 
-    Where the last stage works frame by frame, only frames that are kept go through it.
+    If the last stage works frame by frame, it runs only on the frames that are kept.
 
     Returns:
         The video ``(3, F, H, W)`` in [-1, 1] and its frame rate.
@@ -96,7 +96,7 @@ def generate(cascade: Cascade, item: Item, settings: ProtocolSettings) -> tuple[
 
 
 def make_trainer(**options: Any) -> Trainer:
-    """Makes what runs the generation, quietly.
+    """Builds the Trainer for generation, without Lightning's own output.
 
     Args:
         options: ``accelerator``, ``devices``, ``strategy``, ``num_nodes`` of Lightning's Trainer.
@@ -106,7 +106,7 @@ def make_trainer(**options: Any) -> Trainer:
     """
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module="lightning")  # its advice on loaders does not fit one of numbers
+    warnings.filterwarnings("ignore", module="lightning")  # its advice on data loaders does not apply here
     try:
         return Trainer(
             **options,
@@ -123,7 +123,7 @@ def make_trainer(**options: Any) -> Trainer:
 
 
 class _Progress(Callback):
-    """Counts the samples of all devices as if each were as far as the first."""
+    """Shows the progress of all devices, assuming that each is as far as the first."""
 
     def __init__(self) -> None:
         self._open = ExitStack()
@@ -163,7 +163,7 @@ def sample_progress(title: str, total: int, before: int) -> Iterator[Callable[[i
     Args:
         title: What is being done.
         total: All samples.
-        before: Of those, the ones that are there already; ``done`` counts from there.
+        before: How many of them already exist; ``done`` does not count these.
     """
     start = last = time.perf_counter()
 

@@ -1,4 +1,4 @@
-"""From features to figures, with intervals."""
+"""Computes figures and their intervals from features."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -21,19 +21,19 @@ from .real import read_window
 from .settings import COMPARING, ProtocolSettings
 from .store import SampleStore
 
-MAX_LEFT_OUT = 0.01  # share of the real videos that may be of no use
+MAX_LEFT_OUT = 0.01  # largest share of the real videos that may be unusable
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass
 class Scores:
-    """What was found.
+    """Results of a protocol.
 
     Args:
-        figures: The numbers.
+        figures: The figures with their intervals.
         by_sample: Scores of single samples by number, then by name.
-        left_out: Real videos that were of no use, by name, and why.
-        incomparable: Why numbers in print do not stand beside a figure, by the figure's name.
+        left_out: Why real videos were unusable, by path.
+        incomparable: Why published numbers cannot be compared with a figure, by the figure's name.
         seconds: Time of each part.
     """
 
@@ -58,10 +58,10 @@ def score(
     """Measures generated samples.
 
     Args:
-        protocol: What they were generated for.
-        measures: What each metric asks of a video.
+        protocol: Protocol that they were generated for.
+        measures: The measure of each metric.
         store: The samples.
-        real_files: What they are compared with, if anything.
+        real_files: Real videos to compare them with, if any.
         folder: Receives the features of samples.
         real_root: Receives the features of real videos, for other runs as well.
         device: Where to compute.
@@ -77,7 +77,7 @@ def score(
         num = len(generated.numbers)
         groups, facts = [generated.values.to(device)], measure.settings()
         facts |= {"resolution": resolution, "num_frames": settings.num_frames, "fps": settings.video_fps}
-        if key != "clipsim":  # all others depend on it, and not by chance alone
+        if key != "clipsim":  # it biases most of the others
             facts["num_samples"] = num
         if key in COMPARING:
             real = _real(key, protocol, measure, real_files, real_root, progress)
@@ -106,7 +106,7 @@ def score(
 
 
 def _describe_real(real: Features, files: Sequence[Path], num_real: int | None) -> dict[str, Any]:
-    """Says of real videos what figures depend on."""
+    """Describes the real videos: everything that figures depend on."""
     return {
         "num_videos": len(real.numbers),
         "left_out": len(real.left_out),
@@ -149,7 +149,7 @@ def _real(
     spec |= {"num_frames": settings.num_frames, "fps": settings.video_fps, **measure.settings()}
 
     def load(number: int) -> Tensor:
-        # Not the seed of the run: another one would decode all of the real videos again.
+        # Not the seed of the run: with each new seed, all real videos would be decoded again.
         return read_window(files[number], settings.num_frames, settings.video_fps, item_seed(0, number))
 
     found = FeatureCache(root, f"{protocol.name}-{measure.name}", spec).fill(

@@ -1,4 +1,4 @@
-"""What a protocol lets one choose; the files in ``configs/eval`` explain each setting."""
+"""Settings of protocols; the files in ``configs/eval`` explain each of them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +10,7 @@ from ...utils.paths import expanded
 from ...utils.settings import read_settings
 
 METRIC_NAMES = ("fvd", "kvd", "is", "fid", "clipsim")
-COMPARING = ("fvd", "kvd", "fid")  # with real videos
+COMPARING = ("fvd", "kvd", "fid")  # metrics that need real videos
 RANGES = {
     "seed": (0, MAX_SEED),
     "fps": (1, 30),
@@ -85,7 +85,7 @@ class ProtocolSettings:
 
     @property
     def video_fps(self) -> float:
-        """Frame rate of the videos that are kept, and that real ones are read at."""
+        """Frame rate of the videos that are kept; real videos are read at the same rate."""
         return self.fps * self.step / self.stride
 
     @property
@@ -100,7 +100,7 @@ class ProtocolSettings:
 
 
 def load_settings(path: Path, **overrides: Any) -> ProtocolSettings:
-    """Reads settings from a YAML file, and ``overrides`` that take the place of the file's.
+    """Reads settings from a YAML file; ``overrides`` replace values of the file.
 
     ``templates`` is looked for beside the file.
 

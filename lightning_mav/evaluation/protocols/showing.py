@@ -11,12 +11,12 @@ from .real import subsample
 from .scoring import Scores
 from .store import SampleStore
 
-NUM_ENDS = 8  # best samples of each score that are shown, and worst
+NUM_ENDS = 8  # best samples, and worst samples, shown for each score
 VIDEOS = "videos"
 
 
 def make_report(protocol: Protocol, items: Sequence[Item], scores: Scores) -> Report:
-    """Puts together what was found; samples, weights and so on are to be added."""
+    """Builds the report; the caller adds samples, weights and so on."""
     notes = [protocol.notes]
     if protocol.published_num is not None and len(items) < protocol.published_num:
         notes.append(
@@ -44,11 +44,11 @@ def choose_shown(items: Sequence[Item], scores: Mapping[int, Mapping[str, float]
     Args:
         items: All samples.
         scores: Their scores by number, then by name.
-        num: Samples at most.
+        num: Largest number of samples.
 
     Returns:
-        They come in the order of their numbers. Where there are more labels than room, or no labels,
-        samples are evenly spaced.
+        The samples in the order of their numbers. If there are more labels than places, or no labels, the
+        other samples are evenly spaced.
     """
     by_number = {item.id: item for item in items}
     ends: dict[int, Item] = {}
@@ -76,7 +76,7 @@ def write_shown(
         store: Where they are.
         scores: Their scores by number.
         fps: Their frame rate.
-        folder: The report's.
+        folder: Folder of the report.
     """
     (folder / VIDEOS).mkdir()
     shown = []

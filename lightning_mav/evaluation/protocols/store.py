@@ -1,7 +1,7 @@
-"""Generated samples in a folder: shards, and singly those that no shard holds yet.
+"""A folder of generated samples: shards, and separate files for samples that are in no shard yet.
 
-A sample is on disk as soon as it is made, by itself, and moves into a shard with others later: a run may be
-killed at any instant, and the next one, on any number of devices, makes those that are missing and no other.
+Each sample is written to files of its own as soon as it is made, and moves into a shard later. A run may be
+killed at any time: the next one, on any number of devices, generates only the missing samples.
 """
 
 import os
@@ -29,8 +29,8 @@ class SampleStore:
     """The samples of one run.
 
     Args:
-        folder: Where they are; made when it is claimed.
-        mark: All that decides what the samples are: weights, prompts, seed and so on.
+        folder: Where they are; ``claim`` makes it.
+        mark: Everything that the samples depend on: weights, prompts, seed and so on.
         shard_size: Samples in a shard.
     """
 
@@ -38,15 +38,15 @@ class SampleStore:
         self.folder, self.mark, self.shard_size = folder, mark, shard_size
         self.singly = folder / SINGLY
         self.digest = digest_of([mark])
-        self.own: list[str] = []  # keys that this process has still to put into a shard
+        self.own: list[str] = []  # keys of this process that are in no shard yet
         self._members: dict[int, tuple[Path, dict[str, Member]]] | None = None
         self._locked: IO[str] | None = None
 
     def claim(self) -> None:
-        """Makes the folder this run's, or takes it up again.
+        """Marks the folder as this run's, or checks that an earlier run with the same mark did.
 
         Raises:
-            UsageError: If it holds samples that were made otherwise, naming what differs, or anything else.
+            UsageError: If it holds samples of another mark (the message says what differs), or other shards.
         """
         path = self.folder / MARK
         try:
@@ -69,10 +69,10 @@ class SampleStore:
                 )
 
     def lock(self) -> None:
-        """Keeps a second run out, until ``unlock`` or as long as this process lives.
+        """Locks the folder against other runs, until ``unlock`` or the end of this process.
 
         Raises:
-            UsageError: If there is another.
+            UsageError: If another run holds the lock.
         """
         try:
             self._locked = claim(self.folder / ".lock")
@@ -83,16 +83,16 @@ class SampleStore:
             ) from None
 
     def unlock(self) -> None:
-        """Lets others in."""
+        """Releases the lock."""
         if self._locked is not None:
             self._locked.close()
             self._locked = None
 
     def recover(self) -> set[int]:
-        """Brings order into what a killed run has left; to be called by one process, before any generates.
+        """Cleans up after a killed run; one process calls it, before any process generates.
 
         Returns:
-            The numbers of all samples that are there, now all of them in shards.
+            The numbers of all existing samples, which are now all in shards.
         """
         in_shards = set[str]()
         for path in visible(self.folder, "*.tar"):
@@ -105,12 +105,12 @@ class SampleStore:
         self.own = left
         self.flush()
         for path in (*self.singly.iterdir(), *self.folder.glob(".*.part")):
-            path.unlink()  # halves of samples and shards, and samples that a shard holds
+            path.unlink()  # unfinished samples and shards, and samples that are in a shard
         self._members = None
         return {int(key) for key in in_shards.union(left)}
 
     def _keys(self, path: Path) -> Sequence[str]:
-        """Returns the samples of a shard: one that was not finished is, one that is damaged is put aside."""
+        """Returns the keys in a shard; completes an unfinished shard, and puts a damaged one aside."""
         if finished_shard(path, self.digest) is not None:
             return read_index(index_path(path), path).keys
         if _digest(path) not in (None, self.digest):
@@ -130,10 +130,10 @@ class SampleStore:
         return index.keys
 
     def add(self, item: Item, video: Tensor, fps: float) -> None:
-        """Puts a sample on disk.
+        """Writes a sample to disk.
 
         Args:
-            item: What was asked for.
+            item: The item that it was generated for.
             video: Bytes ``(3, F, H, W)``.
             fps: Its frame rate.
         """
@@ -142,20 +142,20 @@ class SampleStore:
         with _writing(path):
             with replacing(path) as part:
                 part.write_bytes(encode_lossless(video, fps))
-            write_json(path.with_suffix(".json"), meta)  # last of all: it tells that the sample is there
+            write_json(path.with_suffix(".json"), meta)  # written last: it marks the sample as complete
         self.own.append(item.key)
         if len(self.own) >= self.shard_size:
             self.flush()
 
     def flush(self) -> None:
-        """Puts the samples of this process that are in no shard into some."""
+        """Moves the samples of this process that are in no shard yet into shards."""
         for start in range(0, len(self.own), self.shard_size):
             keys = self.own[start : start + self.shard_size]
             samples = (
                 _packed(key, *((self.singly / f"{key}.{suffix}").read_bytes() for suffix in (SUFFIX, "json")))
                 for key in keys
             )
-            # No other shard can have this name: a sample is in one alone.
+            # The name is unique, since each sample is in one shard only.
             path = self.folder / f"{keys[0]}.tar"
             with _writing(path):
                 write_shard(path, self.digest, samples, KEY_DIGITS)
@@ -194,7 +194,7 @@ class SampleStore:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """Says what to do when a disk is full."""
+    """Turns an error of writing into one that says what to do."""
     try:
         yield
     except OSError as error:
@@ -209,7 +209,7 @@ def _packed(key: str, video: bytes, meta: bytes) -> Packed:
 
 
 def _digest(path: Path) -> str | None:
-    """Returns what a shard says that it was made of; None if it does not say."""
+    """Returns the digest that a shard was written with; None if it is not known."""
     try:
         return parse_json(path.with_suffix(".stats.json").read_bytes())["digest"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""UCF-101, zero-shot: a sentence for each class, as many samples of each as the training split has.
+"""UCF-101, zero-shot: one sentence for each class, with samples spread as in the training split.
 
 Files as in the official archives: ``UCF-101/CLASS/v_CLASS_gNN_cNN.avi`` and ``ucfTrainTestlist/`` with
 ``classInd.txt`` ("1 ApplyEyeMakeup") and ``trainlist01.txt`` ("ApplyEyeMakeup/v_..._c01.avi 1").
@@ -69,7 +69,7 @@ class Ucf101(Protocol):
 
 
 def apportion(weights: Sequence[int], total: int) -> list[int]:
-    """Splits ``total`` by weight into whole numbers, those left over going to the largest remainders.
+    """Splits ``total`` into whole numbers by weight; the largest remainders get what is left over.
 
     The result sums to ``total``, and none differs from its exact share by one or more (Hamilton's method).
     """
@@ -77,7 +77,7 @@ def apportion(weights: Sequence[int], total: int) -> list[int]:
     shares = [weight * total // whole for weight in weights]
     order = sorted(
         range(len(weights)), key=lambda i: -(weights[i] * total % whole)
-    )  # stable: first come first
+    )  # stable: ties keep their order
     for i in order[: total - sum(shares)]:
         shares[i] += 1
     return shares
