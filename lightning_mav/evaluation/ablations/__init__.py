@@ -1,1 +1,1 @@
-"""Tests claims: trains and samples variants, judges them alike and compares the results."""
+"""Tests claims: trains and samples variants, judges them in the same way and compares the results."""

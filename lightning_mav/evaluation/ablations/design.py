@@ -1,4 +1,4 @@
-"""What an ablation is: a claim, and variants that differ in how they are trained, sampled or judged."""
+"""Ablations: a claim, and variants that differ in how they are trained, sampled or judged."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ class Training:
         phase: Phase.
         steps: Optimizer steps, by scale.
         overrides: Arguments for LightningCLI.
-        by_scale: More of them, for a scale.
+        by_scale: Further arguments, by scale.
     """
 
     stage: str
@@ -35,7 +35,7 @@ class Training:
         return find_run(self.stage, self.phase)
 
     def arguments(self, scale: str, seed: int) -> list[str]:
-        """Arguments for LightningCLI at a scale; the seed decides the order of the data, too."""
+        """Arguments for LightningCLI at a scale; the seed also sets the order of the data."""
         from omegaconf import OmegaConf
 
         layers = [read_yaml(path) for path in config_layers(self.run, scale) if path.is_file()]
@@ -51,12 +51,12 @@ class Training:
 
 @dataclass
 class Variant:
-    """One way to do it.
+    """One variant of an ablation.
 
     Args:
-        runs: What is trained, in order; if nothing is, the scale's own weights are judged.
+        runs: Training runs, in order; if there are none, the given weights are judged.
         cascade: Attributes of the cascade, such as ``prior.num_candidates``.
-        settings: Settings of the instrument, as in ``configs/eval/micro.yaml``.
+        settings: Settings of the evaluation, as in ``configs/eval/micro.yaml``.
         how: Arguments of the judge.
     """
 
@@ -73,7 +73,7 @@ class Comparison:
     Args:
         better: The variant that should be better, or as good.
         than: The other one; ``chance`` for what guessing gives.
-        metric: By what.
+        metric: Metric by which they are compared.
         margin: If given, the two should be as good as each other within this, instead of one better.
     """
 
@@ -91,14 +91,14 @@ class Ablation:
         title: Heading.
         claim: What the paper says, with its section.
         judge: One of ``lightning_mav.evaluation.ablations.judges.JUDGES``.
-        metrics: What to show, of the judge's figures.
-        compare: All of these must hold.
+        metrics: Those of the judge's figures to show.
+        compare: Comparisons; the claim holds if all of them do.
         variants: By name.
-        smallest: Smallest effect that counts, of each metric by which one variant should be better: in units
-            of the metric (shares from 0 to 1), or where less is better as a share of the other's figure.
+        smallest: Smallest effect that counts, for each metric by which one variant should be better: in units
+            of the metric (shares from 0 to 1); where lower is better, as a fraction of the other's figure.
         seeds: Each variant that trains is trained once with each of these.
         chance: What guessing gives, by metric.
-        settings: Settings of the instrument, for all variants.
+        settings: Settings of the evaluation, for all variants.
         note: What else a reader must know.
     """
 
@@ -144,7 +144,7 @@ def load_ablation(name: str) -> Ablation:
 
 
 def _problems(ablation: Ablation) -> list[str]:
-    """Lists what names something that does not exist."""
+    """Lists names of things that do not exist, and values that are not allowed."""
     from .judges import JUDGES, options
 
     if ablation.judge not in JUDGES:

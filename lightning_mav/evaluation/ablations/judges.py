@@ -1,6 +1,6 @@
-"""What variants of an ablation are judged by: figures with 95% intervals, and what is behind them.
+"""Judges of the variants of an ablation: figures with 95% intervals, and the values behind them.
 
-A judge draws what its variant makes and returns figures by metric. The prompts, the true clips and the noise
+A judge samples from its variant and returns figures by metric. The prompts, the true clips and the noise
 are the same for all variants.
 """
 
@@ -34,18 +34,18 @@ from .verdicts import Estimate
 Estimates = dict[str, Estimate]  # by metric
 
 SPLITS = {"seen": False, "held_out": True}
-LOSS_STEPS = 5  # diffusion steps, evenly spaced, that a clip's loss is the mean over
+LOSS_STEPS = 5  # evenly spaced diffusion steps; a clip's loss is the mean over them
 
 
 def judge_decoder(sampler: CascadeSampler, *, split: str | None = None, untrained: bool = False) -> Estimates:
     """Do key frames look and move as their prompts ask, and how well are true clips denoised?
 
-    The loss is that of true clips at each of the settings' frame rates, and their mean.
+    The loss on true clips is given at each frame rate of the settings, and as the mean over the rates.
 
     Args:
         sampler: The cascade.
-        split: Prompts to take: ``seen`` in videos, ``held_out`` of them, or both.
-        untrained: Whether to put the temporal layers back to their start.
+        split: Prompts to take: ``seen`` in videos, ``held_out`` of them, or None for both.
+        untrained: Whether to reset the temporal layers to their initial values.
     """
     prompts = choose_prompts(sampler.settings.num_per_class)
     chosen = torch.ones_like(prompts.held_out)
@@ -65,7 +65,7 @@ def judge_decoder(sampler: CascadeSampler, *, split: str | None = None, untraine
 def _losses(sampler: CascadeSampler, appearances: Tensor, fps: float, *, untrained: bool) -> Tensor:
     """Returns the decoder's loss ``(N,)`` on true clips of ``(N, 4)``, at the same noise for all variants.
 
-    It tells networks apart long before their samples can be read. Scenes and noise are the same at each rate.
+    It tells networks apart before detectors can read their samples. Each rate has the same scenes and noise.
     """
     cascade, generator = sampler.cascade, sampler.generator("loss")
     decoder = without_time(cascade.decoder) if untrained else cascade.decoder
@@ -84,7 +84,7 @@ def _losses(sampler: CascadeSampler, appearances: Tensor, fps: float, *, untrain
 
 
 def judge_prior(sampler: CascadeSampler) -> Estimates:
-    """How near are drawn embeddings to those of an image of the thing, and are stills of them right?"""
+    """How near are sampled embeddings to those of true images, and are stills made from them right?"""
     prompts = choose_prompts(sampler.settings.num_per_class)
     image_embed = sampler.embeds(prompts.texts)
     cosine = F.cosine_similarity(image_embed.float(), true_embeds(sampler, prompts), dim=-1)
@@ -94,12 +94,12 @@ def judge_prior(sampler: CascadeSampler) -> Estimates:
 
 
 def judge_interpolation(sampler: CascadeSampler, *, method: str = "generated") -> Estimates:
-    """How near are frames between true key frames to those that were there?
+    """How near are frames generated between true key frames to the true ones?
 
     Args:
-        sampler: The cascade; its setting ``frame_skip`` is the distance of the key frames.
-        method: ``generated``, or what one gets without a network: the nearest key frame ``repeated``, or
-            both neighbours ``blended``.
+        sampler: The cascade; its setting ``frame_skip`` is the distance between key frames.
+        method: ``generated``, or a baseline without a network: the nearest key frame ``repeated``, or both
+            neighbours ``blended``.
     """
     _check("method", method, FILLING)
     truth = true_windows(sampler, choose_prompts(sampler.settings.num_per_class))
@@ -113,7 +113,7 @@ def judge_sr_lt(sampler: CascadeSampler, *, method: str = "together") -> Estimat
 
     Args:
         sampler: The cascade.
-        method: ``together`` with all frames of a window in view, ``per_frame`` with each frame an image of
+        method: ``together`` for all frames of a window at once, ``per_frame`` for each frame as an image of
             its own, or ``bicubic``.
     """
     model = sampler.cascade.sr_lt
@@ -127,8 +127,8 @@ def judge_sr_h(sampler: CascadeSampler, *, method: str = "together") -> Estimate
 
     Args:
         sampler: The cascade.
-        method: ``together`` with one noise for all frames, ``per_frame`` with a noise for each, or
-            ``bicubic``.
+        method: ``together`` with the same noise for all frames, ``per_frame`` with different noise for each,
+            or ``bicubic``.
     """
     cascade = sampler.cascade
     assert cascade.sr_lt is not None
@@ -165,7 +165,7 @@ JUDGES: dict[str, tuple[Judge, str]] = {
 
 
 def options(judge: str) -> list[str]:
-    """Names what a judge can be told."""
+    """Returns the names of a judge's options."""
     return list(inspect.signature(JUDGES[judge][0]).parameters)[1:]
 
 
@@ -173,8 +173,8 @@ def figure(values: Tensor, items: Tensor) -> Estimate:
     """Returns the mean of values with its 95% interval, the values, and a checksum of their items.
 
     Args:
-        values: Whether each item is right, for Wilson's interval, or numbers, for Student's, ``(N,)``.
-        items: What was judged, ``(N, ...)``: two variants with the same can be compared item by item.
+        values: ``(N,)``: whether each item is right (Wilson's interval), or numbers (Student's interval).
+        items: What was judged, ``(N, ...)``; variants with the same items can be compared item by item.
     """
     interval = wilson(values) if values.dtype == torch.bool else mean_interval(values.tolist())
     digest = hashlib.sha256(items.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What ablations found, as a page and plots."""
+"""Shows the results of ablations as a page and plots."""
 
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ alone. What holds for small networks in a small world need not hold for large on
 Under each section stand checksums of the weights that were not trained for it: of their tensors and
 configuration.
 """
-# Factor, digits, what to say of a metric and of a difference in it; shares are the rest.
+# Factor, digits, remark on the metric, unit of a difference; all other metrics are shares.
 FORMATS = {
     "psnr": (1, 1, "dB", " dB"),
     "flicker": (1, 4, "less is better", ""),
@@ -91,7 +91,7 @@ def section(name: str, found: Record) -> str:
 
 
 def headline(found: Record) -> str:
-    """Returns the verdict of a record, with what it is a verdict on; one without comparisons has none."""
+    """Returns the verdict of a record and what it rests on; without comparisons it is not decided."""
     if not found["comparisons"]:
         return "not decided"
     worst = verdict([pair["word"] for pair in found["comparisons"]])
@@ -110,7 +110,7 @@ def _word(pair: dict[str, Any], trainings: int) -> str:
 
 
 def _told(pair: dict[str, Any]) -> str:
-    """Tells how a comparison ended, and on what grounds."""
+    """Describes the outcome of a comparison, with its figures."""
     metric, word = pair["metric"], _word(pair, pair["trainings"])
     relation, limit = "better than", "smallest"
     if "margin" in pair:
@@ -133,7 +133,7 @@ def _limit(metric: str, value: float, *, is_share: bool = False) -> str:
 
 
 def _cells(metrics: list[str], variant: dict[str, Any]) -> list[str]:
-    """Formats the figures of a variant, and how many prompts or clips are behind them."""
+    """Formats the figures of a variant, and the number of prompts or clips behind them."""
     cells = []
     for metric in metrics:
         figures = variant["figures"][metric]
@@ -178,7 +178,7 @@ def _interval(metric: str, figure: dict[str, float]) -> str:
 def plot(found: Record, path: Path) -> None:
     """Draws the figures of each variant, a panel for each metric.
 
-    One training has its interval; of several each is a dot beside their mean.
+    One training is drawn with its interval; several are drawn as dots, with their mean.
     """
     import matplotlib
 

@@ -1,4 +1,4 @@
-"""What the page of claims is made of: for each ablation its figures, and how its comparisons ended."""
+"""Records for the page of claims: the figures of each ablation, and the results of its comparisons."""
 
 import json
 from pathlib import Path
@@ -20,10 +20,10 @@ def record(ablation: Ablation, results: Results, scale: str, weights: str) -> Re
     """Returns all that the page says of an ablation, as plain values.
 
     Args:
-        ablation: What was claimed.
-        results: What was found of each variant.
-        scale: Scale of what was trained.
-        weights: How the page calls the weights that were not trained for it.
+        ablation: The ablation.
+        results: Results of each variant.
+        scale: Scale of the models that were trained.
+        weights: What the page calls the weights that were not trained for it.
     """
     found = [result for runs in results.values() for result in runs]
     specs = [result["spec"] for result in found]
@@ -71,7 +71,7 @@ def _compare(ablation: Ablation, results: Results, pair: Comparison) -> dict[str
 
 
 def _figures(runs: list[Result], metric: str) -> list[dict[str, float]]:
-    """Returns the figures of each training, without those of the single prompts."""
+    """Returns the figures of each training, without the values of single items."""
     return [{key: run["figures"][metric][key] for key in ("value", "low", "high", "n")} for run in runs]
 
 
@@ -84,7 +84,7 @@ def read_records(out: Path) -> dict[str, Record]:
     """Reads the records of a folder, by name of their ablation.
 
     Raises:
-        UsageError: If one is no JSON.
+        UsageError: If one is not JSON.
     """
     records = {}
     for path in sorted((out / RECORDS).glob("*.json")):

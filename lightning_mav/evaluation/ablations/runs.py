@@ -1,4 +1,4 @@
-"""Trains and judges the variants of ablations, and reads what was found before."""
+"""Trains and judges the variants of ablations, and reuses results of earlier runs."""
 
 import dataclasses
 import datetime
@@ -30,7 +30,7 @@ class Bench:
     Args:
         scale: What is trained.
         weights: Scale, or folder, of the weights that are not trained.
-        config: Settings of the instrument; None for the micro-world's own.
+        config: Settings file of the evaluation; None for ``configs/eval/micro.yaml``.
     """
 
     scale: str
@@ -43,10 +43,10 @@ class Bench:
         return Path("outputs", "ablations", self.scale)
 
     def check(self, name: str, ablation: "Ablation") -> None:
-        """Finds out before anything is run whether it can be.
+        """Checks that all variants can be run, before any of them is.
 
         Raises:
-            UsageError: If not.
+            UsageError: If one cannot.
         """
         for key, variant in ablation.variants.items():
             for training in variant.runs:
@@ -58,19 +58,19 @@ class Bench:
             self._spec(ablation, variant, ablation.seeds[0] if variant.runs else None)
 
     def called(self, ablation: "Ablation") -> str:
-        """Returns how a page calls the weights that are not trained."""
+        """Returns what a page calls the weights that are not trained."""
         from ...weights import SHIPPED
 
         is_shipped = all(path.is_relative_to(SHIPPED) for path in self._files(ablation).values())
         return "the shipped weights" if is_shipped else "these weights"
 
     def run_all(self, name: str, ablation: "Ablation", key: str) -> list[dict[str, Any]]:
-        """Returns what was found of a variant with each seed; without training there is one result."""
+        """Returns the results of a variant, one for each seed; without training there is one result."""
         seeds = ablation.seeds if ablation.variants[key].runs else [None]
         return [self.run(name, ablation, key, seed) for seed in seeds]
 
     def run(self, name: str, ablation: "Ablation", key: str, seed: int | None = None) -> dict[str, Any]:
-        """Trains and judges a variant, or reads what was found when that was done before."""
+        """Trains and judges a variant, or reads the result if that was done before."""
         variant, folder = ablation.variants[key], self.folder / name / key
         if seed is not None:
             folder, key = folder / f"seed_{seed}", f"{key}, seed {seed}"
@@ -80,7 +80,7 @@ class Bench:
                 print(f"{name}, {key}: finished, see {known.parent}")
                 return found
         cascade = self._cascade(ablation, variant, seed, folder)
-        start = time.perf_counter()  # not of training, which may have been finished or interrupted before
+        start = time.perf_counter()  # without training, parts of which may have been done before
         from ..worlds.sampling import CascadeSampler
         from ..worlds.settings import MicroSettings
         from .judges import JUDGES
@@ -103,7 +103,7 @@ class Bench:
         return found
 
     def _spec(self, ablation: "Ablation", variant: "Variant", seed: int | None) -> dict[str, Any]:
-        """Says all that decides what will be found."""
+        """Returns everything that the result depends on."""
         from ...worlds.micro.world import WORLD_VERSION
         from ..worlds import load_settings
 
@@ -122,13 +122,13 @@ class Bench:
         }
 
     def _described(self, training: "Training", seed: int | None) -> dict[str, Any]:
-        """Says what is trained, and on which world; an edited configuration layer makes another run."""
+        """Describes a training run and its world; an edited configuration layer makes it another run."""
         from omegaconf import OmegaConf
 
         from ...utils.settings import read_yaml
         from ...worlds.micro.world import WORLD_VERSION
 
-        # Their content, so that a comment may change.
+        # The parsed content, so that edited comments make no other run.
         layers = [path for path in config_layers(training.run, self.scale) if path.is_file()]
         contents = [OmegaConf.to_container(read_yaml(path)) for path in layers]
         assert seed is not None
@@ -146,7 +146,7 @@ class Bench:
         return weights_files(self.weights, until=JUDGES[ablation.judge][1])
 
     def _cascade(self, ablation: "Ablation", variant: "Variant", seed: int | None, folder: Path) -> "Cascade":
-        """Trains what is to be trained, and puts it beside the rest."""
+        """Trains the runs of a variant, and loads the cascade with their weights."""
         from ...cascade import Cascade
 
         files, weights = self._files(ablation), self.weights
@@ -167,17 +167,17 @@ class Bench:
     def _train(
         self, training: "Training", seed: int | None, key: str, start: Path | None, files: dict[str, Path]
     ) -> tuple[str, Path]:
-        """Trains a run in a folder that belongs to it whichever variant it is part of.
+        """Trains a run in a folder of its own, which all variants with this run share.
 
         Args:
             training: What to train.
-            seed: With which seed.
-            key: Stands for all that was trained before it.
+            seed: Seed of the training.
+            key: Digest of the runs before it.
             start: Weights of the run before it, where a second phase starts.
             files: Weights of all stages.
 
         Returns:
-            What stands for this run and those before it, and its weights.
+            The digest of this run and those before it, and its weights.
         """
         run, given = training.run, dict[str, Path]()
         spec = stages()[run.stage]
@@ -188,7 +188,7 @@ class Bench:
         elif spec.starts_from:
             given["init_from"] = files[spec.starts_from]
         described = self._described(training, seed)
-        # Tensors alone decide what comes of a training; a header may be written anew.
+        # The result of a training depends on tensors alone, not on headers, which may be rewritten.
         identity = [key, described, {name: _digest(path, header=False) for name, path in given.items()}]
         key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
         outputs = self.folder / "runs" / f"{run.name}-{key}"
@@ -200,7 +200,7 @@ def set_attribute(cascade: "Cascade", name: str, value: Any) -> None:
     """Sets an attribute of a cascade, named in dot notation.
 
     Raises:
-        UsageError: If there is none of that name.
+        UsageError: If it has no such attribute.
     """
     *path, last = name.split(".")
     owner: Any = cascade
@@ -212,7 +212,7 @@ def set_attribute(cascade: "Cascade", name: str, value: Any) -> None:
 
 
 def _finished(path: Path, spec: dict[str, Any], metrics: list[str]) -> dict[str, Any] | None:
-    """Reads what was found for exactly this variant, if all that is asked for is known."""
+    """Reads the result of exactly this variant; None if there is none, or a metric is missing."""
     try:
         found = parse_json(path.read_bytes())
     except (OSError, ValueError):
@@ -235,13 +235,13 @@ def _digest(path: Path, *, header: bool = True) -> str:
             if header:
                 config = json.loads((file.metadata() or {}).get("config", "null"))
                 text = json.dumps(config, sort_keys=True)
-                # Where a class stands in the library may change.
+                # A class may move to another module.
                 digest.update(re.sub(r'"class_path": "[^"]*\.', '"class_path": "', text).encode())
             for name in sorted(file.keys()):
                 tensor = file.get_tensor(name)
                 digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
                 digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     except (SafetensorError, OSError, ValueError):
-        load_weights(path)  # says what is wrong, and with which command it is made
+        load_weights(path)  # raises an error that says what is wrong, and which command makes the file
         raise
     return digest.hexdigest()

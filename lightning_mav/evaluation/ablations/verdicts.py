@@ -4,10 +4,10 @@ from typing import Any, NamedTuple
 
 from ..intervals import agreement, difference_interval, mean_interval
 
-LOWER_IS_BETTER = {"flicker", "loss"}  # also those whose names go on from there, such as loss_6_fps
+LOWER_IS_BETTER = {"flicker", "loss"}  # first words of names of metrics, such as loss_6_fps
 # What can be said of a claim, worst first.
 VERDICTS = ("does not hold", "no difference that counts", "unclear", "holds")
-# The same of arms that were trained once each: what it says of training anew is not known.
+# The same for variants that were trained once each: it says nothing about other trainings.
 IN_ONE_RUN = {
     "holds": "better in this run",
     "does not hold": "worse in this run",
@@ -16,7 +16,7 @@ IN_ONE_RUN = {
 }
 ALIKE_IN_ONE_RUN = IN_ONE_RUN | {"holds": "as good in this run", "does not hold": "not as good in this run"}
 
-Estimate = dict[str, Any]  # value, low, high, n; values, of each item; items, which stands for what they are
+Estimate = dict[str, Any]  # value, low, high, n; values (one per item); items (checksum of the items)
 
 
 class Outcome(NamedTuple):
@@ -24,10 +24,10 @@ class Outcome(NamedTuple):
 
     Attributes:
         word: One of ``VERDICTS``.
-        gain: By how much the one is better than the other, in units of the metric, above 0 if better whatever
-            the metric: ``value, low, high``, the ends of a 95% interval.
-        wins: Items that only the one has right, and only the other; None unless shares of the same items were
-            compared.
+        gain: How much better the first variant is, in units of the metric; above 0 means better for every
+            metric. ``value`` is the gain, ``low`` and ``high`` are the ends of its 95% interval.
+        wins: How many items only the first variant has right, and how many only the second; None unless
+            shares of the same items were compared.
     """
 
     word: str
@@ -36,7 +36,7 @@ class Outcome(NamedTuple):
 
 
 def is_lower_better(metric: str) -> bool:
-    """Whether less of a metric is better."""
+    """Whether lower values of a metric are better."""
     return metric.partition("_")[0] in LOWER_IS_BETTER
 
 
@@ -50,15 +50,15 @@ def compare(
 ) -> Outcome:
     """Says whether one variant is better than another by a metric, or as good as it.
 
-    Of variants trained several times the runs are compared, by Student's t-test over what the runs of the
-    same seed differ by. Else the items are: one by one if both were judged on the same ones (numbers by
-    Student's paired test, shares by Newcombe's interval), if not, by the intervals of both.
+    If variants were trained several times, runs of the same seed are compared, by Student's paired t-test.
+    Otherwise items are compared. If both were judged on the same items, they are paired (Student's paired
+    test for numbers, Newcombe's interval for shares); if not, the intervals of both are used.
 
     Args:
         metric: Its name.
-        better: Its figure in each run of the variant that should be better; one that is not trained has one.
-        baseline: That of the other variant, or a number that it should be better than.
-        smallest: Smallest effect that counts; of metrics where less is better as a share of the other's.
+        better: Figures of the variant that should be better, one per run; without training there is one.
+        baseline: Figures of the other variant, or a number that the first should be better than.
+        smallest: Smallest effect that counts; where lower is better, as a fraction of the baseline.
         margin: If given, the two should be as good as each other within this, instead of one better.
 
     Returns:
@@ -78,14 +78,14 @@ def compare(
 
 
 def _constant(value: float) -> Estimate:
-    """Returns a number that is known as a figure."""
+    """Returns an exact number as a figure."""
     return {"value": value, "low": value, "high": value, "items": None}
 
 
 def _difference(
     ones: list[Estimate], others: list[Estimate]
 ) -> tuple[dict[str, float], tuple[int, int] | None]:
-    """Returns by how much the figures of two variants differ, and of shares of the same items the wins."""
+    """Returns the difference of two variants' figures and, for shares of the same items, the wins."""
     if (num_runs := max(len(ones), len(others))) > 1:
         # A variant without training has one figure, which every run of the other is compared with.
         runs = zip(ones * (num_runs // len(ones)), others * (num_runs // len(others)), strict=True)
