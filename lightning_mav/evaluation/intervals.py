@@ -1,4 +1,4 @@
-"""How sure one can be of a share, and of what is computed from a sample."""
+"""Confidence intervals of shares, means, differences and other statistics."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-Z_95 = 1.959963984540054  # standard normal deviate that 95% lie within
+Z_95 = 1.959963984540054  # 95% of a standard normal distribution lies within +-Z_95
 
 
 def wilson(right: Tensor) -> dict[str, float]:
@@ -15,7 +15,7 @@ def wilson(right: Tensor) -> dict[str, float]:
     p, z = count / n, Z_95
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    # At 0 and at 1 the interval ends there, but for rounding.
+    # A share of 0 or 1 is itself an end of its interval, which rounding would miss.
     low = 0.0 if count == 0 else centre - half
     high = 1.0 if count == n else centre + half
     return {"value": p, "low": low, "high": high, "n": n}
@@ -24,13 +24,13 @@ def wilson(right: Tensor) -> dict[str, float]:
 def bootstrap(
     statistic: Callable[[Tensor], Tensor], sample: Tensor, generator: torch.Generator, num: int = 1000
 ) -> tuple[float, float]:
-    """Returns the 95% percentile interval of a statistic of ``(N, ...)``, from ``num`` samples drawn of it.
+    """Returns the 95% percentile interval of a statistic of ``(N, ...)``, by the bootstrap.
 
     Args:
-        statistic: Maps samples ``(num, N, ...)`` to ``(num,)``.
+        statistic: Maps resamples ``(num, N, ...)`` to ``(num,)``.
         sample: What was measured, ``(N, ...)``.
         generator: Source of randomness.
-        num: Samples drawn, with replacement.
+        num: Number of resamples, drawn with replacement.
     """
     rows = torch.randint(len(sample), (num, len(sample)), generator=generator)
     low, high = statistic(sample[rows]).quantile(torch.tensor([0.025, 0.975], dtype=sample.dtype)).tolist()
@@ -44,16 +44,16 @@ def bootstrap_interval(
     seed: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[float, float]:
-    """Returns a 95% bootstrap interval: videos are drawn again, with replacement, from every group.
+    """Returns a 95% bootstrap interval: every group is resampled with replacement.
 
-    Drawing again repeats videos, which by itself raises a Frechet distance: the percentiles are those of the
-    draws less the mean of the draws, about the value. Without that the interval would often lie above it.
+    Resamples repeat videos, which by itself raises a Frechet distance, so their percentiles would often lie
+    above the value. Hence the resampled statistics are shifted so that their mean is the value.
 
     Args:
         statistic: Maps the groups to a number.
-        groups: Tensors ``(N, ...)``, each of a length of its own.
-        num: Draws.
-        seed: Seed of the draws.
+        groups: Tensors ``(N, ...)``; ``N`` may differ between groups.
+        num: Number of resamples.
+        seed: Seed of the resampling.
         progress: Called as ``progress(done, num)``.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -73,7 +73,7 @@ def mean_interval(values: list[float]) -> dict[str, float]:
     """Returns the mean of independent values with Student's 95% interval: ``value, low, high, n``.
 
     Raises:
-        ValueError: If there are fewer than two values, which say nothing of how far values lie apart.
+        ValueError: If there are fewer than two values, whose spread is unknown.
     """
     n = len(values)
     if n < 2:
@@ -86,13 +86,13 @@ def mean_interval(values: list[float]) -> dict[str, float]:
 def difference_interval(a: dict[str, float], b: dict[str, float], phi: float = 0.0) -> dict[str, float]:
     """Returns ``a - b`` with its 95% interval, from the intervals of both (Newcombe, 1998, methods 10, 11).
 
-    The distances from value to ends are squared and added, as variances are. For shares with Wilson's
-    intervals this holds near 0 and 1, too.
+    The distances from the values to the ends of their intervals add up as standard deviations do. For shares
+    with Wilson's intervals this is also valid near 0 and 1.
 
     Args:
         a: ``value, low, high`` of one.
         b: Those of the other.
-        phi: How the two go together, from -1 to 1; 0 for different items.
+        phi: Correlation of the two, from -1 to 1; 0 if they were measured on different items.
     """
     below = {"a": a["value"] - a["low"], "b": b["high"] - b["value"]}
     above = {"a": a["high"] - a["value"], "b": b["value"] - b["low"]}
@@ -105,10 +105,10 @@ def difference_interval(a: dict[str, float], b: dict[str, float], phi: float = 0
 
 
 def agreement(a: list[bool], b: list[bool]) -> float:
-    """Returns how two answers to the same questions go together, from -1 to 1 (Newcombe, 1998, method 10).
+    """Returns the correlation of answers to the same questions, from -1 to 1 (Newcombe, 1998, method 10).
 
-    It is the correlation of the two, drawn towards 0 by half an item where it is positive; 0 where one of
-    them is always the same.
+    A positive correlation is moved towards 0 by half an item (continuity correction). The correlation is 0
+    if all of ``a``, or all of ``b``, are the same.
     """
     n, both = len(a), sum(x and y for x, y in zip(a, b, strict=True))
     right_a, right_b = sum(a), sum(b)
@@ -123,9 +123,9 @@ def agreement(a: list[bool], b: list[bool]) -> float:
 
 
 def student_95(degrees: int) -> float:
-    """Returns what 95% of Student's t distribution lie within.
+    """Returns the ``t`` for which 95% of Student's t distribution lies in [-t, t].
 
-    For 1 and 2 degrees of freedom it is known in closed form; for more by the expansion in the normal deviate
+    For 1 and 2 degrees of freedom it uses the closed form; for more, an expansion in the normal deviate
     (Abramowitz and Stegun, 26.7.5), which is less than 1% too small.
     """
     if degrees == 1:

@@ -1,4 +1,4 @@
-"""Feature networks, which metrics look at videos through: where their files are and what they take."""
+"""Feature networks that metrics use: where their files are and what input they take."""
 
 from .micro import MicroVideoNetwork
 from .network import FeatureNetwork, load_features

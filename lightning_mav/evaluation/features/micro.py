@@ -8,9 +8,9 @@ from ...utils.numbers import check_number
 from ...worlds.micro.raster import SHAPES
 from ...worlds.micro.world import BACKGROUNDS, COLOURS, SIZES
 
-# By shape, in the order of SHAPES.
+# The motion of each shape, in the order of SHAPES, and none.
 MOTION_CLASSES = ("bounce", "spin", "slide", "orbit", "pulse", "drift", "still")
-# Of the mean change from frame to frame, where the frame is 2 wide.
+# Edges of the speed classes: mean change from frame to frame, where the frame is 2 wide.
 SPEED_EDGES = (2**-7, 2**-6, 2**-5, 2**-4, 2**-3)
 HEADS = {
     "thing": len(SHAPES) * len(COLOURS),
@@ -27,7 +27,7 @@ class FactorisedConv(nn.Sequential):
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
-        temporal_stride: Of every how many frames one is kept; height and width are halved.
+        temporal_stride: Stride over frames; height and width are always halved.
     """
 
     def __init__(self, in_channels: int, out_channels: int, temporal_stride: int) -> None:
@@ -42,10 +42,10 @@ class FactorisedConv(nn.Sequential):
 
 
 class MicroVideoNetwork(nn.Module, Configured):
-    """Classifies micro-world videos: what it is, its size, its background, how it moves and how fast.
+    """Classifies micro-world videos by shape and colour, size, background, kind of motion and speed.
 
     Args:
-        channels: Channels of each block; each halves height and width, all but the first also time.
+        channels: Channels of each block; each halves height and width, and all but the first halve time.
         num_features: Width of the features.
     """
 
@@ -62,7 +62,7 @@ class MicroVideoNetwork(nn.Module, Configured):
     def forward(self, video: Tensor) -> Tensor:
         """Maps videos ``(B, 3, F, 32, 32)`` in [-1, 1] to features ``(B, num_features)``."""
         x = self.blocks(video)
-        # The mean says what is there, the largest value what is seen anywhere at any time.
+        # The mean describes the whole video, the maximum what is seen anywhere at any time.
         return self.features(torch.cat([x.mean(dim=(2, 3, 4)), x.amax(dim=(2, 3, 4))], dim=1))
 
     def classify(self, features: Tensor) -> dict[str, Tensor]:

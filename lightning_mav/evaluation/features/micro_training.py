@@ -1,4 +1,4 @@
-"""Trains ``MicroVideoNetwork`` on true micro-world videos: minutes on one thread, the same from each seed."""
+"""Trains ``MicroVideoNetwork`` on true micro-world videos: minutes on one thread, reproducible by seed."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,7 +19,7 @@ IMAGE_SIZES = (16, 32, 64)  # one for each batch, so that the size of a video ma
 BATCH_SIZE = 32
 NUM_STEPS = 1500
 LEARNING_RATE = 4e-3
-VALIDATION_SEED = 2**31  # beyond those of training
+VALIDATION_SEED = 2**31  # above all seeds of training
 STAR, SPIN, STILL = SHAPES.index("star"), MOTION_CLASSES.index("spin"), MOTION_CLASSES.index("still")
 
 
@@ -36,11 +36,11 @@ def sample_training_scenes(num: int, generator: torch.Generator, *, mixed: bool)
     Args:
         num: Number of scenes.
         generator: Source of randomness.
-        mixed: Whether another shape, drawn by itself, takes the place of the one whose motion it is: in this
-            world motion follows from shape, and features should not.
+        mixed: Whether a shape drawn at random replaces the one that the motion belongs to: in this world the
+            shape determines the motion, but features should tell the two apart.
 
     Returns:
-        The scenes, whose appearances hold the shape that is seen, and the kind of motion ``(num,)``.
+        The scenes, whose appearances hold the visible shape, and the kind of motion ``(num,)``.
     """
     appearances = ALL[torch.randint(len(ALL), (num,), generator=generator)].clone()
     low, high = FPS_RANGE
@@ -50,9 +50,9 @@ def sample_training_scenes(num: int, generator: torch.Generator, *, mixed: bool)
     if mixed:
         shape = torch.randint(len(SHAPES), (num,), generator=generator)
         places = scenes.places.clone()
-        # The other shape fills as much of the frame, so that it stays inside.
+        # The new shape is scaled to reach no further than the old one, so that it stays inside the frame.
         places[..., 2] *= (EXTENT.amin(dim=1)[motion] / EXTENT.amax(dim=1)[shape])[:, None]
-        places[..., 3] *= (shape == STAR)[:, None]  # of others, no turning can be seen
+        places[..., 3] *= (shape == STAR)[:, None]  # turns of other shapes cannot be seen
         motion[(motion == SPIN) & (shape != STAR)] = STILL
         appearances[:, 0] = shape
         scenes = Scenes(appearances, places)
@@ -60,14 +60,14 @@ def sample_training_scenes(num: int, generator: torch.Generator, *, mixed: bool)
 
 
 def speed_of(places: Tensor) -> Tensor:
-    """Returns how far what is at ``(N, F, 4)`` places goes, grows and turns from frame to frame."""
+    """Returns the mean change ``(N,)`` from frame to frame of ``(N, F, 4)`` places: way, growth and turn."""
     step = places.diff(dim=1)
     turn = step[..., 3] * places[:, 1:, 2]
     return (step[..., :3].square().sum(dim=-1) + turn.square()).sqrt().mean(dim=1)
 
 
 def sample_batch(num: int, generator: torch.Generator, *, mixed: bool, image_size: int) -> TrainingBatch:
-    """Samples true videos, or ``mixed`` ones, see ``sample_training_scenes``, as the network sees them."""
+    """Samples a batch, resized for the network; for ``mixed`` see ``sample_training_scenes``."""
     scenes, motion = sample_training_scenes(num, generator, mixed=mixed)
     shape, colour, size, background = scenes.appearances.unbind(dim=1)
     labels = {
@@ -86,7 +86,7 @@ def train(
     """Trains the network on one thread; half of each batch is mixed.
 
     Args:
-        seed: Of weights and videos.
+        seed: Seed of the weights and the videos.
         num_steps: Number of batches.
         progress: Called after each step with its number and loss.
     """
@@ -128,7 +128,7 @@ def train(
 def accuracy(
     network: MicroVideoNetwork, num: int = 1024, *, mixed: bool, image_size: int = 64
 ) -> dict[str, float]:
-    """Returns the share of right answers by head, and of shape and colour alone, on videos not trained on."""
+    """Returns the accuracy of each head, and of shape and of colour alone, on videos not trained on."""
     generator = torch.Generator().manual_seed(VALIDATION_SEED + mixed)
     right: dict[str, int] = {}
     for start in range(0, num, 64):

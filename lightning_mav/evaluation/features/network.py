@@ -1,4 +1,4 @@
-"""A feature network: what a file holds behind one interface, videos in and features out."""
+"""Feature networks from files, behind one interface: videos in, features out."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -13,11 +13,11 @@ from ...weights import load_weights, sha256
 from .registry import VARIABLE, Spec, features_folder, find_features, find_spec
 from .resize import prepare
 
-# How each kind of file is asked. All take ``(B, 3, F, S, S)`` in the range of the contract.
+# How each kind of network is called. All take ``(B, 3, F, S, S)`` in the range of their input contract.
 CALLS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "i3d": lambda network, x: network(x, rescale=False, resize=False, return_features=True),
     "plain": lambda network, x: network(x),
-    # Around its own resizing, which is not clean-fid's.
+    # Skips the network's own resizing, which is not clean-fid's.
     "inception": lambda network, x: network.layers((x[:, :, 0] - 128) / 128).flatten(1),
     "micro_things": lambda network, x: network.things(x),
 }
@@ -29,7 +29,7 @@ class FeatureNetwork(nn.Module):
     It always computes in single precision and in evaluation mode.
 
     Args:
-        network: What the file holds.
+        network: The network in the file.
         spec: Its entry in the registry.
         sha256: Checksum of the file.
     """
@@ -47,8 +47,8 @@ class FeatureNetwork(nn.Module):
     def forward(self, video: Tensor) -> Tensor:
         """Maps videos ``(B, 3, F, H, W)`` in [-1, 1], of any size, to ``(B, num_features)``.
 
-        Images are videos of one frame, and a network on images takes nothing else. Of a classifier that
-        returns probabilities come their logarithms.
+        Images are videos of one frame; an image network takes only those. If the network returns
+        probabilities, their logarithms are returned.
 
         Raises:
             ValueError: If the network does not take that many frames.
@@ -78,7 +78,7 @@ class FeatureNetwork(nn.Module):
         return super().train(False)
 
     def settings(self) -> dict[str, Any]:
-        """Returns all that a number depends on, as plain values."""
+        """Returns everything that its features depend on, as plain values."""
         return {
             "name": self.name,
             "sha256": self.sha256,
@@ -98,11 +98,11 @@ def load_features(name: str, folder: Path | None = None) -> FeatureNetwork:
 
     Args:
         name: Name in the registry: ``i3d``, ``c3d``, ``inception`` or ``micro_video``.
-        folder: Where files of others are; by default the environment variable MAV_FEATURES, or else
+        folder: Folder of third-party files; by default the environment variable MAV_FEATURES, or else
             ``outputs/features``.
 
     Raises:
-        UsageError: If the name is unknown, or the file is missing, differs from its checksum or is no
+        UsageError: If the name is unknown, or the file is missing, differs from its checksum or is not
             TorchScript.
     """
     spec = find_spec(name)

@@ -26,11 +26,11 @@ class Spec:
         file: Name of its file.
         source: Where to get the file.
         sha256: Checksum, or None.
-        call: How the network is asked.
-        outputs: Width of what it returns.
+        call: How the network is called.
+        outputs: Number of values that it returns for a video.
         output: ``features``, ``logits`` or ``probabilities``.
         frames: Fewest and most frames; None for any number.
-        input: What it sees.
+        input: Input that it expects.
     """
 
     name: str
@@ -75,7 +75,7 @@ def find_spec(name: str) -> Spec:
 
 
 def features_folder(folder: Path | None = None) -> Path:
-    """Returns where files of others are looked for: ``folder``, else $MAV_FEATURES, else outputs/features."""
+    """Returns the folder of third-party files: ``folder``, else $MAV_FEATURES, else outputs/features."""
     return folder or Path(expanded(os.environ.get(VARIABLE) or str(DEFAULT_FOLDER)))
 
 
@@ -84,8 +84,8 @@ def find_features(name: str, folder: Path | None = None) -> Path:
 
     Args:
         name: Name in the registry.
-        folder: Folder of files of others, see ``features_folder``. Of the project's own networks the one
-            that you trained is taken, else the shipped one.
+        folder: Folder of third-party files, see ``features_folder``. For the project's own networks, a file
+            that you trained takes precedence over the shipped one.
 
     Raises:
         UsageError: If there is no network of this name.

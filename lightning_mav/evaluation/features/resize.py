@@ -1,4 +1,4 @@
-"""From videos in [-1, 1] to what a feature network expects: one function, and the contract it fulfils."""
+"""Converts videos in [-1, 1] to the input that a feature network expects, its input contract."""
 
 from dataclasses import dataclass
 
@@ -13,16 +13,16 @@ CROPS = ("none", "square")
 
 @dataclass(frozen=True)
 class InputContract:
-    """What a network sees; numbers depend on all of it.
+    """The input that a network expects; metrics depend on all of it.
 
     Args:
         size: Height and width; None leaves videos as they are.
         filter: ``bilinear`` or ``bicubic``; None without ``size``.
-        antialias: Whether the filter is widened where it shrinks, as Pillow does.
+        antialias: Whether the filter is widened when it downsamples, as in Pillow.
         crop: ``square`` cuts out the middle square first, ``none`` squeezes the whole frame.
         quantise: Whether pixels are rounded to the 256 levels that a file would hold, before resizing.
         low: Value of black.
-        high: Value of white; what the filter carries beyond the two is clipped.
+        high: Value of white; values that the filter makes lower than black or higher than white are clipped.
     """
 
     size: int | None
@@ -43,11 +43,11 @@ class InputContract:
 
 
 def prepare(video: Tensor, contract: InputContract) -> Tensor:
-    """Brings videos ``(B, 3, F, H, W)`` in [-1, 1] to size and range of the contract, in single precision.
+    """Converts videos ``(B, 3, F, H, W)`` in [-1, 1] to size and range of the contract, in single precision.
 
-    In between it computes with values of 0 to 255. Bicubic with antialiasing is done in double precision:
-    then it is what Pillow does to images of mode F, bit by bit but for the last, and thus clean-fid's
-    resizing (Parmar et al. 2022).
+    Pixels are resized in the range 0 to 255. Bicubic resizing is in double precision: with antialiasing it
+    then equals Pillow's for images of mode F, except for the last bit, and thus clean-fid's resizing (Parmar
+    et al. 2022).
     """
     pixels = ((video.float() + 1) * 127.5).clamp(0, 255)
     if contract.quantise:

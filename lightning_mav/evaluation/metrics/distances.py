@@ -3,13 +3,13 @@
 The Frechet distance between two Gaussians (Dowson and Landau 1982; Heusel et al. 2017, FID; Unterthiner et
 al. 2018, FVD) is ``|m_a - m_b|^2 + tr(A) + tr(B) - 2 tr((A B)^(1/2))``. No square root of a matrix is needed
 for its last term: with factors ``A = F F^T`` and ``B = G G^T`` it is twice the sum of the singular values of
-``F^T G``. Of samples, the centred features themselves are factors, so that few samples make a small matrix.
+``F^T G``. For samples, the centred features are such factors, so few samples give a small matrix.
 """
 
 import torch
 from torch import Tensor
 
-CHUNK_ROWS = 1024  # of a kernel matrix computed at once
+CHUNK_ROWS = 1024  # rows of a kernel matrix that are computed at once
 
 
 def frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tensor) -> float:
@@ -41,7 +41,7 @@ def frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tenso
 def frechet_distance_of(real: Tensor, generated: Tensor) -> float:
     """Returns the squared Frechet distance between Gaussians fitted to two sets of features.
 
-    Covariances are divided by ``N - 1``. With fewer samples than dimensions it is exact and faster.
+    Covariances have the divisor ``N - 1``. With few samples none is formed, which is exact and faster.
 
     Args:
         real: Features ``(N, D)``.
@@ -56,7 +56,7 @@ def frechet_distance_of(real: Tensor, generated: Tensor) -> float:
         return frechet_distance(means[0], _covariance(real), means[1], _covariance(generated))
     a, b = ((x - mean) / (len(x) - 1) ** 0.5 for x, mean in zip((real, generated), means, strict=True))
     traces = a.square().sum() + b.square().sum()
-    # Of more rows than columns the triangle of a QR decomposition has the same products.
+    # With more rows than columns, R of the QR decomposition gives the same singular values.
     a, b = (torch.linalg.qr(x, mode="r").R if len(x) > x.shape[1] else x for x in (a, b))
     return _combine(*means, traces, torch.linalg.svdvals(a @ b.T).sum())
 
@@ -107,7 +107,7 @@ def _factor(cov: Tensor) -> Tensor:
     pivots = factor.diagonal().square()
     if not failed and pivots.min() > rounding * pivots.max():
         return factor
-    # Of a singular matrix, roots of eigenvalues that are 0 but for rounding would add up.
+    # For a singular matrix: eigenvalues that are 0 except for rounding are dropped, as their roots add up.
     values, vectors = torch.linalg.eigh(cov)
     kept = values > rounding * values[-1]
     return vectors[:, kept] * values[kept].sqrt()

@@ -28,9 +28,9 @@ def psnr(x: Tensor, y: Tensor) -> Tensor:
 def inception_score(logits: Tensor, *, num_splits: int = 1) -> float:
     """Returns ``exp(mean KL(p(y | x) || p(y)))``, from 1 to C, averaged over splits of the samples.
 
-    Salimans et al. 2016. Of log-probabilities it is the same as of logits. The score falls with the size of a
-    split. Samples are dealt out in a random order, always the same: those of a benchmark come class by
-    class, and a split of neighbours would hold few classes.
+    Salimans et al. 2016. Log-probabilities give the same score as logits. Smaller splits give lower scores.
+    Samples are put in a fixed random order before they are split: those of a benchmark come class by class,
+    and a split of neighbours would hold few classes.
 
     Args:
         logits: Logits ``(N, C)`` of a classifier.
@@ -58,7 +58,7 @@ def sums_of_scores(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def score_of_sums(entropies: Tensor, probabilities: Tensor, num: int) -> float:
-    """Returns the Inception Score of the sums over ``num`` samples."""
+    """Returns the Inception Score from the sums over ``num`` samples."""
     marginal = probabilities / num
     return math.exp(float(entropies / num - torch.special.xlogy(marginal, marginal).sum()))
 
@@ -67,10 +67,10 @@ def score_of_sums(entropies: Tensor, probabilities: Tensor, num: int) -> float:
 def clip_sim(clip: Clip, frames: Tensor, texts: list[str]) -> Tensor:
     """Returns the cosine between a text and each frame in CLIP's space, averaged over the frames, ``(B,)``.
 
-    CLIPSIM (Wu et al. 2021, GODIVA), in [-1, 1]: as Make-A-Video prints it, not times 100.
+    CLIPSIM (Wu et al. 2021, GODIVA), in [-1, 1] as in the Make-A-Video paper, not multiplied by 100.
 
     Args:
-        clip: The CLIP to ask.
+        clip: The CLIP model.
         frames: Videos ``(B, 3, F, H, W)`` in [-1, 1], of any size.
         texts: Their ``B`` texts.
     """

@@ -1,6 +1,6 @@
-"""Metrics over whole sets of videos, as torchmetrics: the same in any batches and on any number of processes.
+"""Metrics over sets of videos, as torchmetrics: the same for any batch size and number of processes.
 
-What is summed is summed in double precision. Feature networks are frozen and asked without gradients.
+Sums are taken in double precision. Feature networks are frozen and run without gradients.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ class FrechetVideoDistance(Metric):
 
     Args:
         features: Maps videos ``(B, 3, F, H, W)`` in [-1, 1] to features ``(B, num_features)``.
-        reset_real_features: Whether ``reset`` forgets the real videos, too.
+        reset_real_features: Whether ``reset`` also forgets the real videos.
         kwargs: Arguments of ``torchmetrics.Metric``.
     """
 
@@ -167,10 +167,10 @@ class VideoInceptionScore(Metric):
 class ClipSim(Metric):
     """CLIPSIM: how near each frame is to the text, see ``clip_sim``.
 
-    ``values`` holds those of single videos ``(N,)``, in the order they came.
+    ``values`` holds the scores of single videos ``(N,)``, in the order they were added.
 
     Args:
-        clip: The CLIP to ask.
+        clip: The CLIP model.
         kwargs: Arguments of ``torchmetrics.Metric``.
     """
 
@@ -200,7 +200,7 @@ class ClipSim(Metric):
 
 
 def frechet_inception_distance(features: FeatureNetwork, **kwargs: Any) -> FrechetInceptionDistance:
-    """Builds torchmetrics' FID on a network of ours; give it images ``(B, 3, 1, H, W)`` in [-1, 1].
+    """Builds torchmetrics' FID with one of our networks; it takes images ``(B, 3, 1, H, W)`` in [-1, 1].
 
     Args:
         features: The network, e.g. ``load_features("inception")``.
