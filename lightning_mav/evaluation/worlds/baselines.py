@@ -1,4 +1,4 @@
-"""Has each stage learnt something? Every stage beside what one gets without it."""
+"""Has each stage learnt something? Compares every stage with a baseline that does without it."""
 
 import math
 from typing import Any
@@ -24,7 +24,7 @@ FILLING = ("generated", "repeated", "blended")  # ways to fill in frames between
 def comparison(
     metric: str, value: float, baseline: str, baseline_value: float, n: int, *, lower_is_better: bool = False
 ) -> dict[str, Any]:
-    """Describes a value beside its baseline."""
+    """Returns a row that compares a value with its baseline."""
     better = value < baseline_value if lower_is_better else value > baseline_value
     return {
         "metric": metric,
@@ -67,7 +67,7 @@ def compare_clip(sampler: CascadeSampler) -> list[dict[str, Any]]:
 
 
 def compare_prior(sampler: CascadeSampler, prompts: Prompts, image_embed: Tensor) -> list[dict[str, Any]]:
-    """Are drawn embeddings nearer to that of an image of the thing than to those of other things?"""
+    """Are sampled embeddings nearer to that of a true image of their prompt than to those of others?"""
     cosines = _cosines(image_embed, true_embeds(sampler, prompts))
     other = (prompts.appearances[:, None] != prompts.appearances).any(dim=-1)
     matched, shuffled = cosines.diagonal().mean().item(), cosines[other].mean().item()
@@ -92,7 +92,7 @@ def compare_image_decoder(prompts: Prompts, images: Tensor) -> list[dict[str, An
 def compare_decoder(
     sampler: CascadeSampler, prompts: Prompts, video: Tensor, untrained: Tensor
 ) -> dict[str, Any]:
-    """Do key frames differ as much as true ones, and not as unrelated images do?"""
+    """Do key frames change as much as true frames do, and not as unrelated images do?"""
     truth = render_videos(
         prompts.appearances,
         sampler.settings.fps,
@@ -118,7 +118,7 @@ def compare_decoder(
 
 
 def true_windows(sampler: CascadeSampler, prompts: Prompts) -> Tensor:
-    """Renders clips ``(N, 3, F, S, S)`` of a window's length, from one key frame to another."""
+    """Renders windows ``(N, 3, F, S, S)`` that start and end with a key frame."""
     settings, cascade = sampler.settings, sampler.cascade
     assert cascade.interpolation is not None
     length = (cascade.interpolation.num_frames - 1) // settings.frame_skip * settings.frame_skip + 1
@@ -127,7 +127,7 @@ def true_windows(sampler: CascadeSampler, prompts: Prompts) -> Tensor:
 
 
 def frames_between(sampler: CascadeSampler, windows: Tensor) -> Tensor:
-    """Takes the frames of ``(N, 3, F, S, S)`` that are no key frames."""
+    """Takes the frames of ``(N, 3, F, S, S)`` that are not key frames."""
     return windows[:, :, torch.arange(windows.shape[2]) % sampler.settings.frame_skip != 0]
 
 
@@ -135,10 +135,10 @@ def fill_windows(sampler: CascadeSampler, truth: Tensor, method: str) -> Tensor:
     """Fills in the frames between the key frames of ``(N, 3, F, S, S)``.
 
     Args:
-        sampler: The cascade; its setting ``frame_skip`` is the distance of the key frames.
+        sampler: The cascade; its setting ``frame_skip`` is the distance between key frames.
         truth: True windows.
-        method: ``generated``, or what one gets without a network: the nearest key frame ``repeated``, or
-            both neighbours ``blended``.
+        method: ``generated``, or a baseline without a network: the nearest key frame ``repeated``, or both
+            neighbours ``blended``.
     """
     cascade, skip = sampler.cascade, sampler.settings.frame_skip
     keys, time = truth[:, :, ::skip], torch.arange(truth.shape[2])
@@ -152,7 +152,7 @@ def fill_windows(sampler: CascadeSampler, truth: Tensor, method: str) -> Tensor:
 
 
 def compare_interpolation(sampler: CascadeSampler, prompts: Prompts) -> list[dict[str, Any]]:
-    """How near are frames between true key frames to those that were there?"""
+    """How near are frames generated between true key frames to the true ones?"""
     truth = true_windows(sampler, prompts)
     between = frames_between(sampler, truth)
     generated, *others = (
@@ -203,7 +203,7 @@ def compare_sr_h(sampler: CascadeSampler, prompts: Prompts) -> tuple[list[dict[s
 
 
 def shrink(model: SuperResolution, video: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns ``(N, 3, F, S, S)`` as the stage before would have made it, and that enlarged plainly."""
+    """Returns ``(N, 3, F, S, S)`` at the size of the stage before, and that upsampled bicubically."""
     low = resize_frames(video, video.shape[-1] // model.scale, mode="area")
     return low, model.upsample(low)
 

@@ -1,4 +1,4 @@
-"""Videos whose motion is known: true ones, and ones without any, in which the detectors must not see it."""
+"""Controls for the detectors: true videos, and videos without motion, where they must not find any."""
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ def static(video: Tensor) -> Tensor:
 
 
 def jittered(video: Tensor, generator: torch.Generator, pixels: int = 2) -> Tensor:
-    """Shifts the first frame by up to ``pixels``, anew in each frame."""
+    """Repeats the first frame, shifted at random by up to ``pixels`` in each frame."""
     size = video.shape[-1]
     wide = F.pad(video[:, :, 0], (pixels,) * 4, mode="replicate")
     shifts = torch.randint(2 * pixels + 1, (*video.shape[:1], video.shape[2], 2), generator=generator)
@@ -33,7 +33,7 @@ def shuffled(video: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def motion_shares(video: Tensor, appearances: Tensor) -> dict[str, dict[str, float]]:
-    """Returns the shares of ``(N, 3, F, S, S)`` that are given the motion of their shape, and any motion."""
+    """Returns the shares of ``(N, 3, F, S, S)`` where detectors find the right motion, or any motion."""
     motion = read(video).motion
     assert motion is not None
     return {"right": wilson(motion == appearances[:, 0]), "any": wilson(motion != OTHER)}

@@ -27,10 +27,10 @@ def measure_distribution(
     """Compares key frames with true clips of what was asked for.
 
     Args:
-        sampler: The cascade at work; its CLIP judges.
-        prompts: What was asked for.
+        sampler: The cascade; its CLIP computes CLIPSIM.
+        prompts: The prompts.
         video: Key frames ``(N, 3, F, S, S)`` of the first ``N`` prompts.
-        controls: Other videos by name, which tell what an FVD means.
+        controls: Other videos by name, whose FVD serves as a reference.
 
     Returns:
         The figures, and the FVD of each of the controls.
@@ -43,7 +43,7 @@ def measure_distribution(
     facts = {"num_frames": num_frames, "image_size": size, "fps": settings.fps}
     real_set = {"kind": "true clips of the same prompts", "num_videos": len(truth)}
     similarity = clip_similarity(sampler.cascade.clip, video, prompts.texts[: len(video)])
-    num_samples = {"num_samples": len(video)}  # on which both depend, and not by chance alone
+    num_samples = {"num_samples": len(video)}  # FVD and IS are biased by it
     with_truth = {"features": features.settings(), "real": real_set, **num_samples}
     without = {"features": logits.settings(), **num_samples}
     rows: list[tuple[str, str, Callable[..., float], list[Tensor], dict[str, Any]]] = [
@@ -71,7 +71,7 @@ def clip_similarity(clip: Clip, video: Tensor, texts: list[str]) -> Tensor:
 
 
 def _clip_checksum(cascade: Cascade) -> str:
-    """Says by which CLIP it was measured, as far as that is known."""
+    """Returns the checksum of the CLIP, if its file is known."""
     path = cascade.files.get("clip")
     return "that of the cascade" if path is None else sha256(path)
 

@@ -1,8 +1,8 @@
-"""The instrument: what a cascade trained on the micro-world can do, with controls and baselines.
+"""Evaluates what a cascade trained on the micro-world can do, with controls and baselines.
 
-Prompts ask for combinations of shape and colour that videos show, and for ones that only captioned images
-show. No learned judge: detectors read shape, colour and motion off the pixels, and are themselves tried on
-true renders and on videos without motion.
+Prompts ask for combinations of shape and colour that training videos show, and for ones that only captioned
+images show. Detectors, which are not learned, read shape, colour and motion off the pixels. They are tested
+on true renders and on videos without motion.
 """
 
 from dataclasses import dataclass
@@ -22,23 +22,23 @@ from .scores import Reading, figures, read, read_truth, score
 from .settings import MicroSettings
 from .speeds import fps_response
 
-# What can be judged, and the last stage of the cascade that this needs.
+# What can be judged, and the last stage of the cascade that is needed for it.
 LAST_STAGE = {"image": "decoder", "decoder": "decoder", "cascade": "sr_h"}
 ENLARGED = ("sr_lt", "sr_h")
 
 
 @dataclass
 class Evaluation:
-    """What was found.
+    """Results of an evaluation.
 
     Args:
         report: Figures, ready for JSON.
-        prompts: What was asked for.
+        prompts: The prompts.
         video: The judged videos, ``(N, 3, F, S, S)``, of the first ``N`` prompts.
         fps: Their frame rate.
-        reading: What was read off them.
+        reading: What detectors read off them.
         clip_sim: How near CLIP finds them to their prompts, ``(N,)``.
-        figures: FVD, Inception Score and CLIPSIM of the key frames; none of stills.
+        figures: FVD, Inception Score and CLIPSIM of the key frames; empty for stills.
     """
 
     report: dict[str, Any]
@@ -57,7 +57,7 @@ def evaluate_micro(
 
     Args:
         cascade: Stages to judge; ``LAST_STAGE[scope]`` is the last one needed.
-        settings: Numbers of prompts and so on.
+        settings: Numbers of prompts, renders and steps.
         scope: ``image`` for stills of the decoder, ``decoder`` for its videos, ``cascade`` for everything.
         progress: Called as ``progress(part, done, total)``.
     """
@@ -99,7 +99,7 @@ def evaluate_micro(
 def judge(
     sampler: CascadeSampler, prompts: Prompts, video: Tensor, reading: Reading, name: str
 ) -> dict[str, Any]:
-    """Scores what was read off videos ``(N, 3, F, S, S)``, and the detectors on true ones like them."""
+    """Scores what was read off videos ``(N, 3, F, S, S)``, and the detectors on true videos like them."""
     settings, (num_frames, size) = sampler.settings, video.shape[2:4]
     fps = frame_rate(settings, name)
     num = settings.num_final_renders if name in ENLARGED else settings.num_renders
@@ -121,7 +121,7 @@ def frame_rate(settings: MicroSettings, name: str) -> float:
 def _judge_motion(
     sampler: CascadeSampler, prompts: Prompts, image_embed: Tensor, video: Tensor, report: dict[str, Any]
 ) -> list[Figure]:
-    """Compares the decoder's key frames with true ones, with ones without motion and with untrained ones."""
+    """Compares the decoder's key frames with true ones, motionless ones and an untrained decoder's."""
     settings = sampler.settings
     few = image_embed[: settings.num_untrained]
     untrained = {rate: sampler.key_frames(few, rate, untrained=True) for rate in settings.rates}
@@ -137,7 +137,7 @@ def _judge_motion(
         "shuffled": controls.shuffled(truth, generator),
     }
     report["controls"] = {name: controls.motion_shares(control, asked) for name, control in known.items()}
-    # As many of each, since FVD depends on that.
+    # The same number of each, since FVD depends on it.
     as_many = {name: control[: len(video)] for name, control in known.items()}
     measured, report["distances"] = measure_distribution(sampler, prompts, video, as_many)
     asked = prompts.appearances[: len(few)].repeat(len(untrained), 1)

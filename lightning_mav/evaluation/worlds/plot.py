@@ -46,5 +46,5 @@ def plot_response(response: dict[str, Any]) -> Image.Image:
 
 
 def _part(value: float, low: float, high: float) -> float:
-    """Returns how far a value lies from ``low``, 0, to ``high``, 1, on a logarithmic axis."""
+    """Returns the position of a value on a logarithmic axis: 0 at ``low``, 1 at ``high``."""
     return math.log(value / low) / math.log(high / low)

@@ -1,4 +1,4 @@
-"""The fixed list of prompts: as many of each shape, seen in videos and held out of them."""
+"""The fixed list of prompts: equally many for each shape, seen in videos and held out of them."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ NUM_CLASSES = 2 * len(SHAPES)  # a class is a shape in one split
 
 
 class Prompts(NamedTuple):
-    """What is asked for.
+    """Prompts for micro-world videos.
 
     Attributes:
         appearances: Indices of shape, colour, size and background, ``(N, 4)``.
@@ -27,15 +27,15 @@ class Prompts(NamedTuple):
         return [caption(appearance) for appearance in self.appearances]
 
     def first(self, num: int) -> "Prompts":
-        """Returns the first ``num``, again and again if there are fewer; multiples of 12 are balanced."""
+        """Returns the first ``num``, repeating the list if it is shorter; multiples of 12 are balanced."""
         rows = torch.arange(num) % len(self.appearances)
         return Prompts(self.appearances[rows], self.held_out[rows])
 
 
 def choose_prompts(num_per_class: int) -> Prompts:
-    """Lists prompts so that every prefix is as balanced as can be, over colour, size and background, too.
+    """Lists prompts so that every prefix is as balanced as possible, also over colour, size and background.
 
-    A class has 36 combinations that are seen or 12 held out; beyond that they come again.
+    A class has 36 seen or 12 held-out combinations; they repeat if more prompts are asked for.
     """
     rows = [
         _nth_of(shape, split, rank)

@@ -1,4 +1,4 @@
-"""Shows what was found: the report of the micro-world, and its tables."""
+"""The report of an evaluation on the micro-world, and its tables."""
 
 from typing import Any
 
@@ -46,9 +46,9 @@ def title_of(scope: str) -> str:
 
 
 def to_report(evaluation: Evaluation, scope: str) -> Report:
-    """Puts together what was found; samples, images, settings, weights and so on are to be added."""
+    """Builds the report; the caller adds samples, images, settings, weights and so on."""
     found = evaluation.report
-    # The key frames rest on most samples, the last videos are what a user gets.
+    # Key frames have the most samples; videos of the last stage are what a user gets.
     blocks = dict.fromkeys(name for name in ("decoder", found["judged"]) if name in found)
     shares = [
         Figure(

@@ -25,7 +25,7 @@ class CascadeSampler:
 
     Args:
         cascade: Stages to judge.
-        settings: Numbers of everything.
+        settings: Settings of the evaluation.
         progress: Called as ``progress(part, done, total)``.
         seconds: Time that each part took.
     """
@@ -42,7 +42,7 @@ class CascadeSampler:
     def batches(
         self, part: str, num: int, size: int | None = None, noise: str | None = None
     ) -> Iterator[tuple[slice, Sampling]]:
-        """Yields rows and how to sample them, until ``num`` are done; parts of one ``noise`` share it."""
+        """Yields slices of ``num`` rows and how to sample each; parts of equal ``noise`` share noise."""
         start = time.perf_counter()
         size = size or self.settings.batch_size
         starts = range(0, num, size)
@@ -71,10 +71,10 @@ class CascadeSampler:
         return torch.cat(stills)
 
     def key_frames(self, image_embed: Tensor, fps: float | None = None, *, untrained: bool = False) -> Tensor:
-        """Samples key frames ``(N, 3, 16, S, S)``, with the decoder or with its inflated, untrained start.
+        """Samples key frames ``(N, 3, 16, S, S)``, with the decoder or its untrained temporal layers.
 
         The decoder starts from the same noise at every frame rate, so that rates can be compared clip by
-        clip. The untrained one knows no rate and would repeat itself: it has other noise at each.
+        clip. The untrained one ignores the rate and would repeat its videos, so it gets new noise at each.
         """
         cascade, fps = self.cascade, fps or self.settings.fps
         name = "untrained" if untrained else "decoder"
@@ -117,15 +117,15 @@ class CascadeSampler:
         return torch.cat(videos)
 
     def enlarge_per_frame(self, video: Tensor, stage: str, part: str | None = None) -> Tensor:
-        """Upsamples each frame of ``(N, 3, F, S, S)`` as a video of its own: alone, with noise of its own."""
+        """Upsamples each frame of ``(N, 3, F, S, S)`` alone, as a video of one frame with its own noise."""
         frames = video.transpose(1, 2).flatten(0, 1)[:, :, None]
         enlarged = self.enlarge(frames, stage, part, size=8)
         return enlarged[:, :, 0].unflatten(0, (len(video), -1)).transpose(1, 2)
 
     def videos(self, prompts: Prompts, image_embed: Tensor, until: str) -> dict[str, Tensor]:
-        """Samples the videos of each stage up to ``until``; later ones for fewer prompts.
+        """Samples the videos of each stage up to ``until``; later stages for fewer prompts.
 
-        Frames of SR_h do not depend on each other, so that every n-th is sampled as it would be among all.
+        SR_h treats frames independently, so it runs only on every ``final_stride``-th, with the same result.
         """
         videos = {"decoder": self.key_frames(image_embed)}
         if until == "sr_h":
@@ -144,7 +144,7 @@ class CascadeSampler:
 
 
 def without_time(decoder: Decoder) -> Decoder:
-    """Returns a copy with all that video training added back at its start, where frames are independent."""
+    """Returns a copy with the temporal layers at their initial values, so that frames are independent."""
     with torch.random.fork_rng(devices=[]):
         fresh = dict(from_config(decoder.net.config).named_parameters())
     decoder = copy.deepcopy(decoder)

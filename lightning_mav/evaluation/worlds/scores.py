@@ -1,4 +1,4 @@
-"""Are videos what was asked for? Appearance and motion, read off the pixels."""
+"""Do videos match their prompts? Reads appearance and motion off the pixels."""
 
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ CHUNK_PIXELS = 2**24  # pixels rendered or read at once
 
 
 class Reading(NamedTuple):
-    """What is seen in ``N`` videos, each ``(N,)``; the motion is None in stills."""
+    """What detectors see in ``N`` videos, each ``(N,)``; the motion is None for stills."""
 
     shape: Tensor
     colour: Tensor
@@ -47,12 +47,12 @@ def read_truth(
 
 
 def figures(appearances: Tensor, reading: Reading) -> dict[str, dict[str, float]]:
-    """Returns the shares that are ``right`` of what ``(N, 4)`` ask for, with intervals."""
+    """Returns the share of videos that are ``right`` for ``(N, 4)`` appearances, with intervals."""
     return {name: wilson(found) for name, found in right(appearances, reading).items()}
 
 
 def right(appearances: Tensor, reading: Reading) -> dict[str, Tensor]:
-    """Says what is right of what ``(N, 4)`` ask for, ``(N,)`` each.
+    """Returns which videos match the ``(N, 4)`` appearances asked for, ``(N,)`` for each attribute.
 
     ``appearance`` is shape and colour together, ``motion`` the one that belongs to the shape asked for,
     ``everything`` all three.
@@ -66,7 +66,7 @@ def right(appearances: Tensor, reading: Reading) -> dict[str, Tensor]:
 
 
 def score(prompts: Prompts, reading: Reading) -> dict[str, Any]:
-    """Returns ``figures`` of both splits, and of both together a confusion matrix per attribute."""
+    """Returns ``figures`` of each split, and a confusion matrix per attribute over both splits."""
     report: dict[str, Any] = {
         name: figures(prompts.appearances[rows], _part(reading, rows))
         for name, rows in (("seen", ~prompts.held_out), ("held_out", prompts.held_out))

@@ -1,4 +1,4 @@
-"""What an evaluation is made of: how many prompts, renders and steps."""
+"""Settings of an evaluation on the micro-world: how many prompts, renders and steps."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,7 @@ from ...utils.settings import read_settings
 
 @dataclass
 class MicroSettings:
-    """Settings of the micro-world's instrument; ``configs/eval/micro.yaml`` explains each."""
+    """Settings of the micro-world evaluation; ``configs/eval/micro.yaml`` explains each."""
 
     seed: int = 0
     fps: float = 6.0
@@ -56,7 +56,7 @@ class MicroSettings:
 
 
 def load_settings(path: Path, **overrides: Any) -> MicroSettings:
-    """Reads settings from a YAML file, and ``overrides`` that take the place of the file's.
+    """Reads settings from a YAML file; ``overrides`` replace values of the file.
 
     Raises:
         UsageError: If a key or a value is wrong.

@@ -1,4 +1,4 @@
-"""What was judged, to look at: videos, and contact sheets with what was asked for and what was read."""
+"""Writes the judged videos, and contact sheets that show prompts and what detectors read."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -67,7 +67,7 @@ def _plot_video(evaluation: Evaluation, row: int) -> Image.Image:
 
 
 def _plot_stills(evaluation: Evaluation, row: int) -> Image.Image:
-    """Draws as many stills of the class of a row as fit; readings are given where they are wrong."""
+    """Draws as many stills of a row's class as fit; the title marks readings that are wrong."""
     asked, names = evaluation.prompts.appearances, []
     frames = evaluation.video[row::NUM_CLASSES, :, 0][:16]
     for i in range(row, row + len(frames) * NUM_CLASSES, NUM_CLASSES):

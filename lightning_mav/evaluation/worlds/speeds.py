@@ -1,11 +1,11 @@
-"""Does the frame rate that is asked for set how much moves from one frame to the next?
+"""Does the requested frame rate set how much changes from one frame to the next?
 
-What happens takes its time whatever the frame rate, so speed per frame is inversely proportional to it:
-log(speed) against log(1 / fps) is a line of slope 1. A decoder deaf to the frame rate has a slope of 0.
+Motion takes the same time at any frame rate, so speed per frame is inversely proportional to the rate:
+log(speed) against log(1 / fps) is a line of slope 1. A decoder that ignores the frame rate has a slope of 0.
 
-A class's speed is the mean of its clips' mean steps. On average that does not depend on how much of a cycle a
-clip shows, so that short and long glimpses of a ball compare. What remains is a loss at low rates, where
-things turn back between two frames: the share of a cycle that a frame takes, a tenth of a ball's at 6 fps.
+The speed of a class is the mean over its clips of their mean step. On average it does not depend on how much
+of a cycle of motion a clip shows, so short and long clips can be compared. At low rates some motion is lost,
+because objects turn back between two frames: the share of a cycle between frames, a tenth for balls at 6 fps.
 Hence the slope of true clips from 6 to 24 fps is .94 for balls, .96 for squares and crosses and within .02 of
 1 for the rest. Lower rates lose more, and below 2.1 fps the tips of a fast star cannot be told apart.
 """
@@ -24,18 +24,18 @@ from .prompts import NUM_CLASSES, Prompts
 from .sampling import CascadeSampler
 
 SOURCES = ("truth", "decoder", "untrained")
-AT_REST = 1e-3  # speed per frame, a hundredth of a pixel of 16; below it there is no slope
-MIN_CLIPS = 5  # resamples of fewer are too much alike to say how sure a slope is
+AT_REST = 1e-3  # speed per frame, a hundredth of a pixel at 16 px; below it no slope is computed
+MIN_CLIPS = 5  # with fewer, resamples are too much alike for an interval
 
 
 def speeds(video: Tensor, shape: Tensor) -> Tensor:
-    """Returns the mean step from frame to frame of ``(N, 3, F, S, S)``; NaN where no one object is clear.
+    """Returns the mean step from frame to frame of ``(N, 3, F, S, S)``; NaN where no single object is clear.
 
     Args:
         video: In [-1, 1].
-        shape: Index into ``SHAPES`` of what was asked for, ``(N,)``. A star's step is the angle it turns by
-            in radians, a ring's the change of the square root of its area, the others' the way of the
-            centroid; the frame is 2 wide.
+        shape: Index into ``SHAPES`` of the shape asked for, ``(N,)``. A step of a star is the angle it turns
+            by in radians, that of a ring the change of the square root of its area, that of other shapes the
+            distance their centroid moves; the frame is 2 wide.
     """
     frames = track_videos(video)
     way = frames.centroid.diff(dim=1).norm(dim=-1)
@@ -59,13 +59,13 @@ def response(speed: Tensor, rates: Sequence[float], generator: torch.Generator) 
     """Describes how speed follows the frame rate.
 
     Args:
-        speed: Of ``N`` clips at ``R`` rates, ``(N, R)``. Clips that are not clear at every rate do not count.
+        speed: Speeds of ``N`` clips at ``R`` rates, ``(N, R)``. Clips not clear at every rate do not count.
         rates: Frame rates, ``R``.
         generator: Source of the bootstrap's randomness.
 
     Returns:
-        Mean ``speed`` at each rate, ``slope`` with ``low`` and ``high``, and ``n``. Speeds are None without
-        clips, the slope then and where things are at rest, its interval if there are fewer than 5 clips.
+        Mean ``speed`` at each rate, ``slope`` with ``low`` and ``high``, and ``n``. Without clips, speeds and
+        slope are None. The slope is also None at rest, and its interval with fewer than 5 clips.
     """
     speed = speed[speed.isfinite().all(dim=1)]
     found: dict[str, Any] = {"speed": [None] * len(rates), "slope": None, "low": None, "high": None}
@@ -84,7 +84,7 @@ def response(speed: Tensor, rates: Sequence[float], generator: torch.Generator) 
 def responses(
     videos: Mapping[float, Tensor], appearances: Tensor, generator: torch.Generator
 ) -> dict[str, dict[str, Any]]:
-    """Returns the ``response`` of each shape, given the ``N`` videos drawn at each frame rate."""
+    """Returns the ``response`` of each shape, given the ``N`` videos sampled at each frame rate."""
     shape, rates = appearances[:, 0], list(videos)
     speed = torch.stack([speeds(video, shape) for video in videos.values()], dim=1)
     return {name: response(speed[shape == i], rates, generator) for i, name in enumerate(SHAPES)}
@@ -97,21 +97,21 @@ def fps_response(
     video: Tensor,
     untrained: Mapping[float, Tensor],
 ) -> dict[str, Any]:
-    """Compares speeds of true clips, of the decoder's and of untrained ones.
+    """Compares speeds in true clips, the decoder's clips and those of the untrained decoder.
 
     Args:
-        sampler: Draws at the other frame rates.
-        prompts: What was asked for.
-        image_embed: Drawn for each prompt.
+        sampler: Samples at the other frame rates.
+        prompts: The prompts.
+        image_embed: Image embedding sampled for each prompt.
         video: Key frames at ``settings.fps``.
-        untrained: Those of the inflated, untrained decoder at each rate.
+        untrained: Key frames of the inflated, untrained decoder at each rate.
     """
     settings, (num_frames, size) = sampler.settings, video.shape[2:4]
     asked = prompts.appearances[: NUM_CLASSES * settings.num_speed_per_class]
     drawn = {settings.fps: video[: len(asked)]}
     drawn |= {rate: sampler.key_frames(image_embed[: len(asked)], rate) for rate in settings.speed_fps}
     rendered = prompts.first(settings.num_speed_renders).appearances
-    # The generator starts anew at each rate: the same scenes, seen more or less often.
+    # The generator restarts at each rate, which gives the same scenes at every rate.
     truth = {
         rate: render_videos(rendered, rate, num_frames, size, sampler.generator("speed"))
         for rate in settings.rates
