@@ -36,7 +36,7 @@ class Row:
 
     @property
     def digits(self) -> int:
-        """Digits after the point that both are shown with."""
+        """Number of decimal places that both are shown with."""
         return figure_decimals(*(figure for figure in (self.a, self.b) if figure))
 
     @property
@@ -51,12 +51,12 @@ class Row:
 
     @property
     def settings(self) -> list[str]:
-        """Dotted keys of what the numbers depend on and do not share."""
+        """Dotted keys of the settings that differ between the two figures."""
         return [key for key, *_ in differences(self.a.settings, self.b.settings)] if self.a and self.b else []
 
     @property
     def difference(self) -> str:
-        """The second less the first, and which is better."""
+        """The second minus the first, and which is better."""
         if not self.a or not self.b:
             return MISSING
         gain = self.b.value - self.a.value
@@ -67,7 +67,7 @@ class Row:
 
     @property
     def chart(self) -> Chart | None:
-        """Both on one line."""
+        """Both figures on the line of one chart."""
         return chart_of([(which, figure) for which, figure in (("A", self.a), ("B", self.b)) if figure])
 
 
@@ -82,7 +82,7 @@ def compare_samples(a: Report, b: Report) -> list[Pair[ShownVideo]]:
 
 
 def paired(a: Sequence[T], b: Sequence[T], key: Callable[[T], str]) -> list[Pair[T]]:
-    """Pairs what has the same key: the first with the first, the second with the second, or with None."""
+    """Pairs items of the same key in their order; one without a partner is paired with None."""
     by_key: dict[str, tuple[list[T], list[T]]] = defaultdict(lambda: ([], []))
     for which, items in enumerate((a, b)):
         for item in items:
@@ -105,7 +105,7 @@ def _both(key: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, st
 
 
 def incomparable(a: Report, b: Report, rows: Sequence[Row]) -> str:
-    """Says in one line why numbers must not be compared; nothing if they may be."""
+    """Returns one line on why the numbers must not be compared; empty if they may be."""
     reasons = [f"the bench is {a.bench} in A and {b.bench} in B"] if a.bench != b.bench else []
     reasons += [
         f"{row.either.name} by other settings ({', '.join(row.settings)})" for row in rows if row.settings
@@ -114,7 +114,7 @@ def incomparable(a: Report, b: Report, rows: Sequence[Row]) -> str:
 
 
 def tables(a: Report, b: Report, rows: Sequence[Row]) -> list[Table]:
-    """Returns what the terminal shows: figures, what they depend on, settings, weights; no empty one."""
+    """Returns the tables for the terminal, none of them empty: figures, settings and weights."""
     figures = []
     for row in rows:
         overlap = {True: "yes", False: "no", None: MISSING}[row.overlap]
@@ -159,7 +159,7 @@ def to_html(a: Report, b: Report, folders: tuple[str, str], names: tuple[str, st
     Args:
         a: The first report.
         b: The second.
-        folders: Their folders, from the folder that the page is written into, with ``/``.
+        folders: Paths of their folders relative to the page's folder, with ``/``.
         names: What to call them.
     """
     rows = compare_figures(a, b)

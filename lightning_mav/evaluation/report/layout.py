@@ -1,4 +1,4 @@
-"""What a report shows: in which order, and with how many digits."""
+"""Layout of reports: the order of what they show, and the number of digits."""
 
 import json
 import math
@@ -10,12 +10,12 @@ from .results import Figure, ShownVideo, Table
 
 ARROWS = {"lower": "\N{DOWNWARDS ARROW}", "higher": "\N{UPWARDS ARROW}"}
 MISSING = "-"
-NUM_RANKED = 4  # best samples shown by each score, and worst
+NUM_RANKED = 4  # best samples, and worst samples, shown for each score
 _NUMBER = re.compile(r"[-+]?\d[\d.,]*%?( \[.*\])?|-|")
 
 
 class Ranking(NamedTuple):
-    """The ends of the samples in the order of one score, the best and the worst of each first."""
+    """The best and the worst samples by one score, the most extreme ones first."""
 
     score: str
     best: list[ShownVideo]
@@ -23,13 +23,13 @@ class Ranking(NamedTuple):
 
 
 def decimals(values: Iterable[float]) -> int:
-    """Returns the digits after the point for numbers that stand together: two, or four significant ones."""
+    """Returns the decimal places of numbers shown together: two, or more for four significant digits."""
     largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
     return 2 if largest >= 10 or largest == 0 else min(8, 3 - math.floor(math.log10(largest)))
 
 
 def figure_decimals(*figures: Figure) -> int:
-    """Returns the digits after the point that a figure, or the same one of several reports, is shown with."""
+    """Returns the decimal places of a figure, or of the same figure of several reports."""
     return decimals(
         number
         for figure in figures
@@ -39,7 +39,7 @@ def figure_decimals(*figures: Figure) -> int:
 
 
 def score_decimals(samples: Iterable[ShownVideo]) -> dict[str, int]:
-    """Returns the digits after the point of each score of the samples, the same for all of them."""
+    """Returns the decimal places of each score, the same for all samples."""
     values: dict[str, list[float]] = {}
     for sample in samples:
         for name, value in sample.scores.items():
@@ -55,14 +55,14 @@ def interval(figure: Figure, digits: int) -> str:
 
 
 def systems(figures: Iterable[Figure]) -> list[str]:
-    """Returns the systems that there are numbers in print of, in the order they are met."""
+    """Returns the systems that have published numbers, in the order of first appearance."""
     return list(dict.fromkeys(system for figure in figures for system in figure.published))
 
 
 def rankings(samples: Sequence[ShownVideo], num: int = NUM_RANKED) -> list[Ranking]:
     """Returns the best and the worst samples by every score that at least two samples have.
 
-    No sample is both; of equal ones the first comes first.
+    No sample is in both lists; samples of equal score are ranked in their given order.
     """
     names = dict.fromkeys(name for sample in samples for name in sample.scores)
     found = []
@@ -92,5 +92,5 @@ def format_value(value: Any) -> str:
 
 
 def numeric_columns(table: Table) -> list[bool]:
-    """Says of each column whether it holds numbers alone, and is better set flush right."""
+    """Returns for each column whether it holds only numbers, and so is better aligned right."""
     return [all(_NUMBER.fullmatch(row[i]) for row in table.rows) for i in range(len(table.header))]

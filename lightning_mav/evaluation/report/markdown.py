@@ -12,7 +12,7 @@ _SPECIAL = re.compile(r"[\\`*<&|]|\](?=[(\[:])")
 
 
 def to_markdown(report: Report) -> str:
-    """Returns the report without its samples, which are to be looked at in ``index.html``."""
+    """Returns the report without its samples, which ``index.html`` shows."""
     parts = [f"# {_text(report.title)}"]
     parts += [report.notes.strip()] if report.notes.strip() else []
     if report.figures:
@@ -62,5 +62,5 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _text(text: str) -> str:
-    """Escapes what Markdown, or HTML within it, would read as more than text."""
+    """Escapes characters with a special meaning in Markdown, or in HTML within it."""
     return _SPECIAL.sub(r"\\\g<0>", " ".join(text.split()))

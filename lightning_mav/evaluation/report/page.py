@@ -18,7 +18,7 @@ WIDTH, MARGIN = 200, 8  # of a chart, in pixels
 
 
 class Interval(NamedTuple):
-    """A figure of ours drawn on the common line, in pixels: ``which`` is the report it is of."""
+    """A measured figure on the line of a chart, in pixels; ``which`` names its report."""
 
     which: str
     text: str
@@ -28,14 +28,14 @@ class Interval(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """A number in print drawn on the same line."""
+    """A published number on the same line."""
 
     text: str
     at: float
 
 
 class Chart(NamedTuple):
-    """Figures of the same name and the numbers in print, on one line."""
+    """Figures of the same name and the published numbers, on one line."""
 
     intervals: list[Interval]
     ticks: list[Tick]
@@ -50,7 +50,7 @@ def to_html(report: Report) -> str:
 
 
 def render(name: str, **values: Any) -> str:
-    """Fills in a page of ``pages``; whatever it is given is escaped."""
+    """Fills in a template of ``pages``; all values are escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PAGES, encoding="utf-8"),
         autoescape=True,
@@ -77,7 +77,7 @@ def render(name: str, **values: Any) -> str:
 
 
 def chart_of(figures: list[tuple[str, Figure]]) -> Chart | None:
-    """Places figures of the same name, each with the report it is of; None if there is nothing to compare."""
+    """Draws figures of one name, each with the name of its report; None if all numbers are equal."""
     first = figures[0][1]
     digits = layout.figure_decimals(*(figure for _, figure in figures))
     numbers = list(first.published.values())
@@ -100,13 +100,13 @@ def chart_of(figures: list[tuple[str, Figure]]) -> Chart | None:
 
 
 def link(name: str, base: str = "") -> str:
-    """Returns the relative URL of a file in a report's folder, which is ``base`` from where the page is."""
+    """Returns the relative URL of a file in a report's folder, whose path from the page is ``base``."""
     path = quote(f"{base}/{name}" if base else name)
     return f"./{path}"  # so that a name that begins with "//" is no host
 
 
 def is_still(name: str) -> bool:
-    """Says whether a browser shows the file as an image, moving or not, and not as a video."""
+    """Returns whether a browser shows the file as an image, animated or not, instead of a video."""
     return PurePosixPath(name).suffix.lower() in STILLS
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation found, as plain values that ``report.json`` holds."""
+"""Results of an evaluation, as plain values that ``report.json`` holds."""
 
 import dataclasses
 import json
@@ -9,7 +9,7 @@ from typing import Any
 from ...utils.errors import UsageError
 from ...utils.textfile import parse_json
 
-VERSION = 1  # raise when report.json is laid out otherwise
+VERSION = 1  # increase when the layout of report.json changes
 
 
 @dataclass(frozen=True)
@@ -17,14 +17,14 @@ class Figure:
     """One number with its uncertainty.
 
     Args:
-        name: What is measured, as it is called in print, e.g. ``FVD``.
+        name: Name of the metric as in publications, e.g. ``FVD``.
         value: The number.
-        low: Lower end of its 95% interval; None where none can be given.
+        low: Lower end of its 95% interval; None if it has none.
         high: Upper end.
-        n: Number of samples that it rests on.
+        n: Number of samples behind it.
         better: ``lower`` or ``higher``.
         settings: All that the number depends on: features, resizing, numbers of frames, real set.
-        published: Numbers in print under the same name, by system, e.g. ``{"Make-A-Video": 367.23}``.
+        published: Published numbers of the same name, by system, e.g. ``{"Make-A-Video": 367.23}``.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Figure:
     published: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuses what no page could show."""
+        """Refuses an unknown value of ``better``."""
         if self.better not in ("lower", "higher"):
             raise ValueError(f"better must be lower or higher, got {self.better!r}")
 
@@ -48,7 +48,7 @@ class ShownVideo:
 
     Args:
         key: Its id within the bench.
-        prompt: What was asked for.
+        prompt: Its text prompt.
         video: Its file, relative to the report's folder, with ``/``.
         scores: Numbers of this sample alone by name, e.g. ``{"CLIPSIM": 0.31}``; higher is better.
         label: Its class, where it has one.
@@ -70,7 +70,7 @@ class Table:
     """A table of texts.
 
     Args:
-        title: What stands above it.
+        title: Title above it.
         header: Names of the columns.
         rows: Cells, as many in each row.
     """
@@ -102,7 +102,7 @@ class Report:
         versions: Of the packages that matter.
         device: What it was computed on.
         seconds: Time of each part.
-        details: What else the bench found, for programs to read.
+        details: Further results of the bench, for programs to read.
         version: Layout of the file.
     """
 
@@ -138,14 +138,14 @@ def _check_inside(name: str) -> None:
 
 
 def keep_other_report(folder: Path, title: str) -> None:
-    """Refuses a folder that holds the report of something else; the same may be measured again.
+    """Refuses a folder that holds the report of another evaluation; the same one may be replaced.
 
     Args:
         folder: Where a report is to be written.
         title: Its title.
 
     Raises:
-        UsageError: If the report that is there has another title.
+        UsageError: If the folder holds a report with another title.
     """
     try:
         there = load_report(folder).title
@@ -156,10 +156,10 @@ def keep_other_report(folder: Path, title: str) -> None:
 
 
 def load_report(path: Path) -> Report:
-    """Reads the ``report.json`` of a file or of the folder that holds it.
+    """Reads ``report.json``, given its path or the folder that holds it.
 
     Raises:
-        UsageError: If it is missing, no report, or laid out by another version.
+        UsageError: If it is missing, not a report, or of another version.
     """
     file = path / "report.json" if path.is_dir() else path
     try:

@@ -14,8 +14,8 @@ def write_report(report: Report, folder: Path) -> None:
     """Writes ``report.json``, ``report.md`` and ``index.html``; none is ever seen half written.
 
     Args:
-        report: What was found; its videos and images are in ``folder`` already.
-        folder: Is made if it is missing.
+        report: The report; its videos and images are in ``folder`` already.
+        folder: Folder of the report; it is made if it is missing.
 
     Raises:
         ValueError: If a number is NaN or infinite, which JSON cannot hold.

@@ -13,7 +13,7 @@ function play(video) {
 const observer = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
     if (isIntersecting) {
-      target.preload = "metadata"; // its first frame, where nothing plays
+      target.preload = "metadata"; // loads the first frame of videos that do not play
       visible.add(target);
     } else visible.delete(target);
     play(target);
@@ -25,7 +25,7 @@ for (const video of videos) {
   video.addEventListener("pointerenter", () => { video.controls = true; });
   video.addEventListener("pointerleave", () => { video.controls = false; });
   video.addEventListener("loadedmetadata", () => {
-    video.classList.toggle("small", video.videoWidth <= 96); // plain squares show what a stage made
+    video.classList.toggle("small", video.videoWidth <= 96); // style.css then shows single pixels
   });
   observer.observe(video);
 }
