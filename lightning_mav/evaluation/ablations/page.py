@@ -146,7 +146,7 @@ def _cells(metrics: list[str], variant: dict[str, Any]) -> list[str]:
 
 
 def _history(variant: dict[str, Any]) -> str:
-    """Says how a variant came to be."""
+    """Describes how a variant was trained."""
     if not variant["trained"]:
         return "not trained for this"
     return f"{variant['trained']}; {_times(variant['trainings'])}"

@@ -28,7 +28,7 @@ class Bench:
     """Where and with what variants are run.
 
     Args:
-        scale: What is trained.
+        scale: Scale of what is trained.
         weights: Scale, or folder, of the weights that are not trained.
         config: Settings file of the evaluation; None for ``configs/eval/micro.yaml``.
     """

@@ -45,7 +45,7 @@ class MicroVideoNetwork(nn.Module, Configured):
     """Classifies micro-world videos by shape and colour, size, background, kind of motion and speed.
 
     Args:
-        channels: Channels of each block; each halves height and width, and all but the first halve time.
+        channels: Channels of each block; each halves height and width, and all but the first also time.
         num_features: Width of the features.
     """
 

@@ -31,7 +31,7 @@ class TrainingBatch(NamedTuple):
 
 
 def sample_training_scenes(num: int, generator: torch.Generator, *, mixed: bool) -> tuple[Scenes, Tensor]:
-    """Samples scenes and the speed of each.
+    """Samples scenes and the kind of motion of each.
 
     Args:
         num: Number of scenes.
@@ -60,7 +60,7 @@ def sample_training_scenes(num: int, generator: torch.Generator, *, mixed: bool)
 
 
 def speed_of(places: Tensor) -> Tensor:
-    """Returns the mean change ``(N,)`` from frame to frame of ``(N, F, 4)`` places: way, growth and turn."""
+    """Returns the mean change per frame ``(N,)`` of places ``(N, F, 4)``: movement, growth and turn."""
     step = places.diff(dim=1)
     turn = step[..., 3] * places[:, 1:, 2]
     return (step[..., :3].square().sum(dim=-1) + turn.square()).sqrt().mean(dim=1)

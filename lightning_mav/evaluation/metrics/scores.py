@@ -15,7 +15,7 @@ def psnr(x: Tensor, y: Tensor) -> Tensor:
 
     Args:
         x: Samples ``(N, ...)`` in [-1, 1].
-        y: What they should be, of the same shape.
+        y: Reference of the same shape and range.
 
     Examples:
         >>> psnr(torch.zeros(1, 3, 8, 8), torch.full((1, 3, 8, 8), 0.2))  # 20 log10(2 / 0.2)

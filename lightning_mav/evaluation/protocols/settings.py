@@ -102,7 +102,7 @@ class ProtocolSettings:
 def load_settings(path: Path, **overrides: Any) -> ProtocolSettings:
     """Reads settings from a YAML file; ``overrides`` replace values of the file.
 
-    ``templates`` is looked for beside the file.
+    The path ``templates`` is relative to the folder of the file.
 
     Raises:
         UsageError: If a key or a value is wrong, or the file cannot be read.

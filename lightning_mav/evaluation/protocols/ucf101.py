@@ -52,7 +52,7 @@ class Ucf101(Protocol):
         self.templates = read_templates(Path(settings.templates or "ucf101.txt"), self.classes)
 
     def items(self) -> list[Item]:
-        """Returns the samples, class by class."""
+        """Returns the items, class by class."""
         total = self.settings.num_samples or len(self.train)
         shares = apportion([self.counts[name] for name in self.classes], total)
         prompts = [

@@ -48,7 +48,7 @@ def score_decimals(samples: Iterable[ShownVideo]) -> dict[str, int]:
 
 
 def interval(figure: Figure, digits: int) -> str:
-    """Returns ``[low, high]``, or nothing where there is none."""
+    """Returns ``[low, high]``, or an empty string if there is no interval."""
     if figure.low is None or figure.high is None:
         return ""
     return f"[{figure.low:.{digits}f}, {figure.high:.{digits}f}]"

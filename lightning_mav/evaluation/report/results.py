@@ -98,8 +98,8 @@ class Report:
         tables: Further tables.
         images: Plots and sheets: title and file relative to the report's folder.
         settings: Every setting of the run.
-        weights: Of each stage, ``file`` and ``sha256``.
-        versions: Of the packages that matter.
+        weights: ``file`` and ``sha256`` of the weights of each stage.
+        versions: Versions of the packages that matter.
         device: What it was computed on.
         seconds: Time of each part.
         details: Further results of the bench, for programs to read.

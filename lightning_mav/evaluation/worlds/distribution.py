@@ -24,7 +24,7 @@ BATCH_SIZE = 64
 def measure_distribution(
     sampler: CascadeSampler, prompts: Prompts, video: Tensor, controls: dict[str, Tensor]
 ) -> tuple[list[Figure], dict[str, float]]:
-    """Compares key frames with true clips of what was asked for.
+    """Compares key frames with true clips of the same prompts.
 
     Args:
         sampler: The cascade; its CLIP computes CLIPSIM.

@@ -8,8 +8,8 @@ from PIL import Image, ImageDraw, ImageFont
 from ...worlds.micro.world import SHAPES
 from .speeds import AT_REST, SOURCES
 
-WIDTH, HEIGHT = 256, 280  # of a panel
-LEFT, TOP, RIGHT, BOTTOM = 40, 84, 248, 250  # its axes
+WIDTH, HEIGHT = 256, 280  # size of a panel, in pixels
+LEFT, TOP, RIGHT, BOTTOM = 40, 84, 248, 250  # position of its axes
 INKS = dict(zip(SOURCES, ("black", "blue", "red"), strict=True))
 
 

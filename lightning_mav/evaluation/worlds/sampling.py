@@ -71,7 +71,7 @@ class CascadeSampler:
         return torch.cat(stills)
 
     def key_frames(self, image_embed: Tensor, fps: float | None = None, *, untrained: bool = False) -> Tensor:
-        """Samples key frames ``(N, 3, 16, S, S)``, with the decoder or its untrained temporal layers.
+        """Samples key frames ``(N, 3, 16, S, S)``, with trained or with untrained temporal layers.
 
         The decoder starts from the same noise at every frame rate, so that rates can be compared clip by
         clip. The untrained one ignores the rate and would repeat its videos, so it gets new noise at each.
