@@ -19,7 +19,7 @@ IMAGE_SIZES = (16, 32, 64)  # one for each batch, so that the size of a video ma
 BATCH_SIZE = 32
 NUM_STEPS = 1500
 LEARNING_RATE = 4e-3
-VALIDATION_SEED = 2**31  # above all seeds of training
+VALIDATION_SEED = 2**31  # far above usual seeds of training
 STAR, SPIN, STILL = SHAPES.index("star"), MOTION_CLASSES.index("spin"), MOTION_CLASSES.index("still")
 
 
