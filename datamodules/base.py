@@ -35,13 +35,13 @@ VALIDATION = 2**32  # added to the seed of training
 
 
 class ShardsDataModule(Resumable, Checked):
-    """Reads batches from shards for ever: which samples come when is a function of the seed and the position.
+    """Reads an endless stream of batches from shards. Seed and position decide which sample comes next.
 
-    So a resumed run goes on exactly where it was, with any number of workers, and with any number of ranks
-    as long as these have the same number of samples a batch together.
+    So a resumed run continues exactly where it stopped, with any number of workers. The number of ranks may
+    change too, as long as batch_size times ranks stays the same.
 
-    With ``cache``, the shards are decoded once, to uint8 pixels in a file beside them, and batches are
-    sampled from that: no decoding while training.
+    With ``cache``, the shards are decoded once, to uint8 pixels in a file beside them. Batches are sampled
+    from that file, so that nothing is decoded during training.
 
     Args:
         urls: Shards to train on: a folder, a pattern or braces, here or elsewhere (``s3://``); or several of
@@ -51,11 +51,11 @@ class ShardsDataModule(Resumable, Checked):
         num_val_batches: Batches to validate on; always the same ones.
         seed: Decides the order of samples and whatever is drawn for them.
         num_workers: Reading processes per device.
-        max_skipped: Share of samples that may be broken before reading stops, once 200 were read.
+        max_skipped: Share of samples that may be broken; checked once 200 were read.
         cache: Whether to decode everything once, beforehand; only for one set of shards.
-        cache_dir: Folder of decoded pixels and fetched shards. If None, pixels lie in a hidden one beside
-            the shards, and fetched shards in that named by ``MAV_CACHE``, or in ``outputs/cache``.
-        cache_gib: Size of all fetched shards in GiB; what was not used for longest goes. None is no limit.
+        cache_dir: Folder of decoded pixels and fetched shards. If None, pixels lie in a hidden folder beside
+            the shards, and fetched shards in the folder that ``MAV_CACHE`` names, or in ``outputs/cache``.
+        cache_gib: Most GiB of fetched shards; the least recently used are deleted. None means no limit.
         max_samples: Samples to decode, from the start of the shards; only with ``cache``.
     """
 
@@ -103,7 +103,7 @@ class ShardsDataModule(Resumable, Checked):
         self.max_samples = max_samples
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leaves the trainer behind when reading processes are started: they need nothing of it."""
+        """Returns the state that reading processes are given: without the trainer, which they do not need."""
         return {**self.__dict__, "trainer": None, "stream": None}
 
     def decode(self, sample: Sample) -> dict[str, Any]:
@@ -111,28 +111,28 @@ class ShardsDataModule(Resumable, Checked):
         raise NotImplementedError
 
     def example(self, sample: Sample, rng: np.random.Generator, batch: int) -> dict[str, Any]:
-        """Makes one training example, uint8 pixels still, of the members of a sample."""
+        """Makes one training example, with pixels still in uint8, from the members of a sample."""
         raise NotImplementedError
 
     def stored_example(self, stored: Stored, rng: np.random.Generator, batch: int) -> dict[str, Any]:
-        """Makes one training example of a decoded sample."""
+        """Makes one training example from a decoded sample."""
         raise NotImplementedError
 
     def collate(self, examples: list[dict[str, Any]]) -> Batch:
-        """Makes a batch of examples."""
+        """Makes a batch from examples."""
         raise NotImplementedError
 
     def store_settings(self) -> dict[str, Any]:
-        """Returns whatever decides what is in the store."""
+        """Returns all settings that the contents of the store depend on."""
         raise NotImplementedError
 
     def prepare_data(self) -> None:
-        """Decodes the shards once, if that is wanted and has not been done."""
+        """Decodes the shards into the store, if ``cache`` is set and the store does not exist yet."""
         if self.cache:
             self._write_store()
 
     def train_dataloader(self) -> DataLoader:
-        """Returns an endless stream of batches; a resumed run goes on with those that come next."""
+        """Returns an endless stream of batches; a resumed run continues with the next one."""
         accumulate = 1 if self.trainer is None else self.trainer.accumulate_grad_batches
         rank, world_size = self.rank_and_world_size()
         plan = Plan(
@@ -215,15 +215,15 @@ class ShardsDataModule(Resumable, Checked):
         return path
 
     def _decode(self, sample: Sample, _: int) -> dict[str, Any]:
-        # As arrays: tensors would go from process to process by open files, of which there are few.
+        # As arrays: processes pass tensors to each other by open files, whose number is limited.
         made = self.decode(sample)
         return {key: value.numpy() if isinstance(value, Tensor) else value for key, value in made.items()}
 
 
 def leave_signals(worker: int) -> None:
-    """Lets a reading process outlive the signals that stop training, which needs it to the end of its step.
+    """Keeps a reading process alive after a signal that stops training, which still finishes its step.
 
-    The trainer ends it by a second SIGTERM, should it not end by itself.
+    If the process does not end by itself, the trainer ends it with a second SIGTERM.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -14,20 +14,20 @@ from lightning_mav.utils.errors import UsageError, reason_of
 
 Batch = dict[str, Any]
 
-SKIPPED = "skipped"  # key of a batch: what stood at some positions and could not be used
-FAILED = "failed"  # key of a batch that is none: the message of an error in a reading process
-MAX_ATTEMPTS = 200  # samples tried for one position; most may be filtered
-MIN_COUNTED = 200  # samples read before their share of broken ones means anything
+SKIPPED = "skipped"  # key of a batch: the positions whose samples could not be used, with the reasons
+FAILED = "failed"  # key of what is sent instead of a batch: the message of an error in a reading process
+MAX_ATTEMPTS = 200  # samples tried for one position; a filter may refuse most of them
+MIN_COUNTED = 200  # samples to read before the share of broken ones is compared with max_skipped
 
 
 @dataclass
 class Tally:
-    """What became of samples that were read.
+    """Counts of the samples that were read, and of those that could not be used.
 
     Args:
-        num_read: All of them.
-        broken: Why some of these were of no use, and how many; but for those that were filtered.
-        filtered: The same of those.
+        num_read: Number of samples read.
+        broken: Number of broken samples by reason, without those that a filter refused.
+        filtered: Number of samples that a filter refused, by reason.
     """
 
     num_read: int = 0
@@ -36,22 +36,22 @@ class Tally:
 
     @property
     def reasons(self) -> Counter[str]:
-        """Why samples were of no use, and how many."""
+        """Number of samples that could not be used, by reason."""
         return self.broken + self.filtered
 
     def skip(self, reason: str, *, broken: bool) -> None:
-        """Enters one of no use, which has been counted as read."""
+        """Counts a sample that cannot be used; it has already been counted as read."""
         (self.broken if broken else self.filtered)[reason] += 1
 
     def check(self, max_skipped: float, *, all_read: bool = False) -> None:
-        """Looks at the share of broken ones.
+        """Checks the share of broken samples.
 
         Args:
-            max_skipped: Largest share.
-            all_read: Whether all samples there are have been read, however few.
+            max_skipped: Largest share allowed.
+            all_read: Whether every sample of the data has been read; then even a few are enough to judge.
 
         Raises:
-            UsageError: If it is too large, and enough were read for that to mean anything.
+            UsageError: If the share is too large, and all samples or at least ``MIN_COUNTED`` were read.
         """
         num_broken = self.broken.total()
         if (all_read or self.num_read >= MIN_COUNTED) and num_broken > max_skipped * self.num_read:
@@ -64,18 +64,18 @@ class Tally:
 
 @dataclass
 class Plan:
-    """Where a stream of batches stands, and how it is shared out.
+    """Where a stream of batches starts, and how ranks share it.
 
-    Batch ``k`` of rank ``r`` holds the positions ``first_sample + (k * world_size + r) * batch_size`` and
-    following: with a constant product of the two, any number of ranks sees the same samples together.
+    Batch ``k`` of rank ``r`` holds ``batch_size`` positions from ``first_sample + (k * world_size + r) *
+    batch_size`` on. As long as world_size * batch_size is constant, all ranks together see the same samples.
 
     Args:
         batch_size: Samples per batch and rank.
-        seed: Decides whatever is drawn for a sample, together with its position.
+        seed: Decides, together with a sample's position, all random numbers drawn for it.
         rank: Rank of this process.
         world_size: Number of ranks.
-        first_sample: Position that training goes on from, of all ranks together.
-        first_batch: Batches before that.
+        first_sample: Position that training continues from, counted over all ranks.
+        first_batch: Number of batches before that.
         max_skipped: Share of broken samples at which reading stops.
     """
 
@@ -94,19 +94,19 @@ class Plan:
 
 
 class Batches(IterableDataset):
-    """Batches without end: each a function of the seed and its positions, whichever process makes it.
+    """An endless stream of batches; each depends on the seed and its positions, not on the process.
 
-    A sample that cannot be used is replaced by another, drawn with numbers of its position's own, and named
-    in the batch under ``skipped`` as ``{position: reason}``.
+    A sample that cannot be used is replaced by another, drawn by random numbers that depend on the position.
+    The batch lists such positions under ``skipped`` as ``{position: reason}``.
 
     Args:
-        read: Returns the sample of a number.
-        make: Makes an example of a sample, given random numbers and the number of its batch.
-        collate: Makes a batch of examples.
+        read: Returns the sample with a number.
+        make: Makes an example from a sample, given a random generator and the number of its batch.
+        collate: Makes a batch from examples.
         order: Returns the number of the sample at a position; has a length.
         plan: Where the stream stands.
-        decoded: What became of the samples when they were decoded beforehand, if they were.
-        name: Names the sample of a number.
+        decoded: Counts from decoding the samples beforehand; None if they are decoded while training.
+        name: Returns the name of the sample with a number.
     """
 
     def __init__(
@@ -140,11 +140,11 @@ class Batches(IterableDataset):
             except UsageError as error:
                 if info is None:
                     raise
-                yield {FAILED: str(error)}  # raised where it ends up: a loader would add a traceback
+                yield {FAILED: str(error)}  # raised by the receiver: a loader would add a traceback
                 return
 
     def batch(self, number: int) -> Batch:
-        """Makes the batch of a number, counted from where the plan begins."""
+        """Makes the batch with a number, counted from the start of the plan."""
         examples, skipped = [], {}
         for position in self.plan.positions(number):
             example, reason = self.example(position, self.plan.first_batch + number)
@@ -155,16 +155,16 @@ class Batches(IterableDataset):
         return {**batch, SKIPPED: skipped} if skipped else batch
 
     def example(self, position: int, batch: int) -> tuple[dict[str, Any], str | None]:
-        """Makes the example of a position; the second is why the sample there could not be used."""
+        """Returns the example for a position, and why the sample there was replaced (None if it was not)."""
         number, reasons = self.order(position), list[str]()
-        self._count_read()  # once: only the sample that stands there counts, not those that replace it
+        self._count_read()  # once: replacements do not count
         for attempt in range(MAX_ATTEMPTS):
             rng = np.random.default_rng([self.plan.seed, position, attempt])
             try:
                 return self.make(self.read(number), rng, batch), reasons[0] if reasons else None
             except UsageError:
                 raise
-            except Exception as error:  # decoders raise whatever they like
+            except Exception as error:  # decoders raise all kinds of errors
                 reasons.append(reason_of(error))
                 if attempt == 0:
                     self.tally.skip(reasons[0], broken=not isinstance(error, Filtered))
@@ -175,12 +175,12 @@ class Batches(IterableDataset):
     def _count_read(self) -> None:
         self.tally.num_read += 1
         if self.decoded is not None and self.tally.num_read == MIN_COUNTED:
-            # Few samples, read again and again: as many as this would have been enough without a store.
+            # The store may hold few samples, read many times; without a store this many reads are enough.
             self.decoded.check(self.plan.max_skipped, all_read=True)
 
 
 class FixedBatches(IterableDataset):
-    """Batches made beforehand; iterable, so that Lightning does not share them out a second time."""
+    """Batches made beforehand; iterable, so that Lightning does not split them among ranks again."""
 
     def __init__(self, batches: Iterable[Batch]) -> None:
         self.batches = list(batches)

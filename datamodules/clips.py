@@ -17,13 +17,13 @@ class ClipSampler(Checked):
         num_frames: Frames of a clip.
         fps_range: Lowest and highest frame rate.
         beta: Both parameters of the beta distribution over that range; (1, 1) is uniform, (3, 1) mostly high.
-        final_beta: Parameters that the distribution ends with; stays as it is if None.
-        beta_batches: Batches it takes to get there.
-        mixed_batches: Length of a training in batches, to draw in it the same frame rates as with a
-            distribution that moves, but in random order: each clip takes the distribution of one of these
-            batches at random. 0 for the order above.
-        even_spacing: Whether to take every n-th frame, so that no clip jerks where the drawn rate does not
-            divide the video's; the rate then is the nearest that does.
+        final_beta: Parameters at the end of that change; if None, the distribution stays as it is.
+        beta_batches: Number of batches until ``final_beta`` is reached.
+        mixed_batches: Length of a training in batches. If set, training draws the same frame rates overall,
+            but in random order: each clip takes the distribution of one of these batches, chosen at random.
+            0 for the order above.
+        even_spacing: Whether to take every n-th frame, so that motion is even where the drawn rate does not
+            divide the video's; the nearest rate that divides it is taken.
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class ClipSampler(Checked):
         return a_0 + share * (a_1 - a_0), b_0 + share * (b_1 - b_0)
 
     def __call__(self, times: Tensor, rng: np.random.Generator, batch: int = 0) -> tuple[Tensor, float]:
-        """Returns the indices ``(num_frames,)`` of a clip and the frame rate that they really have.
+        """Returns the indices ``(num_frames,)`` of a clip and its actual frame rate.
 
         Args:
             times: When each frame of the video is shown, ``(F,)`` in seconds.
             rng: Source of randomness.
-            batch: Batch the clip is for.
+            batch: Number of the batch that the clip is for.
         """
         num, steps = len(times), self.num_frames - 1
         if num <= steps:

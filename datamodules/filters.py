@@ -1,4 +1,4 @@
-"""Which captioned images are worth training on, by what their metadata says (Make-A-Video, section 4.1)."""
+"""Chooses captioned images to train on by their metadata (Make-A-Video, section 4.1)."""
 
 import math
 from typing import Any
@@ -7,18 +7,18 @@ from lightning_mav.utils.numbers import Checked, check_number
 from lightning_mav.utils.textfile import parse_json
 
 
-class Filtered(ValueError):  # noqa: N818 - it is no error
-    """A sample that is whole but not wanted."""
+class Filtered(ValueError):  # noqa: N818 - not an error
+    """Raised for a sample that is intact but that a filter refuses."""
 
 
 class MetadataFilter(Checked):
     """Refuses images by the metadata that LAION's sets carry into the shards of img2dataset.
 
     The paper keeps English captions, and leaves out images that are not safe for work, those with toxic
-    captions and those whose watermark probability is above a half. What is not asked for is not looked at.
+    captions and those whose watermark probability is above a half. A limit that is None is not checked.
 
     Args:
-        max_unsafe: Highest probability that it is not safe for work, ``punsafe``.
+        max_unsafe: Highest probability that an image is not safe for work, ``punsafe``.
         max_watermark: Highest probability of a watermark, ``pwatermark``.
         languages: Languages of the caption, ``LANGUAGE``.
         min_size: Least width and height in pixels, ``width`` and ``height``.
@@ -47,11 +47,11 @@ class MetadataFilter(Checked):
         self.max_aspect = max_aspect
 
     def __call__(self, data: bytes) -> None:
-        """Looks at the metadata of an image, as JSON.
+        """Checks the metadata of an image, given as JSON.
 
         Raises:
-            Filtered: If it is not wanted, or the metadata does not tell.
-            ValueError: If it is no metadata.
+            Filtered: If the image is refused, or its metadata lacks a needed entry.
+            ValueError: If ``data`` is not a JSON object.
         """
         try:
             meta = parse_json(data)
@@ -79,6 +79,6 @@ def _number(meta: dict[str, Any], key: str) -> float:
         number = float(meta[key])
     except (KeyError, TypeError, ValueError, OverflowError):
         number = math.nan
-    if not math.isfinite(number):  # no comparison would hold for NaN, which is how pandas writes "unknown"
+    if not math.isfinite(number):  # pandas writes "unknown" as NaN, which passes every comparison
         raise Filtered(f"no {key} in the metadata")
     return number

@@ -17,14 +17,14 @@ from lightning_mav.utils.textfile import decode_caption
 
 
 class ImageTextShards(ShardsDataModule):
-    """Reads images, with their captions or without: ``image (B, 3, H, W)`` in [-1, 1] and ``text``.
+    """Reads images, with or without their captions: ``image (B, 3, H, W)`` in [-1, 1] and ``text``.
 
     Args:
         urls: Shards to train on, see ``ShardsDataModule``.
-        image_size: Height and width that images are cut square and shrunk to; kept as they are if None.
-        crop_size: Height and width of a random part to take of that.
-        with_text: Whether to read captions; without, no member that holds one is opened.
-        keep: Which images to take by their metadata; all if None.
+        image_size: Height and width of images, after a central square crop and shrinking; unchanged if None.
+        crop_size: Height and width of a random crop from that; None for no crop.
+        with_text: Whether to read captions; if not, the members that hold them are not opened.
+        keep: Filter that chooses images by their metadata; None takes all.
         batch_size: Images per batch and device.
         kwargs: See ``ShardsDataModule``.
     """
@@ -64,13 +64,13 @@ class ImageTextShards(ShardsDataModule):
         return decoded
 
     def example(self, sample: Sample, rng: np.random.Generator, batch: int) -> dict[str, Any]:
-        """Decodes an image and takes a random part of it."""
+        """Decodes an image and takes a random crop."""
         decoded = self.decode(sample)
         decoded["frames"] = crop(decoded["frames"], self.crop_size, rng)
         return decoded
 
     def stored_example(self, stored: Stored, rng: np.random.Generator, batch: int) -> dict[str, Any]:
-        """Takes a random part of a decoded image."""
+        """Takes a random crop of a decoded image."""
         return {**stored, "frames": crop(stored["frames"], self.crop_size, rng)}
 
     def collate(self, examples: list[dict[str, Any]]) -> Batch:
@@ -81,13 +81,13 @@ class ImageTextShards(ShardsDataModule):
         return {"image": image, "text": [example["text"] for example in examples]}
 
     def store_settings(self) -> dict[str, Any]:
-        """Returns whatever decides what is in the store."""
+        """Returns all settings that the contents of the store depend on."""
         settings = {"kind": self.kind, "image_size": self.image_size, "with_text": self.with_text}
         return settings if self.keep is None else {**settings, "keep": vars(self.keep)}
 
 
 def check_sizes(image_size: int | None, crop_size: int | None, cache: bool) -> None:
-    """Refuses sizes that cannot be batched, stored or cut out."""
+    """Refuses sizes that cannot be batched, stored or cropped."""
     if image_size is None and (crop_size is None or cache):
         raise ValueError(f"image_size=None needs crop_size and cache=False, got {crop_size=} and {cache=}")
     if min(size for size in (image_size, crop_size, 1) if size is not None) < 1:
@@ -105,7 +105,7 @@ def find_suffix(sample: Sample, suffixes: dict[str, str]) -> str:
 
 
 def crop(frames: Tensor, crop_size: int | None, rng: np.random.Generator) -> Tensor:
-    """Takes the same random part of all ``(..., H, W)`` frames."""
+    """Takes the same random crop of all ``(..., H, W)`` frames."""
     if crop_size is None:
         return frames
     height, width = frames.shape[-2:]

@@ -1,4 +1,4 @@
-"""What became of every sample: read, or skipped for a reason."""
+"""Counts which samples were read, and which were skipped and why."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import distributed
 
 from lightning_mav.utils.textfile import write_json
 
-MAX_NAMED = 200  # samples of each reason
+MAX_NAMED = 200  # samples listed for each reason
 
 
 class Ledger:
-    """Counts what became of the samples in each pass over the shards: those read and those skipped are all.
+    """Counts the samples read and skipped in each pass over the shards; together these are all samples.
 
     Args:
-        num_samples: Samples of a pass.
+        num_samples: Number of samples in a pass.
     """
 
     def __init__(self, num_samples: int) -> None:
@@ -31,12 +31,12 @@ class Ledger:
     def add(
         self, positions: Iterable[int], skipped: dict[int, str], name: Callable[[int], str] | None = None
     ) -> None:
-        """Enters a batch.
+        """Counts a batch.
 
         Args:
-            positions: Its positions.
-            skipped: Why those that were skipped were.
-            name: Names the sample at a position.
+            positions: Positions of its samples.
+            skipped: Reason for each position whose sample was skipped.
+            name: Returns the name of the sample at a position.
         """
         self.num_done.update(position // self.num_samples for position in positions)
         self.skipped.update((position // self.num_samples, reason) for position, reason in skipped.items())
@@ -50,14 +50,14 @@ class Ledger:
         return Counter({reason: n for (done, reason), n in self.skipped.items() if done == number})
 
     def line(self, number: int) -> str:
-        """Says in a line what became of a pass."""
+        """Returns one line on how many samples of a pass were read and skipped."""
         reasons = self.reasons(number)
         num_read = self.num_done[number] - reasons.total()
         text = f"pass {number + 1} over {self.num_samples:,} samples: {num_read:,} read"
         return f"{text}, {reasons.total():,} skipped ({describe(reasons)})" if reasons else text
 
     def gathered(self) -> Ledger:
-        """Returns the ledgers of all ranks as one; all must ask."""
+        """Returns the sum of the ledgers of all ranks; every rank must call this."""
         if not (distributed.is_available() and distributed.is_initialized()):
             return self
         states: list[dict[str, Any]] = [{}] * distributed.get_world_size()
@@ -79,7 +79,7 @@ class Ledger:
                 write_json(path, {reason: list(names) for reason, names in sorted(self.named.items())})
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns plain numbers and words, for a checkpoint."""
+        """Returns the state in plain numbers and strings, for a checkpoint."""
         skipped = [[number, reason, n] for (number, reason), n in self.skipped.items()]
         named = {reason: list(names) for reason, names in self.named.items()}
         done = dict(self.num_done)
@@ -91,7 +91,7 @@ class Ledger:
         ledger = cls(state["num_samples"])
         ledger.num_done.update(state["num_done"])
         ledger.skipped.update({(number, reason): n for number, reason, n in state["skipped"]})
-        named = state.get("named", {})  # which earlier checkpoints do not have
+        named = state.get("named", {})  # missing in checkpoints of earlier versions
         ledger.named = {reason: dict.fromkeys(names) for reason, names in named.items()}
         return ledger
 

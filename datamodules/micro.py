@@ -1,4 +1,4 @@
-"""The micro-world: shards that are written when they are missing, then read like any others."""
+"""The micro-world: shards are written if they are missing, then read like any others."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Videos and images side by side: rehearsal keeps what no video shows from being forgotten."""
+"""Videos and images side by side, so that training on video does not forget what only images show."""
 
 from typing import Any
 
@@ -36,12 +36,12 @@ class MixedShards(LightningDataModule):
         return {"video": self.video.state_dict(), "image": self.image.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Lets both readers go on from a checkpoint."""
+        """Restores both readers from a checkpoint."""
         self.video.load_state_dict(state_dict["video"])
         self.image.load_state_dict(state_dict["image"])
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Enters a training batch into both ledgers."""
+        """Counts a training batch in both ledgers."""
         if self.trainer is None or not self.trainer.training:
             return batch
         return {"video": self.video.receive(batch["video"]), "image": self.image.receive(batch["image"])}
@@ -49,7 +49,7 @@ class MixedShards(LightningDataModule):
     def train_dataloader(self) -> CombinedLoader:
         """Returns an endless stream of joint batches."""
         self.video.trainer = self.image.trainer = self.trainer
-        # Both are endless; "min_size" asks neither for its length.
+        # Both are endless; with "min_size" Lightning asks neither for its length.
         loaders = {"video": self.video.train_dataloader(), "image": self.image.train_dataloader()}
         return CombinedLoader(loaders, mode="min_size")
 

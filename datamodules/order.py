@@ -1,4 +1,4 @@
-"""Which sample comes when: a function of the seed and the position alone, so that any run can go on anywhere.
+"""The order of samples: it depends on the seed and the position alone, so a run can resume at any position.
 
 A position counts the samples that all ranks together have been given since the start of training.
 """
@@ -9,21 +9,21 @@ from typing import Any
 
 import numpy as np
 
-GROUP_SIZE = 20_000  # samples shuffled with each other: those of shards that are neighbours in a pass
+GROUP_SIZE = 20_000  # samples shuffled together: those of shards that follow each other in a pass
 
-MAX_WEIGHT = 1_000_000  # samples of a set in a row of all sets
+MAX_WEIGHT = 1_000_000  # of a set in one round over all sets
 
 
 class Order:
     """Shuffles samples anew in each epoch: shards first, then the samples of neighbouring shards.
 
-    So a reader works on a few shards at a time, and no permutation is longer than a group, however many
+    So a reader needs only a few shards at a time, and no permutation is longer than a group, however many
     samples there are.
 
     Args:
         lengths: Samples in each shard.
         seed: Decides the order.
-        group_size: Samples in a group, at the least; a group is made of whole shards.
+        group_size: Least number of samples in a group; a group consists of whole shards.
 
     Raises:
         ValueError: If there are no samples.
@@ -53,7 +53,7 @@ class Order:
         return int(self.samples[place - self.bounds[group]])
 
     def _start_epoch(self, epoch: int) -> None:
-        """Puts the shards into the order of an epoch and cuts that into groups."""
+        """Shuffles the shards for an epoch and divides them into groups."""
         self.epoch, self.group = epoch, -1
         self.shards = np.random.default_rng([self.seed, epoch]).permutation(len(self.lengths))
         ends = self.lengths[self.shards].cumsum()
@@ -74,10 +74,10 @@ class Order:
 
 
 class MixedOrder:
-    """Draws from several sets in turn, so many samples of each in every round.
+    """Draws from several sets in rounds, with a fixed number of samples of each set in every round.
 
     Args:
-        orders: Order of each set; a set begins its next epoch when it is used up, whatever the others do.
+        orders: Order of each set; a set that is used up begins its next epoch, independently of the others.
         weights: Samples of each set in a round; 3 and 1 mean three quarters and one quarter.
         seed: Decides the order within each round.
 
@@ -107,7 +107,7 @@ class MixedOrder:
 
 
 def check_weights(urls: dict[str, Any]) -> dict[str, int]:
-    """Returns the weights of several sets of shards as the whole numbers that they must be."""
+    """Checks that the weights of sets of shards are positive whole numbers, and returns them."""
     if not urls:
         raise ValueError("urls names no set of shards: write {FOLDER: WEIGHT}")
     for url, weight in urls.items():

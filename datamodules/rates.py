@@ -26,7 +26,7 @@ class Histogram:
 
     @classmethod
     def of(cls, values: list[float], low: float, high: float) -> "Histogram":
-        """Counts values between bounds, or wider ones if some lie outside."""
+        """Counts values between bounds, which are widened if some values lie outside."""
         low, high = min(low, *values), max(high, *values)
         counts, edges = np.histogram(values, NUM_BINS, (low, high if high > low else low + 1))
         return cls(edges, counts)
@@ -76,12 +76,12 @@ def sample_rates(
     """Draws clips of videos as training would, and returns their frame rates.
 
     Args:
-        shards: Where the videos are; what is none is passed over.
-        numbers: Samples to draw clips of.
-        choose: How training chooses.
-        num_draws: Clips of each video.
+        shards: Shards with the videos; samples that are not videos are ignored.
+        numbers: Numbers of the samples to draw clips from.
+        choose: Chooses the frames of a clip, as in training.
+        num_draws: Clips drawn from each video.
         seed: Decides the clips.
-        problems: Receives why videos allow no clip.
+        problems: Receives the reasons why no clip could be drawn from a video.
     """
 
     def rates_of(sample: Sample, number: int) -> list[float]:

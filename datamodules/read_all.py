@@ -15,7 +15,7 @@ from lightning_mav.datamodules.filters import Filtered
 from lightning_mav.datamodules.ledger import describe
 from lightning_mav.utils.errors import UsageError, reason_of
 
-PART_SIZE = 32  # samples that another process makes at once
+PART_SIZE = 32  # samples that a process handles at a time
 
 
 def read_all(
@@ -26,18 +26,18 @@ def read_all(
     num_workers: int = 1,
     tally: Tally | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Makes something of all samples in order; skips broken ones, with a warning.
+    """Applies ``make`` to all samples in order; skips broken ones, with a warning.
 
     Args:
-        shards: What to read.
-        make: Makes it of a sample and its number.
-        remedy: What to do if none is usable, for the error.
+        shards: Shards to read.
+        make: Function of a sample and its number.
+        remedy: What to do if no sample is usable, for the error.
         progress: Title of a progress bar.
-        num_workers: Processes that do it, some samples ahead.
-        tally: Receives what became of the samples.
+        num_workers: Processes that call ``make``, some samples ahead.
+        tally: Counts the samples read and skipped.
 
     Raises:
-        UsageError: If none is usable, or a shard is damaged.
+        UsageError: If no sample is usable, or a shard is damaged.
     """
     num_made = 0
     tally = Tally() if tally is None else tally
@@ -64,9 +64,9 @@ def read_all(
 def _make_part(
     shards: Shards, make: Callable[[Sample, int], dict[str, Any]], numbers: range
 ) -> tuple[list[dict[str, Any]], list[tuple[str, str, str, bool]]]:
-    """Makes some samples; also names those of no use, how that is counted, why, and if they are broken.
+    """Applies ``make`` to some samples; also returns, for those skipped, name, reason and if they are broken.
 
-    Text, since not every codec's errors come through to another process.
+    Reasons are text, since the errors of some codecs cannot be passed to another process.
     """
     unusable = []
 

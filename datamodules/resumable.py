@@ -1,4 +1,4 @@
-"""How far training has come in its data: what a checkpoint says of it, and which samples were skipped."""
+"""The position of training in its data, as checkpoints store it, and the samples that were skipped."""
 
 from pathlib import Path
 from typing import Any
@@ -13,24 +13,24 @@ from lightning_mav.utils.errors import UsageError
 
 
 class Resumable(LightningDataModule):
-    """Counts the samples that were trained on, so that a resumed run goes on with those that come next.
+    """Counts the samples that were trained on, so that a resumed run continues with the next one.
 
-    Batches that reading processes have made ahead do not count.
+    Batches that reading processes have prepared but training has not used do not count.
     """
 
-    kind: str  # of the samples, in the name of the file that lists those that were skipped
+    kind: str  # of the samples: part of the name of the file that lists the skipped ones
     batch_size: int
 
     def __init__(self) -> None:
         super().__init__()
-        self.start = {"num_samples": 0, "global_step": 0}  # of the run, or of what it was resumed from
+        self.start = {"num_samples": 0, "global_step": 0}  # where this run started or was resumed
         self.plan: Plan | None = None
         self.stream: Batches | None = None
         self.ledger: Ledger | None = None
         self.num_received = 0
 
     def follow(self, plan: Plan, batches: Batches) -> None:
-        """Counts the batches of a stream from its beginning on."""
+        """Starts counting the batches of a new stream."""
         self.plan, self.stream, self.num_received = plan, batches, 0
         num_samples = len(batches.order)  # type: ignore[arg-type]
         if self.ledger is None or self.ledger.num_samples != num_samples:
@@ -46,28 +46,28 @@ class Resumable(LightningDataModule):
         return self.start["num_samples"] + num_steps * per_step
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns what has been trained on, not what reading processes have made beyond it."""
+        """Returns how far training has come, without batches that reading processes have prepared ahead."""
         step = 0 if self.trainer is None else self.trainer.global_step
         ledger = {} if self.ledger is None else self._written(self.ledger.gathered()).state_dict()
         return {"num_samples": self.num_consumed(), "global_step": step, "ledger": ledger}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from what a checkpoint says has been trained on."""
+        """Continues from the position that a checkpoint holds."""
         self.start = {name: state_dict[name] for name in self.start}
         if state_dict["ledger"]:
             self.ledger = Ledger.from_state_dict(state_dict["ledger"])
-            if self.rank_and_world_size()[0]:  # what all have done stands in one process's ledger alone
+            if self.rank_and_world_size()[0]:  # only rank 0 keeps the counts of all ranks
                 self.ledger = Ledger(self.ledger.num_samples)
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Enters a training batch into the ledger."""
+        """Counts a training batch in the ledger."""
         return self.receive(batch) if self.trainer is not None and self.trainer.training else batch
 
     def receive(self, batch: Batch) -> Batch:
-        """Takes out of a batch what is not for the stage: what was skipped, or why there is none.
+        """Counts a batch in the ledger, and returns it without the list of skipped positions.
 
         Raises:
-            UsageError: If a reading process found that it cannot go on.
+            UsageError: If a reading process had an error and stopped.
         """
         if FAILED in batch:
             raise UsageError(batch[FAILED])
@@ -87,10 +87,10 @@ class Resumable(LightningDataModule):
         return self.stream.name(self.stream.order(position))
 
     def _written(self, ledger: Ledger) -> Ledger:
-        """Lists samples that were skipped in a file of the run, and returns the ledger of all ranks."""
+        """Lists skipped samples in a file of the run's folder, and returns the ledger of all ranks."""
         if self.trainer is not None and self.trainer.is_global_zero:
             folder = Path(self.trainer.default_root_dir)
-            if folder.resolve() != Path.cwd():  # which is where a run without a folder of its own is
+            if folder.resolve() != Path.cwd():  # the folder of a run without one of its own
                 ledger.write(folder / f"skipped_{self.kind}s.json")
         return ledger
 

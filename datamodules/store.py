@@ -1,4 +1,4 @@
-"""Decoded pixels on disk, mapped into memory: what small-scale training on a CPU reads instead of codecs."""
+"""Decoded pixels on disk, mapped into memory, so that small-scale training on a CPU decodes nothing."""
 
 import hashlib
 import json
@@ -21,22 +21,22 @@ from lightning_mav.utils.errors import UsageError
 from lightning_mav.utils.paths import replacing
 
 MAX_BYTES = 2_500_000_000
-VERSION = 5  # raise when the same shards would be decoded to other pixels, or the index changes
-DAMAGED = (zipfile.BadZipFile, zlib.error, NotImplementedError)  # said of an index that is a damaged zip
+VERSION = 5  # increase it when shards are decoded to other pixels than before, or the index changes
+DAMAGED = (zipfile.BadZipFile, zlib.error, NotImplementedError)  # errors that reading a damaged zip raises
 
 Stored = dict[str, Any]
 
 
 @dataclass
 class FrameStore:
-    """Frames of many samples, end to end.
+    """Frames of many samples, one after another.
 
     Args:
         frames: Pixels as uint8, ``(N, 3, size, size)``.
-        starts: First frame of each sample and the end of the last one, ``(samples + 1,)``.
+        starts: Index of each sample's first frame, then the number of frames, ``(samples + 1,)``.
         times: When each frame is shown, ``(N,)`` in seconds.
-        texts: One for each sample, or none at all.
-        tally: What became of the samples that were decoded.
+        texts: Caption of each sample; empty if the samples have none.
+        tally: Counts of the samples decoded and skipped.
     """
 
     frames: Tensor
@@ -56,13 +56,13 @@ class FrameStore:
 
 
 def store_path(shards: list[Shard], settings: dict[str, Any], folder: Path) -> Path:
-    """Names the store of some shards, decoded in one way; other files or settings have another name."""
+    """Returns the path of a store; its name depends on the shards and on the settings of decoding."""
     key = json.dumps([VERSION, settings, [shard.identity() for shard in shards]], sort_keys=True)
     return folder / hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 def has_store(path: Path) -> bool:
-    """Says whether a whole store is there; what a machine that lost its power has left is none."""
+    """Returns whether a complete store exists; one that a power failure left incomplete does not count."""
     try:
         starts, shape = (_read_index(path)[name] for name in ("starts", "shape"))
         return path.with_suffix(".u8").stat().st_size == int(starts[-1]) * int(np.prod(shape))
@@ -71,7 +71,7 @@ def has_store(path: Path) -> bool:
 
 
 def _read_index(path: Path) -> dict[str, Any]:
-    """Reads all that is in a store besides its pixels."""
+    """Reads everything in a store but its pixels."""
     with np.load(path.with_suffix(".npz"), allow_pickle=False) as index:
         content = {name: index[name] for name in ("starts", "times", "shape", "texts")}
         return {**content, "tally": json.loads(str(index["tally"]))}
@@ -80,11 +80,11 @@ def _read_index(path: Path) -> dict[str, Any]:
 def write_store(path: Path, samples: Iterable[dict[str, Any]], tally: Tally) -> None:
     """Writes samples of ``frames (F, 3, size, size)`` and, if there are any, ``times (F,)`` and ``text``.
 
-    Frames and times are arrays or tensors. The tally is complete when the samples have been read.
+    Frames and times are arrays or tensors. The tally is complete once all samples have been read.
     """
     lengths: list[int] = []
-    # Not a list of small arrays: between the large pixels that come and go, each would keep the allocator
-    # from using the freed memory again.
+    # Not a list of small arrays: each would lie between large blocks of pixels, and so keep the allocator
+    # from reusing their memory once they are freed.
     times = array("d")
     texts: list[str] = []
     shape, num_bytes = (3, 0, 0), 0

@@ -19,20 +19,20 @@ from lightning_mav.utils.numbers import check_number
 class VideoShards(ShardsDataModule):
     """Reads clips at random frame rates: ``video (B, 3, F, H, W)`` in [-1, 1] and ``fps (B,)``.
 
-    No caption is ever read: of each sample the video alone is opened, and frame rates come from its frames.
+    Captions are never read: only the video of each sample is opened. Frame rates come from its frame times.
 
     Args:
         urls: Shards to train on, see ``ShardsDataModule``.
-        image_size: Height and width that frames are cut square and shrunk to; kept as they are if None.
-        crop_size: Height and width of a random part to take of that, the same in all frames of a clip.
+        image_size: Height and width of frames, after a central square crop and shrinking; unchanged if None.
+        crop_size: Height and width of a random crop from that, the same in all frames of a clip.
         num_frames: Frames of a clip.
         fps_range: Lowest and highest frame rate; a short or slow video may not allow all of it.
         beta: Parameters of the beta distribution over that range; (1, 1) is uniform, (3, 1) mostly high.
         final_beta: Parameters that the distribution moves to; it stays as it is if None.
-        beta_batches: Batches it takes to get there.
-        mixed_batches: Batches over which distributions come in random order instead, see ``ClipSampler``.
-        even_spacing: Whether to take every n-th frame, at the frame rates that allows.
-        max_seconds: Seconds of computing that one video may take before it is skipped.
+        beta_batches: Number of batches until ``final_beta`` is reached.
+        mixed_batches: Batches whose distributions are drawn in random order instead, see ``ClipSampler``.
+        even_spacing: Whether to take every n-th frame, at the nearest frame rate that this allows.
+        max_seconds: CPU seconds of decoding after which a video is skipped.
         batch_size: Clips per batch and device.
         kwargs: See ``ShardsDataModule``.
     """
@@ -107,7 +107,7 @@ class VideoShards(ShardsDataModule):
         return {"video": from_uint8(video), "fps": torch.tensor([example["fps"] for example in examples])}
 
     def store_settings(self) -> dict[str, Any]:
-        """Returns whatever decides what is in the store; videos too short for a clip are not."""
+        """Returns all settings that the store depends on; videos too short for a clip are left out of it."""
         return {
             "kind": self.kind,
             "image_size": self.image_size,
