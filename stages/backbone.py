@@ -19,9 +19,9 @@ class Pseudo3DBackboneMixin(LightningModule, Checked):
     Args:
         model: What is trained, see ``Stage``.
         init_from: Weights to start from (see ``find_weights``), inflated to this network; None for scratch.
-        trainable: Train all layers, as the paper does, or the spatial or the temporal ones alone.
+        trainable: Which layers to train: all, as the paper does, or only the spatial or the temporal ones.
         spatial_lr_scale: Learning rate of the spatial layers, as a share of that of the temporal ones.
-        kwargs: Of the stage.
+        kwargs: Arguments of the stage.
     """
 
     model: Any  # a DiffusionModel with a Pseudo3DUNet
@@ -41,7 +41,7 @@ class Pseudo3DBackboneMixin(LightningModule, Checked):
         self.spatial_lr_scale = spatial_lr_scale
 
     def setup(self, stage: str) -> None:
-        """Loads what training starts from, unless a checkpoint is about to be."""
+        """Loads the weights of ``init_from``, unless training resumes from a checkpoint."""
         super().setup(stage)
         temporal = self._temporal_ids()
         for parameter in self.model.net.parameters():

@@ -24,10 +24,10 @@ Batch = dict[str, Any]
 class Stage(LightningModule, Checked):
     """A module that is trained by itself: AdamW or Muon, linear warm-up, then a cosine down to a twentieth.
 
-    ``--optimizer`` on the command line replaces all of that.
+    ``--optimizer`` on the command line replaces both optimizer and schedule.
 
     Args:
-        model: What is trained, and written as the stage's weights.
+        model: Model to train; it is written as the stage's weights.
         lr: Peak learning rate.
         warmup_steps: Steps until the peak.
         weight_decay: Decoupled weight decay.
@@ -59,11 +59,11 @@ class Stage(LightningModule, Checked):
 
     @property
     def optimizer_class(self) -> type[AdamW] | type[Muon]:
-        """What trains the stage, unless ``--optimizer`` says otherwise."""
+        """Class of the optimizer, unless ``--optimizer`` names another."""
         return Muon if self.muon else AdamW
 
     def configure_optimizers(self) -> Any:
-        """Returns the optimizer and its schedule; without ``trainer.max_steps`` the rate stays up."""
+        """Returns the optimizer and its schedule; without ``trainer.max_steps`` the rate is not lowered."""
         settings: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
         settings["betas"] = (0.9, self.beta_2)
         if not self.muon:
@@ -73,7 +73,7 @@ class Stage(LightningModule, Checked):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Returns what is trained, in groups for the optimizer."""
+        """Returns the parameters to train, in groups for the optimizer."""
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -94,7 +94,7 @@ class Stage(LightningModule, Checked):
         return warmup * (0.05 + 0.95 * (1 + math.cos(math.pi * progress)) / 2)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Counts what is not finite in the batches of a step, for the message if its gradient is not."""
+        """Counts NaN and infinities in the batches of a step, for the message if its gradient is bad."""
         super().on_train_batch_start(batch, batch_idx)
         if batch_idx % self.trainer.accumulate_grad_batches == 0:
             self._num_bad: dict[str, Tensor] = {}
@@ -129,7 +129,7 @@ class Stage(LightningModule, Checked):
         self.log("train/grad_norm", norm)
 
     def _blame(self) -> str:
-        """Says why the gradient is not finite: the data, on whichever rank, or else the rate."""
+        """Says why the gradient is not finite: the data of any rank, or else the learning rate."""
         reduce = self.trainer.strategy.reduce
         bad = {name: int(reduce(num, reduce_op="sum")) for name, num in self._num_bad.items()}
         largest = float(reduce(self._largest, reduce_op="max"))
@@ -159,8 +159,8 @@ def _numbers_of(batch: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
 class DiffusionStage(Stage):
     """A stage that is trained to denoise.
 
-    A batch is images, a video, or both side by side (``{"video": {...}, "image": {...}}``): then the loss
-    is the video's plus ``image_weight`` times the images', so that what no video shows is not forgotten.
+    A batch holds images, videos, or both (``{"video": {...}, "image": {...}}``). With both, the loss is that
+    of the videos plus ``image_weight`` times that of the images, so that what only images show is kept.
 
     Args:
         model: Network, diffusion and sampler.
@@ -182,11 +182,11 @@ class DiffusionStage(Stage):
 
     @abstractmethod
     def prepare(self, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
-        """Returns ``x_0`` of a batch of one kind, and what the network is told about it."""
+        """Returns ``x_0`` of a batch of one kind, and the conditions for the network."""
 
     @abstractmethod
     def sample_like(self, batch: Batch) -> dict[str, Tensor]:
-        """Returns videos ``(n, 3, F, H, W)`` to look at, by name: samples, and what they should be like."""
+        """Returns videos ``(n, 3, F, H, W)`` for TensorBoard by name: samples, and real ones beside them."""
 
     def loss(self, batch: Batch) -> Tensor:
         """Returns the loss of a batch of one kind, a scalar."""
@@ -205,7 +205,7 @@ class DiffusionStage(Stage):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Logs the loss at fixed noise; draws samples like the first batch."""
+        """Logs the loss at fixed noise; draws samples with the conditions of the first batch."""
         batch = batch["video"] if isinstance(batch.get("video"), dict) else batch
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(batch_idx)

@@ -16,10 +16,10 @@ class ClipStage(Captions, Stage):
     """Learns to tell which text belongs to which image.
 
     Args:
-        clip: The model.
+        clip: Model to train.
         max_logit_scale: Upper end of the learned inverse temperature.
         spread_weight: Weight of the penalty that holds the spread of the embeddings near 1.
-        kwargs: See ``Stage``; only matrices decay.
+        kwargs: See ``Stage``; weight decay applies to matrices only.
     """
 
     model: Clip
@@ -35,11 +35,11 @@ class ClipStage(Captions, Stage):
         super().__init__(clip, muon=False, **kwargs)
         self.max_logit_scale = max_logit_scale
         self.spread_weight = spread_weight
-        # The layout in which convolutions are fast, and half precision most of all.
+        # Convolutions are faster in this layout, above all in half precision.
         clip.model.visual.to(memory_format=torch.channels_last)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Returns matrices, which decay, and the rest (norms, biases, temperature), which does not."""
+        """Returns two groups: matrices, with weight decay, and norms, biases and temperature, without."""
         matrices = [p for p in self.parameters() if p.ndim > 1]
         others = [p for p in self.parameters() if p.ndim <= 1]
         return [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
@@ -47,9 +47,9 @@ class ClipStage(Captions, Stage):
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Returns embeddings of images and texts, ``(B, D)``, and which pairs belong together, ``(B, B)``.
 
-        ``B`` is what all devices have together: the larger a batch, the more there is to be told apart.
-        A small world repeats its captions, so a batch holds several images of one text. To call them wrong
-        for each other would punish the model for being right.
+        ``B`` is the batch of all devices together: a larger batch has more wrong pairs to learn from.
+        A small world repeats its captions, so a batch may hold several images with one text. All of these
+        pairs count as right.
         """
         text_tokens = self.tokenize_captions(self.model, batch["text"]).to(self.device)
         image_embed = self.model.encode_image(batch["image"]).float()
@@ -79,7 +79,7 @@ class ClipStage(Captions, Stage):
             self.model.model.logit_scale.clamp_(0, math.log(self.max_logit_scale))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Logs the loss, and how often the nearest of the batch's texts is the image's own."""
+        """Logs the loss, and how often the text nearest to an image is the image's own."""
         image_embed, text_embed, same = self.embed(batch)
         loss = contrastive_loss(image_embed, text_embed, same, self.model.model.logit_scale.exp())
         cosine = F.normalize(image_embed, dim=-1) @ F.normalize(text_embed, dim=-1).T
@@ -89,7 +89,7 @@ class ClipStage(Captions, Stage):
 
 
 def contrastive_loss(image_embed: Tensor, text_embed: Tensor, same: Tensor, logit_scale: Tensor) -> Tensor:
-    """Symmetric InfoNCE; partners that ``same`` declares equally right share the target evenly.
+    """Symmetric InfoNCE; if ``same`` marks several partners as right, they share the target evenly.
 
     Args:
         image_embed: ``(B, D)``.

@@ -1,4 +1,4 @@
-"""What stages are told by CLIP: captions as tokens, and embeddings by a frozen one."""
+"""Conditions from CLIP: captions as tokens, and embeddings by a frozen CLIP."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from lightning_mav.weights import find_weights, load_weights
 
 
 class Captions:
-    """Counts the captions that CLIP cuts: the first is shown, and the end of training tells how many."""
+    """Counts the captions too long for CLIP: shows the first, and their number at the end of training."""
 
     num_captions = 0
     num_cut = 0
@@ -41,10 +41,10 @@ class FrozenClip(LightningModule, Checked):
     """Conditions a stage on a CLIP that is neither trained, averaged nor saved with it.
 
     Args:
-        model: What is trained, see ``Stage``.
-        clip: Frozen CLIP, a name or a file (see ``find_weights``).
+        model: Model to train, see ``Stage``.
+        clip: Name or file of the frozen CLIP (see ``find_weights``).
         cond_drop_prob: Share of conditions left out, for classifier-free guidance.
-        kwargs: Of the stage.
+        kwargs: Arguments of the stage.
     """
 
     clip: Clip
@@ -58,10 +58,10 @@ class FrozenClip(LightningModule, Checked):
         self.cond_drop_prob = cond_drop_prob
 
     def setup(self, stage: str) -> None:
-        """Loads CLIP, unless that has been done."""
+        """Loads CLIP, unless it is loaded already."""
         super().setup(stage)
         if "clip" not in self.__dict__:
-            # Not an attribute that nn.Module sees, or its weights would enter the checkpoints.
+            # Hidden from nn.Module, which would put its weights into the checkpoints.
             self.__dict__["clip"] = load_weights(find_weights(self.clip_name)).requires_grad_(False)
         self.__dict__["clip"].to(self.device)
 

@@ -14,10 +14,10 @@ from lightning_mav.stages.frames import as_video, middle_frames, shrink_frames
 
 
 class DecoderStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
-    """Learns to draw, and then to move, what an image embedding tells.
+    """Learns to draw images, then videos, from image embeddings. No text is involved.
 
-    Of a video the embedding is that of its middle frame: an embedding tells where things are, too, which is
-    worth nothing to one who does not know when. No text is involved.
+    The embedding of a video is that of its middle frame. An embedding also encodes where objects are, and the
+    network can use that only if it always refers to the same moment.
 
     Args:
         unet: Denoiser with an image-embedding condition.
@@ -46,7 +46,7 @@ class DecoderStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
     def prepare(self, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
         """Returns ``x_0`` of ``(B, 3, F, S, S)`` and its embedding and frame rate.
 
-        CLIP sees the frames as they are read, which should be as large as those that the prior's are.
+        CLIP sees the frames at the size they are read at, which should be that of the prior's training.
         """
         video = as_video(batch)
         image_embed = self.clip.encode_image(middle_frames(video)).detach()
@@ -54,7 +54,7 @@ class DecoderStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
         return x_0, {"image_embed": image_embed, "fps": batch.get("fps"), "drop": self.sample_drops(x_0)}
 
     def sample_like(self, batch: Batch) -> dict[str, Tensor]:
-        """Returns samples with the embeddings of a batch, and the batch."""
+        """Returns samples with the embeddings of a batch, and the videos of the batch."""
         x_0, cond = self.prepare(batch)
         samples = self.model.sample(cond["image_embed"], batch.get("fps"), num_frames=x_0.shape[2])
         return {"generated": samples, "real": x_0}

@@ -1,4 +1,4 @@
-"""F: fills in frames that are masked, between, before or after those given (section 3.3)."""
+"""F: fills in masked frames between, before or after the given frames (section 3.3)."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from lightning_mav.utils.numbers import check_number
 
 
 class InterpolationStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
-    """Fine-tunes a decoder to frame interpolation and extrapolation, on unlabelled video.
+    """Fine-tunes a decoder for frame interpolation and extrapolation, on unlabelled video.
 
     Args:
         unet: Denoiser of the decoder with ``cond_channels=4``.
@@ -24,9 +24,9 @@ class InterpolationStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
         sampler: How samples are drawn.
         image_size: Height and width of the frames.
         num_frames: Frames in a window.
-        blend: Whether a blend of the neighbours, not zeros, stands for masked frames (see ``Interpolation``).
+        blend: Whether masked frames are filled with a blend of neighbours, not zeros (see ``Interpolation``).
         between_prob: Share of masks that keep every K-th frame, K drawn from ``frame_skips``; the others
-            keep frames at the beginning, or at the end, alone.
+            keep frames only at the beginning or only at the end.
         frame_skips: Distances of key frames to draw from.
         kwargs: See ``FrozenClip``, ``Pseudo3DBackboneMixin`` and ``DiffusionStage``.
     """
@@ -47,7 +47,7 @@ class InterpolationStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
         **kwargs: Any,
     ) -> None:
         model = Interpolation(unet, diffusion, sampler, num_frames=num_frames, blend=blend)
-        # Its batches are videos alone, so that images have no weight.
+        # Batches hold videos only, so there is no weight of images to set.
         super().__init__(model, image_weight=0.0, **kwargs)
         frame_skips = [2, 3, 5, 5, 5, 7, 15] if frame_skips is None else frame_skips
         if not frame_skips or not all(1 < skip < num_frames for skip in frame_skips):
@@ -85,7 +85,7 @@ class InterpolationStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
         }
 
     def sample_like(self, batch: Batch) -> dict[str, Tensor]:
-        """Returns the videos of a batch, what is kept of them, and what is made of that."""
+        """Returns the videos of a batch, the same with masked frames, and samples that fill these in."""
         skip = self.frame_skips[len(self.frame_skips) // 2]
         image_embed = self.clip.encode_image(batch["video"][:, :, 0])
         video = shrink_frames(batch["video"], self.image_size)

@@ -1,7 +1,7 @@
-"""Muon: momentum whose matrices are made orthogonal, so that every direction of a layer learns alike.
+"""Muon: makes the momentum of each matrix orthogonal, so that all directions of a layer learn at one rate.
 
-torch and timm have it, too, but iterate in bfloat16 whatever the device, which a CPU without bfloat16 units
-emulates several hundred times slower than float32. Here bfloat16 is for devices that are faster in it.
+torch and timm have Muon, too, but always iterate in bfloat16. A CPU without bfloat16 units emulates that,
+several hundred times slower than float32. Here only devices that are faster in bfloat16 use it.
 """
 
 from collections import defaultdict
@@ -15,7 +15,7 @@ from torch.optim.adamw import adamw
 
 from lightning_mav.utils.precision import has_fast_bf16
 
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's quintic: singular values near 1 in few iterations
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's quintic: brings singular values near 1 in few iterations
 
 
 def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
@@ -35,14 +35,14 @@ class Muon(Optimizer):
 
     The update is scaled by ``0.2 sqrt(max(M, N))``, so that its entries are as large as AdamW's and learning
     rate and weight decay keep their meaning (Liu et al., 2025, arXiv 2502.16982). Layers must be whole:
-    sharded parameters (FSDP) are not for it.
+    sharded parameters (FSDP) do not work.
 
     Args:
         params: Parameters or groups of them; a convolution counts as a matrix ``(C_out, C_in * kernel)``.
         lr: Learning rate.
         momentum: Decay of the momentum, Nesterov's.
-        betas: Of AdamW.
-        eps: Of AdamW.
+        betas: Decay rates of AdamW's moments.
+        eps: Epsilon of AdamW.
         weight_decay: Decoupled weight decay.
     """
 
@@ -80,13 +80,13 @@ class Muon(Optimizer):
             if not self.state[p]:
                 self.state[p]["momentum"] = torch.zeros_like(p)
         buffers = [self.state[p]["momentum"] for p in params]
-        # One call for all, here and below: on a GPU hundreds of small ones would be the step's time.
+        # One call for all, here and below: on a GPU hundreds of small calls would take most of the step.
         torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
         nesterov = torch._foreach_lerp(grads, buffers, group["momentum"])
         torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
         alike = defaultdict(list)  # matrices of one shape go through the iteration together
         for p, update in zip(params, nesterov, strict=True):
-            # A convolution's columns may have any order; this one is that of channels_last memory: a view.
+            # A convolution's columns may have any order; that of channels_last memory needs no copy.
             matrix = update.movedim(1, -1).flatten(1)
             alike[matrix.shape].append((p, matrix))
         for shape, items in alike.items():

@@ -7,10 +7,10 @@ from lightning_mav.nn.old_names import rename_old
 
 
 def bring_up_to_date(checkpoint: dict[str, Any], groups: Sequence[Sequence[str]]) -> None:
-    """Renames a checkpoint's tensors, and sorts its optimizer's state, in place; today's stay as they are.
+    """Renames tensors and reorders the optimizer's state in place; does nothing to current checkpoints.
 
     Args:
-        checkpoint: What Lightning has read.
+        checkpoint: Checkpoint as Lightning read it.
         groups: Names of the parameters in each group of the optimizer.
     """
     renamed = rename_old(checkpoint["state_dict"])
@@ -20,7 +20,7 @@ def bring_up_to_date(checkpoint: dict[str, Any], groups: Sequence[Sequence[str]]
         if part in checkpoint:
             tensors = checkpoint[part]
             checkpoint[part] = {new: tensors[old] for old, new in rename_old(tensors).items()}
-    # An optimizer knows its parameters by their number alone: they come in the order of the module.
+    # An optimizer stores its state by the number of each parameter, counted in the order of the module.
     place = {name: number for number, name in enumerate(renamed.values())}
     for optimizer in checkpoint["optimizer_states"]:
         state, first = optimizer["state"], 0

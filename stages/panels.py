@@ -44,7 +44,7 @@ def _log(logger: object, tag: str, frames: list[Image.Image], step: int) -> None
     frames[0].save(
         file, "GIF", save_all=True, append_images=frames[1:], duration=FRAME_MILLISECONDS, loop=0, disposal=1
     )
-    # The writer's own add_video needs a video editor installed to do just this.
+    # The writer's own add_video does the same, but needs the package moviepy.
     image = Summary.Image(
         height=frames[0].height, width=frames[0].width, colorspace=3, encoded_image_string=file.getvalue()
     )

@@ -18,14 +18,14 @@ from lightning_mav.stages.conditions import Captions, FrozenClip
 class PriorStage(Captions, FrozenClip, DiffusionStage):
     """Learns which CLIP image embeddings a text may have (unCLIP, section 2.2).
 
-    Before the first step the embeddings of some training images are measured, to whiten them.
+    Before the first step, the statistics of some training embeddings are measured, to whiten all of them.
 
     Args:
         net: Denoiser.
         diffusion: Forward process and parametrisation; the paper's predicts ``x_0``.
         sampler: How embeddings are drawn.
-        num_candidates: Embeddings drawn per text, of which the nearest to the text is kept.
-        num_whitening_batches: Batches to measure the embeddings on.
+        num_candidates: Embeddings drawn per text; the one nearest to the text is kept.
+        num_whitening_batches: Number of batches to measure the statistics on.
         kwargs: See ``FrozenClip`` and ``Stage``.
     """
 
@@ -46,12 +46,12 @@ class PriorStage(Captions, FrozenClip, DiffusionStage):
         self.num_whitening_batches = num_whitening_batches
 
     def on_train_start(self) -> None:
-        """Measures the embeddings, unless a checkpoint already holds what they were measured to be."""
+        """Measures the statistics for whitening, unless the checkpoint holds them already."""
         if self.trainer.global_step > 0:
             return
         loader = self.trainer.train_dataloader
         assert loader is not None
-        # A stream of its own: training must not miss what is measured here.
+        # A second stream, so that training still sees the samples that are measured here.
         stream = DataLoader(
             copy.copy(loader.dataset), batch_size=loader.batch_size, collate_fn=loader.collate_fn
         )
@@ -68,7 +68,7 @@ class PriorStage(Captions, FrozenClip, DiffusionStage):
 
     @torch.no_grad()
     def embed_text(self, texts: list[str]) -> dict[str, Tensor]:
-        """Returns what the prior is told about a text."""
+        """Returns the conditions of the prior for some texts."""
         text_tokens = self.tokenize_captions(self.clip, texts).to(self.device)
         text_embed, text_hidden, text_mask = self.clip.encode_text(text_tokens)
         return {"text_embed": text_embed, "text_hidden": text_hidden, "text_mask": text_mask}
@@ -79,7 +79,7 @@ class PriorStage(Captions, FrozenClip, DiffusionStage):
         return x_0, {**self.embed_text(batch["text"]), "drop": self.sample_drops(x_0)}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Logs the loss; on the first batch also how near samples come to the images' own embeddings."""
+        """Logs the loss; on the first batch also how close samples are to the true embeddings."""
         super().validation_step(batch, batch_idx)
         if batch_idx > 0:
             return

@@ -10,7 +10,7 @@ from lightning_mav.stages.super_resolution import SuperResolutionStage
 
 
 class SRHStage(SuperResolutionStage):
-    """Learns spatial super-resolution on crops; it is convolutional, so it is applied at full size.
+    """Learns spatial super-resolution on crops; since it is convolutional, it also works at full size.
 
     Args:
         unet: Denoiser with ``cond_channels=3`` and no temporal layers.
@@ -23,5 +23,5 @@ class SRHStage(SuperResolutionStage):
         self, unet: Pseudo3DUNet, diffusion: GaussianDiffusion, sampler: Sampler, **kwargs: Any
     ) -> None:
         make_model = partial(SRH, unet, diffusion, sampler)
-        # No layer is temporal and no batch holds videos, so that there is nothing to choose here.
+        # There are no temporal layers and no videos, so these settings have one value.
         super().__init__(make_model, trainable="all", spatial_lr_scale=1.0, image_weight=0.0, **kwargs)

@@ -14,14 +14,14 @@ from lightning_mav.stages.frames import as_video
 
 
 class SuperResolutionStage(Pseudo3DBackboneMixin, DiffusionStage):
-    """Learns to denoise large frames, given the same frames small, corrupted and upsampled.
+    """Learns to denoise large frames, given small ones that are corrupted and upsampled.
 
     Args:
-        make_model: Makes the model from the arguments that follow.
+        make_model: Makes the model from the arguments below.
         scale: Ratio of the two resolutions.
-        max_noise_level: Upper end of the levels of the corruption in training.
+        max_noise_level: Largest level of the corruption in training.
         noise_level: Level of the corruption when sampling.
-        corruption: What is done to the condition, ``noise``, ``blur`` or ``bsr``, see ``SuperResolution``.
+        corruption: Corruption of the condition: ``noise``, ``blur`` or ``bsr``, see ``SuperResolution``.
         clamp_input: Whether the upsampled video is clamped to [-1, 1].
         kwargs: See ``Pseudo3DBackboneMixin`` and ``DiffusionStage``.
     """
@@ -56,11 +56,11 @@ class SuperResolutionStage(Pseudo3DBackboneMixin, DiffusionStage):
         return x_0, {"x_cond": x_cond, "noise_level": level, "fps": batch.get("fps")}
 
     def shrink(self, video: Tensor) -> Tensor:
-        """Makes the small video that belongs to a large one, as the stage before would have."""
+        """Shrinks a large video to the size that the previous stage gives."""
         return resize_frames(video, video.shape[-1] // self.model.scale, mode="area")
 
     def sample_like(self, batch: Batch) -> dict[str, Tensor]:
-        """Returns upsampled videos, and logs how near they are beside plain bicubic ones."""
+        """Returns upsampled videos, and logs their PSNR beside that of bicubic upsampling."""
         video = as_video(batch)
         low = self.shrink(video)
         samples = self.model.sample(low, *([batch["fps"]] if "fps" in batch else []))  # type: ignore[operator]

@@ -26,11 +26,11 @@ COMMANDS = {
 }
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)  # writing fails without a path
 LIGHTNING_COMMANDS = ("fit", "validate")
-TRAINING = ("fit", "train")  # the files that they write are all that they are called for
+TRAINING = ("fit", "train")  # only the files that they write matter, not what they print
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Runs one command; a mistake of the user's is one line on stderr and exit code 2.
+    """Runs one command; a user's mistake is reported in one line on stderr, with exit code 2.
 
     Args:
         argv: The command and its arguments; by default those the program was started with.
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         run(sys.argv[1:] if argv is None else argv)
         if sys.stdout is not None:
-            sys.stdout.flush()  # here, where a full disk can still be told of
+            sys.stdout.flush()  # here, where a full disk can still be reported
     except UsageError as error:
         raise _exit(str(error)) from None
     except KeyboardInterrupt:
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _restart_in_utf8() -> NoReturn:
-    """Starts the program again in Python's UTF-8 mode: ASCII has no words for paths and prompts of the world.
+    """Starts the program again in Python's UTF-8 mode: ASCII cannot hold all paths and prompts.
 
     Python does so itself where the locale is C, unless ``PYTHONUTF8=0`` forbids it.
     """
@@ -72,7 +72,7 @@ def _exit(message: str) -> SystemExit:
 
 
 def _outside(error: OSError) -> str | None:
-    """Says in a line what the system refused; None if the fault may be the program's own."""
+    """Describes in one line what the system refused; None if the error may be a bug of the program."""
     if error.filename is not None and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}; choose another path, or correct that one"
     if error.errno in FULL:

@@ -1,4 +1,4 @@
-"""``mav ablations``: tests the paper's claims, one variant against another, and records what was found."""
+"""``mav ablations``: tests the paper's claims, one variant against another, and records the results."""
 
 import argparse
 import importlib.util
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> None:
 
 
 def is_documented(args: argparse.Namespace) -> bool:
-    """Whether this is what the documentation tells of: shipped weights, judged by shipped ablations alone."""
+    """Whether the documentation describes this: shipped weights, judged by shipped ablations alone."""
     from ..evaluation.ablations.design import shipped
     from ..weights import SHIPPED
 

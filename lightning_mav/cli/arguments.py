@@ -15,9 +15,9 @@ from ..utils.textfile import decode_text, has_surrogates, is_blank, shortened
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An argument parser that raises ``UsageError``, one line, where argparse prints the usage and exits.
+    """An argument parser that raises a one-line ``UsageError`` where argparse prints the usage and exits.
 
-    In an argument that is a ``Path``, ``~`` and variables are replaced, as a shell does in most places.
+    In arguments of type ``Path``, ``~`` and variables are expanded, as by a shell.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -25,12 +25,12 @@ class CommandParser(argparse.ArgumentParser):
         self.register("type", Path, _path)
 
     def error(self, message: str) -> NoReturn:
-        """Raises what argparse would print."""
+        """Raises the message that argparse would print."""
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 
 def _path(text: str) -> Path:
-    if not text:  # which Path takes for the current folder, and a shell makes of a variable that is not set
+    if not text:  # an unset shell variable gives this; Path would take it for the current folder
         raise argparse.ArgumentTypeError("is empty: name a path, such as . for the current folder")
     return Path(expanded(text))
 
@@ -59,11 +59,11 @@ def prompt_of(argument: str, number: int) -> str:
     """Returns the prompt that an argument holds.
 
     Args:
-        argument: It, as the interpreter decoded it.
+        argument: The argument, as the interpreter decoded it.
         number: Its place among the prompts, from 1.
 
     Raises:
-        UsageError: If there is nothing to see in it, or it is not UTF-8.
+        UsageError: If it is blank, or is not UTF-8.
     """
     if has_surrogates(argument):  # bytes that the locale could not decode
         try:

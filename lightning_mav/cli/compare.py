@@ -18,7 +18,7 @@ The page links to the videos of both reports where they lie: it is to be kept be
 
 
 def main(argv: list[str]) -> None:
-    """Prints what differs and, where a page is asked for, writes one."""
+    """Prints the differences and writes a page, if asked to."""
     args = _parser().parse_args(argv)
     from ..evaluation.report import load_report, print_tables
     from ..evaluation.report.compare import compare_figures, incomparable, tables, to_html
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> None:
     print_tables(tables(a, b, rows))
     if args.out is None:
         return
-    # Links are as the page is named, not as links of the file system resolve: so a browser reads them.
+    # Symbolic links stay unresolved: a browser resolves links relative to the address of the page.
     out = Path(os.path.abspath(args.out))
     if out.exists() and MARK not in _start(out):
         raise UsageError(f"--out {args.out}: is there, and no page of 'mav compare'; choose another name")

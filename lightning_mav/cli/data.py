@@ -160,7 +160,7 @@ def _shards(urls: str) -> list[str]:
 
 
 def _local_shards(urls: str) -> list[str]:
-    """Lists shards to be gone through where they lie."""
+    """Lists local shards, which are read in place."""
     from ..data.shards.remote import is_remote, redact_url
 
     paths = _shards(urls)

@@ -9,7 +9,7 @@ from .arguments import CommandParser, number_in, seed
 
 MAX_SAMPLES = 300_000  # of a shard: three members each, and readers take a million
 SHARDS = "folder, pattern or brace notation"
-MAX_SIDE = 16384  # pixels; H.264 knows no longer ones
+MAX_SIDE = 16384  # pixels; the limit of H.264
 EXAMPLE = """examples:
   mav data pack footage data/footage --gop 30 --size 256
   mav data check data/footage --decode

@@ -104,7 +104,7 @@ def _parser() -> CommandParser:
 
 
 def _load(weights: str, scope: str) -> "Cascade":
-    """Loads what judging a scope needs; for stills that is the decoder before it saw videos."""
+    """Loads the stages that a scope needs; for ``image``, the decoder from before its video training."""
     import torch
 
     from ..cascade import Cascade

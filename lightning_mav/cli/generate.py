@@ -115,8 +115,8 @@ def _parser() -> CommandParser:
 
 
 def _load(args: argparse.Namespace) -> "Cascade":
-    # First of what imports diffusers. Its utilities would otherwise import TorchDynamo, which takes nearly as
-    # long as torch itself, to mark models for a compiler that this program never runs; and SciPy, where it is
+    # Before anything else imports diffusers. Its utilities would import TorchDynamo, which takes nearly as
+    # long as torch itself, to mark models for a compiler that this program never runs; and SciPy, if it is
     # installed, for schedules that no stage uses.
     with absent("torch._dynamo"), absent("scipy"), suppress(ImportError):
         import diffusers  # noqa: F401
@@ -137,7 +137,7 @@ def _settings(
     stages = {}
     for stage, result in output.stages.items():
         asked, own = sampling.arguments(stage), getattr(cascade, stage).config["init_args"]
-        # All that the stage and its sampler were made with, so that no setting to come is forgotten here.
+        # All arguments of the stage and its sampler, so that new settings are recorded, too.
         settings = {**own, **own["sampler"]["init_args"], "diffusion": own["diffusion"]["init_args"]}
         del settings["sampler"]
         steps, guidance = settings.pop("num_steps"), asked["guidance_scale"]
@@ -176,7 +176,7 @@ def _publish(
         if stage in output.rates and stage != settings["until"]:
             frames, fps = result[0], output.rates[stage]
             label = f"{stage}: {frames.shape[1]} frames of {frames.shape[3]} x {frames.shape[2]}"
-            if stages()[stage].adds_frames:  # evenly spaced ones would be those of the stage before
+            if stages()[stage].adds_frames:  # evenly spaced frames would be those of the previous stage
                 frames, label = frames[:, :16], f"{label}, the first 16"
             sheets.append(contact_sheet(frames, fps=fps, title=label, columns=16))
     base = base_name(prompt, seed)

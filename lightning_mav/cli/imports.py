@@ -1,4 +1,4 @@
-"""What a command need not import."""
+"""Keeps modules that a command does not need from being imported."""
 
 import sys
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ from contextlib import contextmanager
 def absent(name: str) -> Iterator[None]:
     """Lets ``import name`` fail as if it were not installed, unless it is imported already.
 
-    For packages that import others which they can do without. Only a command may do this, early on: it owns
-    the process, and none of its threads is importing that module for better reasons.
+    This is for packages that import optional dependencies. Only a command may do this, early on: it owns the
+    process, and none of its threads imports that module because it needs it.
     """
     if name in sys.modules:
         yield

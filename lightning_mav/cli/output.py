@@ -22,7 +22,7 @@ SUFFIXES = ("mp4", "gif", "png", "json")  # of a video's files
 
 @contextmanager
 def output_folder(out: Path) -> Iterator[Path]:
-    """Yields a folder in ``out`` for unfinished files; afterwards it goes, and ``out`` if new and empty."""
+    """Yields a folder in ``out`` for unfinished files; removes it at the end, and ``out`` if it is empty."""
     made: list[Path] = []
     try:
         made += [folder for folder in (out, *out.parents) if not folder.exists()]
@@ -72,7 +72,7 @@ def _remove_empty(folders: list[Path]) -> None:
 
 
 def base_name(prompt: str, seed: int) -> str:
-    """Names the files of a prompt: its first letters and digits, which any file system can hold."""
+    """Names the files of a prompt: its first letters and digits, which any file system allows."""
     ascii_text = unicodedata.normalize("NFKD", prompt).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9]+", "-", ascii_text).strip("-")[:60].strip("-")
     return f"{slug or 'prompt-' + hashlib.sha256(prompt.encode()).hexdigest()[:8]}-{seed}"
@@ -84,8 +84,8 @@ def own_name(out: Path, base: str, made: dict[str, Any], taken: dict[str, None])
     Args:
         out: Where they go.
         base: The name if it is free; else it is numbered.
-        made: All that made the video, which goes into NAME.json. Files that the same made are replaced.
-        taken: Names of the videos made just now, in order; receives the new one.
+        made: Settings of the video, as in NAME.json. Files with the same settings are replaced.
+        taken: Names of the videos of this run, in order; the new one is added.
     """
     wanted = _identity(json.loads(json.dumps(made)))
     for count in itertools.count(1):
@@ -108,7 +108,7 @@ def _read(path: Path) -> Any:
 
 
 def _identity(made: Any) -> Any:
-    """Leaves out in what two runs that make the same video may differ: time, threads, places of files."""
+    """Drops what may differ between two runs that make the same video: time, threads, paths of files."""
     if not isinstance(made, dict):
         return made
     return {key: _identity(value) for key, value in made.items() if key not in ("seconds", "threads", "file")}

@@ -1,4 +1,4 @@
-"""``mav evaluate ucf101``, ``msrvtt`` and ``prompts``: generates, goes on after a kill, measures, reports."""
+"""``mav evaluate`` of a protocol or of prompts: generates, resumes after a kill, measures, reports."""
 
 import argparse
 import time
@@ -41,7 +41,7 @@ def main(bench: str, argv: list[str]) -> None:
         from ..evaluation.protocols.store import SampleStore
         from ..evaluation.report import keep_other_report, write_report
 
-        # All that can be missing is looked for before the first sample is generated.
+        # Checks that nothing is missing before the first sample is generated.
         settings = _settings(bench, args)
         protocol = PROTOCOLS[bench](settings)
         keep_other_report(out, protocol.title)
@@ -165,7 +165,7 @@ def _settings(bench: str, args: argparse.Namespace) -> "ProtocolSettings":
 
 
 def _mark(settings: "ProtocolSettings", items: "list[Item]", origin: dict[str, Any]) -> dict[str, Any]:
-    """Collects all that decides what the samples are; a folder of others is refused."""
+    """Collects all settings that determine the samples; a folder with other settings is refused."""
     from ..data.shards.writer import digest_of
 
     names = (

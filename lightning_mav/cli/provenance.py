@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def provenance(
     cascade: "Cascade", *packages: str, device: "torch.device | None" = None, precision: str | None = None
 ) -> dict[str, Any]:
-    """Collects it, ready for JSON.
+    """Collects what made a video or a report, ready for JSON.
 
     Args:
         cascade: Stages that were loaded from files.

@@ -1,4 +1,4 @@
-"""``mav weights``: which networks are there, are they whole, and where do their files belong."""
+"""``mav weights``: lists the networks, checks their files, and says where the files belong."""
 
 import argparse
 from pathlib import Path

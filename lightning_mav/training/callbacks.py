@@ -1,4 +1,4 @@
-"""Callbacks that every run has: seeds of its steps, and what it should know of its data."""
+"""Callbacks of every run: seeds of steps, data statistics, optimizer settings, signals, ``config.yaml``."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .signals import Stopped, handled, say
 
-SAME_SECONDS = 1.0  # within which a second signal is the first one again
+SAME_SECONDS = 1.0  # a second signal within this time counts as the first one
 
 
 class StepSeed(Callback):
@@ -37,7 +37,7 @@ class StepSeed(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Seeds from step, batch of the step and rank."""
+        """Seeds torch from the step, the batch within the step and the rank."""
         part = batch_idx % trainer.accumulate_grad_batches
         words = np.random.SeedSequence([self.seed, trainer.global_step, part, trainer.global_rank])
         torch.manual_seed(int(words.generate_state(1, np.uint64)[0]))
@@ -46,8 +46,8 @@ class StepSeed(Callback):
 class DataMonitor(Callback):
     """Logs the share of time that training waits for data, and a histogram of the clips' frame rates.
 
-    ``data/wait`` is the time from the end of a step to the start of the next over that from start to start,
-    averaged since it was last logged; ``data/fps`` are the frame rates drawn since then.
+    ``data/wait`` is the time between two steps, divided by the time from the start of one step to the start
+    of the next, averaged since it was last logged; ``data/fps`` are the frame rates drawn since then.
     """
 
     def __init__(self) -> None:
@@ -91,15 +91,15 @@ class DataMonitor(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Leaves the writing of checkpoints out of the count, which follows the end of a step."""
+        """Leaves the writing of a checkpoint, after the end of a step, out of the count."""
         self.started = self.ended = None
 
 
 class OwnRates(Callback):
-    """Lets the settings of this run decide, where a checkpoint would bring back those it was made with.
+    """Keeps this run's optimizer settings, which loading a checkpoint would replace by its own.
 
-    Optimizers put their learning rates, decays and so on into checkpoints, beside their moments. Whoever
-    lowers the rate because a run diverged means the run that goes on.
+    Optimizers save their learning rate, weight decay and so on in checkpoints, beside their moments. A user
+    who lowers the rate because a run diverged wants the resumed run to use the lower rate.
     """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -110,10 +110,10 @@ class OwnRates(Callback):
         ]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Puts those back that have changed; the rate is where the schedule has brought it."""
+        """Restores settings that have changed; the learning rate follows its schedule from the new start."""
         for optimizer, groups in zip(trainer.optimizers, self.settings, strict=True):
             for group, settings in zip(optimizer.param_groups, groups, strict=True):
-                start = settings.get("initial_lr", settings["lr"])  # there is none without a schedule
+                start = settings.get("initial_lr", settings["lr"])  # absent without a schedule
                 before = group.get("initial_lr", group["lr"])
                 rate = group["lr"] if start == before else group["lr"] / before * start
                 group.update(settings, lr=rate)
@@ -124,11 +124,11 @@ class OwnRates(Callback):
 
 
 class StopOnSignal(Callback):
-    """Lets training end at the end of a step when SIGINT, SIGTERM or SIGHUP asks for it.
+    """Stops training at the end of a step after SIGINT, SIGTERM or SIGHUP.
 
-    ``Checkpoint`` saves that step and stops; during validation, whose step is saved already, this does. A
-    second signal does not wait for the end of the step. The same signal often comes twice in a moment, once
-    to a group of processes and once handed on by the one that started them: that counts as one.
+    ``Checkpoint`` saves that step and stops. During validation the step is saved already, so this callback
+    stops. A second signal does not wait for the end of the step. The same signal often comes twice at once:
+    to the whole process group, and passed on by the parent process. That counts as one.
     """
 
     def __init__(self) -> None:
@@ -138,7 +138,7 @@ class StopOnSignal(Callback):
         self.handling = ExitStack()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Takes the signals over, from Lightning too, whose own handler loses the step."""
+        """Installs the handlers, also in place of Lightning's, which would lose the step."""
         self.has_begun = True
         self.handling.enter_context(handled(self.note))
 
@@ -164,7 +164,7 @@ class StopOnSignal(Callback):
             raise Stopped(signum)
 
     def signum_of_all(self, trainer: Trainer) -> int:
-        """Returns the signal that any rank has got, 0 if none has; all ranks must ask."""
+        """Returns the signal that any rank has received, 0 if none has; all ranks must call this."""
         if trainer.world_size == 1:
             return self.signum
         signum = torch.tensor(self.signum, device=trainer.strategy.root_device)
@@ -203,11 +203,11 @@ class StopOnSignal(Callback):
 
 
 class SaveConfig(SaveConfigCallback):
-    """Writes the settings of a run as ``config.yaml``: in UTF-8, where Lightning follows the locale."""
+    """Writes the settings of a run as ``config.yaml`` in UTF-8; Lightning would use the locale's encoding."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Writes the file, from one process."""
-        folder = trainer.log_dir  # asks the first process, so all must
+        folder = trainer.log_dir  # a collective call: every process must make it
         if self.already_saved or not trainer.is_global_zero or folder is None:
             return
         files = get_filesystem(folder)

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: written every so many steps and at the last one, read back if they are whole."""
+"""Checkpoints of a run: written every n steps and at the last step, read back only if undamaged."""
 
 import pickle
 import re
@@ -24,18 +24,18 @@ class Checkpoint(ModelCheckpoint):
     """``ModelCheckpoint`` that also saves the last step, whatever ``every_n_train_steps`` is.
 
     It does so before the average weights replace the trained ones, so that training can go on from there.
-    The last step is that which ``max_steps`` names, the last one of an epoch that ``limit_train_batches``
-    ends, or the one at whose end a signal asks for a stop. A step that is validated is saved before that,
-    since validation may fail or be stopped.
+    The last step is step ``max_steps``, the last one of an epoch that ``limit_train_batches`` ends, or the
+    one after which a signal asks for a stop. If validation follows a step, the step is saved first, since
+    validation may fail or be stopped.
     """
 
     @property
     def state_key(self) -> str:
-        """Names the state in a checkpoint; the same for all settings, so that they may change in between."""
+        """Key of this state in a checkpoint: the same for all settings, so that they may change."""
         return "Checkpoint"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Notes which files of this run are left over: they go when the next one is written."""
+        """Notes this run's earlier checkpoints, which are deleted when the next one is written."""
         super().on_train_start(trainer, pl_module)
         self.left_over: list[str] = []
         start = Path(trainer.ckpt_path) if trainer.ckpt_path else None
@@ -59,7 +59,7 @@ class Checkpoint(ModelCheckpoint):
     ) -> None:
         """Saves every n steps, before validation, and when training is about to stop.
 
-        Not between the batches of a step, whose gradients no checkpoint holds.
+        It does not save between the batches of a step: checkpoints do not hold gradients.
 
         Raises:
             Stopped: If a signal has asked for it.
@@ -70,7 +70,7 @@ class Checkpoint(ModelCheckpoint):
         stop = next((c for c in trainer.callbacks if isinstance(c, StopOnSignal)), None)  # type: ignore[attr-defined]
         signum = stop.signum_of_all(trainer) if stop else 0
         ends = trainer.should_stop or trainer.global_step == trainer.max_steps
-        ends |= batch_idx + 1 == trainer.num_training_batches  # of an epoch, which only limits of batches end
+        ends |= batch_idx + 1 == trainer.num_training_batches  # of an epoch: only a limit of batches ends one
         if (ends or signum or _validates_next(trainer)) and not self._should_skip_saving_checkpoint(trainer):
             candidates = self._monitor_candidates(trainer)
             self._save_topk_checkpoint(trainer, candidates)
@@ -88,7 +88,7 @@ class Checkpoint(ModelCheckpoint):
         self.left_over = []
 
     def _should_remove_checkpoint(self, trainer: Trainer, previous: str, current: str) -> bool:
-        # Lightning keeps for ever the file that it started from, which is one more after each interruption.
+        # Lightning never deletes the file that it started from: one more file after each interruption.
         start, trainer.ckpt_path = trainer.ckpt_path, None
         try:
             return super()._should_remove_checkpoint(trainer, previous, current)
@@ -97,7 +97,7 @@ class Checkpoint(ModelCheckpoint):
 
 
 def _validates_next(trainer: Trainer) -> bool:
-    """Whether validation follows this batch; by the clock, several processes would not agree on it."""
+    """Whether validation follows this batch; False if processes could disagree, as by the clock."""
     loop = trainer.fit_loop
     if trainer._val_check_time_interval is not None and trainer.world_size > 1:  # type: ignore[attr-defined]
         return False
@@ -105,18 +105,18 @@ def _validates_next(trainer: Trainer) -> bool:
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """Writes checkpoints beside their place and renames them when they are whole and on disk.
+    """Writes a checkpoint under a temporary name and renames it once it is complete and on disk.
 
-    Lightning's own way holds all of a checkpoint in memory, and writes it in the temporary folder first.
+    Lightning itself holds a whole checkpoint in memory, and writes it to the temporary folder first.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
-        """Writes one; only a whole one has its name.
+        """Writes a checkpoint; ``path`` appears only when the file is complete.
 
         Raises:
-            UsageError: If it cannot be written; those before it are as they were.
+            UsageError: If it cannot be written; earlier checkpoints stay as they were.
         """
         if "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
@@ -134,11 +134,11 @@ class CheckpointFiles(TorchCheckpointIO):
 
 
 def _save(checkpoint: dict[str, Any], file: Any) -> None:
-    """Saves into an open file; raises what the file raised, where torch speaks of its own archive."""
+    """Saves into an open file; raises the file's own ``OSError``, not torch's error about its archive."""
     failed: list[OSError] = []
 
     class Writer:
-        """The file, as far as torch wants it."""
+        """The methods of a file that torch needs."""
 
         def write(self, data: Any) -> int:
             try:
@@ -164,7 +164,7 @@ def read_newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     One that is damaged (a full disk, a killed process) is passed over with a warning.
 
     Raises:
-        UsageError: If one is a pickle of more than tensors and plain values, which reading could run.
+        UsageError: If one is a pickle of more than tensors and plain values: reading it could run code.
     """
     # last.ckpt is a link to one of the others.
     files = {path.resolve() for path in visible(folder, "*.ckpt") if path.is_file()}
@@ -180,7 +180,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Returns the content of a checkpoint that the user has named.
 
     Raises:
-        UsageError: If there is none, or it is damaged or something else.
+        UsageError: If the file is missing, damaged or not a checkpoint.
     """
     if path.suffix == ".safetensors":
         raise UsageError(f"--ckpt_path={path}: it holds weights alone; name a .ckpt file")
@@ -202,10 +202,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def check_remote(url: str) -> None:
-    """Refuses the address of a checkpoint that is not there.
+    """Refuses a URL at which there is no checkpoint.
 
     Raises:
-        UsageError: If it is not, or cannot be asked for.
+        UsageError: If there is no file at ``url``, or it cannot be reached.
     """
     try:
         found, reason = get_filesystem(url).exists(url), "there is no such file"
@@ -216,7 +216,7 @@ def check_remote(url: str) -> None:
 
 
 def _read(path: Path, remedy: str) -> dict[str, Any]:
-    """Reads a checkpoint without running what a pickle may hold.
+    """Reads a checkpoint without running any code that a pickle may hold.
 
     Raises:
         UsageError: If it holds more than tensors and plain values.
@@ -233,7 +233,7 @@ def _read(path: Path, remedy: str) -> dict[str, Any]:
         ) from error
     except (MemoryError, zipfile.BadZipFile):
         raise
-    except Exception as error:  # of damaged files, whatever their readers like
+    except Exception as error:  # a damaged file may raise anything
         if isinstance(error, OSError) and error.filename is not None:
             raise
         raise zipfile.BadZipFile(first_line(error)) from error

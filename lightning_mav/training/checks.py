@@ -1,4 +1,4 @@
-"""What Lightning's Trainer can be asked for, yet not with these networks or on this machine."""
+"""Refuses settings of Lightning's Trainer that these networks or this machine do not support."""
 
 import math
 import os
@@ -28,7 +28,7 @@ def is_on_processor(accelerator: Any) -> bool:
 
 
 def check_settings(trainer: Any, compile_network: bool) -> None:
-    """Refuses what would fail later, at the first step or after minutes.
+    """Refuses settings that would fail later, at the first step or after minutes.
 
     Args:
         trainer: Arguments of Lightning's ``Trainer``.
@@ -70,7 +70,7 @@ def check_settings(trainer: Any, compile_network: bool) -> None:
 
 
 def _check_batches(trainer: Any) -> None:
-    """Refuses a limit of batches at which training would end before its last step."""
+    """Refuses a limit of batches that would end training before ``max_steps``."""
     name = "overfit_batches" if trainer.overfit_batches else "limit_train_batches"
     limit, epochs = trainer[name], trainer.max_epochs
     if trainer.fast_dev_run or not isinstance(limit, int) or limit < 1 or epochs is None or epochs < 1:
@@ -84,14 +84,14 @@ def _check_batches(trainer: Any) -> None:
 
 
 def check_average(ema: Any, max_steps: int) -> None:
-    """Refuses an average that never takes a step in: it would be written in place of what is trained.
+    """Refuses an average that is never updated: it would be written instead of the trained weights.
 
     Args:
         ema: Arguments of Lightning's ``EMAWeightAveraging``.
-        max_steps: Steps of the training, -1 if they have no end.
+        max_steps: Steps of the training, -1 for no limit.
 
     Raises:
-        UsageError: If it never does, or its device is not there.
+        UsageError: If it is never updated, or its device is not there.
     """
     if ema.update_every_n_steps < 1:
         raise UsageError(f"--ema.update_every_n_steps={ema.update_every_n_steps}: give a positive number")
@@ -150,10 +150,10 @@ def check_processes(trainer: Trainer) -> None:
 
 
 def check_filename(saver: Any) -> None:
-    """Refuses names of checkpoint files that are no pattern.
+    """Refuses a name of checkpoint files that is not a valid pattern.
 
     Raises:
-        UsageError: If ``saver``, a trainer's checkpoint callback, has such a one.
+        UsageError: If ``saver``, a trainer's checkpoint callback, has such a name.
     """
     if isinstance(saver, ModelCheckpoint) and saver.filename:
         try:
@@ -163,6 +163,6 @@ def check_filename(saver: Any) -> None:
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that speaks, of the several that a strategy or a cluster may start."""
-    rank = getattr(rank_zero_only, "rank", 0)  # Lightning's, of what any launcher says
+    """Whether this is the process that prints, of all that a strategy or a cluster may start."""
+    rank = getattr(rank_zero_only, "rank", 0)  # Lightning reads it from any launcher's variables
     return rank == 0 and os.environ.get("NODE_RANK", "0") == "0"

@@ -1,4 +1,4 @@
-"""Makes one line of what jsonargparse says in many."""
+"""Shortens the error messages of jsonargparse to one line."""
 
 import difflib
 import errno
@@ -18,9 +18,9 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from ..utils.textfile import read_text
 
-# What a constructor, or Lightning, says of a value that it cannot do with.
+# Errors by which a constructor, or Lightning, refuses a value.
 REFUSALS = (ValueError, TypeError, RuntimeError, ArithmeticError, ImportError, MisconfigurationException)
-# What a disk or a folder says that cannot be written to.
+# Errors of a disk or a folder that cannot be written to.
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 DISK |= {errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG}
 
@@ -36,7 +36,7 @@ _NOISE = re.compile(r"^(Does not validate|Subtypes:|Errors:|Given value|Expected
 def utf8_files() -> Iterator[None]:
     """Lets jsonargparse read files as the rest of the program does: YAML in UTF-8, whatever the locale.
 
-    It opens them in the encoding of the locale, and what its reader of YAML raises does not name the file.
+    By itself it opens them in the locale's encoding, and its errors about YAML do not name the file.
     """
     from ..utils.settings import parse_yaml
 
@@ -81,7 +81,7 @@ def explain(message: str, keys: list[str]) -> str:
 
 
 def blame(error: BaseException) -> str | None:
-    """Says in one line what code of the user's own raised, and where; None if it did not come from there."""
+    """Describes in one line an error that the user's own code raised, and where; None for other errors."""
     seen: BaseException | None = error
     while seen is not None:
         *_, (frame, line) = [(None, 0), *traceback.walk_tb(seen.__traceback__)]
@@ -100,7 +100,7 @@ def _unknown(key: str, place: str, known: list[str]) -> str:
 
 
 def _children(keys: list[str], scope: list[str]) -> list[str]:
-    """Names one level below a key."""
+    """Returns the names one level below a key."""
     prefix = "".join(f"{name}." for name in scope)
     return sorted({key.removeprefix(prefix).split(".")[0] for key in keys if key.startswith(prefix)})
 

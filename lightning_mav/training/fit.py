@@ -60,12 +60,12 @@ class MavCLI(LightningCLI):
                 save_config_callback=SaveConfig,
                 seed_everything_default=0,
             )
-        finally:  # whatever was refused, others may train there now
+        finally:  # also after an error: another training may use the folders now
             if self.folders is not None:
                 self.folders.release()
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds what is no part of a trainer, a stage or its data."""
+        """Adds the options that belong to neither the trainer, nor the stage, nor its data."""
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.add_lightning_class_args(EMAWeightAveraging, "ema")
         parser.add_argument(
@@ -122,13 +122,13 @@ class MavCLI(LightningCLI):
             raise UsageError(f"--seed_everything: {error}") from error
 
     def before_instantiate_classes(self) -> None:
-        """Chooses what the configuration leaves to the machine: arithmetic and threads."""
+        """Chooses what the configuration leaves to the machine: precision and number of threads."""
         config = self.config[self.config["subcommand"]]
         for section, key in ((config.trainer, "default_root_dir"), (config.checkpoint, "dirpath")):
             if section[key]:
                 section[key] = expanded(str(section[key]))
         if not config.trainer.default_root_dir:
-            config.trainer.default_root_dir = "."  # what Lightning makes of it
+            config.trainer.default_root_dir = "."  # as Lightning takes it
         config.weights_only = True  # of a checkpoint: no pickled code
         left_out = []
         if config.trainer.enable_progress_bar is False:  # None is the default, which shows it
@@ -158,7 +158,7 @@ class MavCLI(LightningCLI):
             torch.set_num_threads(num_threads)
 
     def instantiate_classes(self) -> None:
-        """Builds everything; a value that a constructor refuses is the user's mistake."""
+        """Builds everything; reports a value that a constructor refuses as the user's mistake."""
         try:
             super().instantiate_classes()
         except (Exception, SystemExit) as error:
@@ -175,7 +175,7 @@ class MavCLI(LightningCLI):
             getattr(trained, "net", trained).compile()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Builds the trainer, which writes checkpoints in this project's way unless told another."""
+        """Builds the trainer, which writes checkpoints by ``CheckpointFiles`` unless told otherwise."""
         plugins = self._get(self._get(self.config_init, "trainer"), "plugins") or []
         plugins = [*plugins] if isinstance(plugins, list) else [plugins]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
@@ -183,7 +183,7 @@ class MavCLI(LightningCLI):
         return super().instantiate_trainer(plugins=plugins, **kwargs)
 
     def after_instantiate_classes(self) -> None:
-        """Refuses a checkpoint of another network, and keeps the run's folders for this process."""
+        """Refuses a checkpoint of another network, and locks the run's folders for this process."""
         self.check_checkpoint()
         fits = self.config["subcommand"] == "fit" and not self.config.fit.trainer.fast_dev_run
         if fits and is_first_process():
@@ -211,21 +211,21 @@ class MavCLI(LightningCLI):
             )
 
     def made_otherwise(self, changed: str) -> UsageError:
-        """Returns what to say where a checkpoint does not go with the settings."""
+        """Returns the error for a checkpoint that does not fit the settings."""
         path = self.config[self.config["subcommand"]].ckpt_path
         return UsageError(f"{path} was made with another {changed}: keep to the settings it was made with")
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Runs it; says in one line what Lightning refuses, and what cannot be written."""
+        """Runs it; reports in one line what Lightning refuses or what cannot be written."""
         show = threading.excepthook
-        # The writer of TensorBoard's files has a thread, whose errors come again where it is written to.
+        # TensorBoard writes in a thread; an error in it is raised again by the next call that writes.
         threading.excepthook = lambda args: None if issubclass(args.exc_type, OSError) else show(args)
         try:
             super()._run_subcommand(subcommand)
         except BaseException as error:
             launcher = self.trainer.strategy.launcher
             if isinstance(launcher, _SubprocessScriptLauncher):
-                # At the very end: Lightning kills this process when it sees that another has ended so.
+                # At the very end: Lightning kills this process when it sees that another one was killed.
                 atexit.register(launcher.kill, signal.SIGKILL)
             refuses = isinstance(error, ValueError) and not self.stop.has_begun
             if isinstance(error, MisconfigurationException) or refuses:

@@ -29,10 +29,10 @@ class RunFolders:
         self._locks: dict[Path, IO[str]] = {}
 
     def claim(self) -> None:
-        """Makes the folders, and finds out that they can be written to now instead of after hours.
+        """Makes and locks the folders, and checks now, not after hours, that they can be written to.
 
         Raises:
-            UsageError: If one cannot be, or another training writes to it.
+            UsageError: If one cannot be written to, or another training writes to it.
         """
         for folder in {path.resolve(): path for path in (self.run, self.checkpoints) if path}.values():
             with _writing(folder):
@@ -47,7 +47,7 @@ class RunFolders:
                 tempfile.TemporaryFile(dir=self.weights.parent).close()
 
     def release(self) -> None:
-        """Lets others in."""
+        """Releases the locks, so that another training may use the folders."""
         for file in self._locks.values():
             file.close()
         self._locks = {}
@@ -68,7 +68,7 @@ class RunFolders:
         self.claim()
 
     def put_back(self) -> None:
-        """Undoes ``move_aside``, for a new run that has come to nothing."""
+        """Undoes ``move_aside`` if the new run has trained nothing."""
         if self.aside is None:
             return
         self.release()
@@ -95,7 +95,7 @@ def _holds_anything(folder: Path) -> bool:
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """Says in one line what cannot be written."""
+    """Turns an ``OSError`` into one line that names what cannot be written."""
     try:
         yield
     except OSError as error:

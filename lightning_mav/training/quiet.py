@@ -1,10 +1,10 @@
-"""What Lightning says that is of no use here, and the silence about it."""
+"""Hides the messages of Lightning that are of no use here."""
 
 import logging
 import re
 import warnings
 
-# Warnings and messages of Lightning's that say nothing about this project's use of it.
+# Warnings and messages of Lightning that do not matter to users of this project.
 QUIET = (
     "isinstance.treespec, LeafSpec",  # its own use of torch
     "does not have many workers",  # shards are read by one worker or none on small machines, by choice
@@ -21,7 +21,7 @@ QUIET = (
 
 
 def hush_lightning() -> None:
-    """Keeps these from being shown."""
+    """Hides the messages in ``QUIET``."""
     for message in QUIET:
         warnings.filterwarnings("ignore", message=f".*({message})")
     for name in ("lightning.pytorch", "lightning.fabric"):

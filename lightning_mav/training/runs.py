@@ -68,7 +68,7 @@ def config_layers(run: Run, scale: str) -> list[Path]:
         run: Stage and phase.
         scale: Scale that is installed, or the path of a folder that holds layers (``all.yaml`` for all
             stages, ``clip.yaml`` and so on) like those of the package, with ``FOLDER.yaml`` beside it if it
-            extends another scale. A path wins where it has a slash, or such a folder is there.
+            extends another scale. It is read as a path if it has a slash or such a folder exists.
 
     Raises:
         UsageError: If there is no such scale, or it has no layer for the run.
@@ -77,7 +77,7 @@ def config_layers(run: Run, scale: str) -> list[Path]:
     layers = [place / f"{name}.yaml" for place in places for name in ("all", run.stage)]
     if run.is_second:
         layers += [place / f"{run.stage}_{run.phase}.yaml" for place in places]
-    # A scale need not have all.yaml, nor, if it extends another, layers in which it does not differ.
+    # A scale need not have all.yaml. If it extends another, it needs only the layers that differ.
     found = [path for path in layers if path.is_file()]
     if not any(path.parent in places[1:] and path.stem != "all" for path in found):
         raise UsageError(f"no {layers[-1].name} in {places[-1]}: write it, or let the scale extend another")
@@ -106,7 +106,7 @@ def _lineage(scale: str) -> list[Path]:
 
 
 def _extended(note: Path) -> str:
-    """Returns the scale that a note says is extended; a path in it is relative to the note."""
+    """Reads from a note which scale is extended; a path in it is relative to the note."""
     if not note.is_file():
         return ""
     from omegaconf import OmegaConf

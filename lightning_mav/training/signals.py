@@ -37,7 +37,7 @@ def say(line: str) -> None:
 
 @contextmanager
 def handled(handler: Handler) -> Iterator[None]:
-    """Lets a handler have the signals that stop a command, except those that are ignored (``nohup``)."""
+    """Installs a handler for the signals that stop a command, except ignored ones (``nohup``)."""
     before = {}
     if threading.current_thread() is threading.main_thread():
         for signum in STOPPING:
@@ -52,10 +52,10 @@ def handled(handler: Handler) -> Iterator[None]:
 
 @contextmanager
 def training_process() -> Iterator[None]:
-    """Surrounds a command that trains: a signal ends it in order, and one process speaks for several.
+    """Wraps a command that trains: a signal ends it cleanly, and only one of several processes prints.
 
     Lightning starts the other processes of ``ddp`` from the first one, and kills all of them when one exits
-    with an error. Where all fail alike, the first has said so, and the others leave without a word.
+    with an error. Where all fail alike, the first prints the error and the others exit silently.
     """
     parent = os.getppid()
     try:

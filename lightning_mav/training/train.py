@@ -47,7 +47,7 @@ def train(
         )
     arguments = ["fit", *(f"--config={layer}" for layer in layers)]
     arguments += [f"--trainer.default_root_dir={folder}", f"--trainer.logger.init_args.save_dir={folder}"]
-    arguments += [f"--checkpoint.dirpath={folder / 'checkpoints'}"]  # whatever logger there is
+    arguments += [f"--checkpoint.dirpath={folder / 'checkpoints'}"]  # whichever logger is used
     try:
         TrainCLI([*arguments, *(overrides or [])], run=run, weights=weights, fresh=fresh)
     except AlreadyFinished as message:
@@ -63,7 +63,7 @@ def train_all(scale: str, arguments: list[str]) -> None:
         arguments: Further arguments for each ``mav train``.
 
     Raises:
-        UsageError: If one fails; what is trained by then stays.
+        UsageError: If one fails; runs that are done by then are kept.
         Stopped: If a signal has stopped one.
     """
     for run in all_runs():
@@ -87,7 +87,7 @@ def train_all(scale: str, arguments: list[str]) -> None:
 
 
 def _run(command: list[str]) -> int:
-    """Runs a command, hands on the signals that stop it, and returns its exit status as a shell has it."""
+    """Runs a command, passes on signals that stop it, and returns its exit status as a shell would."""
     children: list[subprocess.Popen] = []
     received: list[int] = []
 
@@ -98,7 +98,7 @@ def _run(command: list[str]) -> int:
 
     with handled(hand_on):
         children.append(subprocess.Popen(command))
-        if received:  # in the moment before there was one
+        if received:  # a signal came before the child had started
             children[0].send_signal(received[0])
         status = children[0].wait()
     if status < 0:

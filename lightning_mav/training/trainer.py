@@ -30,12 +30,12 @@ class TrainCLI(MavCLI):
         args: Arguments of the ``fit`` subcommand.
         run: Stage and phase.
         weights: File that receives the weights.
-        fresh: Whether to start over: what is there is moved aside once all is built, and checkpoints are left
-            alone wherever they are.
+        fresh: Whether to start over: an old run is moved aside once everything is built, and no checkpoint is
+            resumed from.
 
     Raises:
-        AlreadyFinished: If the weights are there and were trained for as many steps as asked for, or do not
-            say for how many.
+        AlreadyFinished: If the weights exist and were trained for the number of steps asked for, or do not
+            record their number.
     """
 
     checkpoint_names = ()
@@ -49,11 +49,11 @@ class TrainCLI(MavCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """Returns the one that is used: each costs its time."""
+        """Returns only the subcommand that is used: each one takes time to set up."""
         return {"fit": MavCLI.subcommands()["fit"]}
 
     def before_instantiate_classes(self) -> None:
-        """Refuses what this command cannot do, and ends it where nothing is left to do."""
+        """Refuses what this command cannot do, and ends it if the run is finished."""
         super().before_instantiate_classes()
         config = self.config.fit
         strategy = str(config.trainer.strategy)
@@ -91,7 +91,7 @@ class TrainCLI(MavCLI):
     def after_instantiate_classes(self) -> None:
         """Finds what to resume from, says what is about to be done, and moves an old run aside.
 
-        What could not be gone on from, or loaded afterwards, is refused.
+        Refuses a run that could not be resumed, or whose weights could not be loaded afterwards.
         """
         super().after_instantiate_classes()
         try:
@@ -132,7 +132,7 @@ class TrainCLI(MavCLI):
         """Refuses a checkpoint of another network or optimizer.
 
         Raises:
-            UsageError: If it is one.
+            UsageError: If the checkpoint was made with another network or optimizer.
         """
         super().check_checkpoint()
         if self.checkpoint is None:
@@ -149,7 +149,7 @@ class TrainCLI(MavCLI):
             raise self.made_otherwise("optimizer")
 
     def made_otherwise(self, changed: str) -> UsageError:
-        """Returns what to say where a checkpoint does not go with the settings."""
+        """Returns the error for a checkpoint that does not fit the settings."""
         config = self.config.fit
         return UsageError(
             f"{config.ckpt_path} was made with another {changed}: keep to the settings in"
@@ -163,7 +163,7 @@ class TrainCLI(MavCLI):
             # All steps are done but the weights are missing; a checkpoint's state_dict holds the average.
             model.load_state_dict(self.checkpoint["state_dict"])
         else:
-            # Not as an argument: a stage's setup asks whether there is a checkpoint to come.
+            # Not as an argument: a stage's setup checks whether a checkpoint will be loaded.
             trainer.ckpt_path = ckpt_path
             try:
                 trainer.fit(model, **kwargs)
@@ -214,7 +214,7 @@ def _exported_step(path: Path) -> int | None:
     """Returns for how many steps a weights file was trained: 0 if it is missing, None if it records none.
 
     Raises:
-        UsageError: If there is a file that is not usable, which might be another's and is not written over.
+        UsageError: If the file is not usable: it may not be ours, so it is not overwritten.
     """
     if not path.exists():
         return 0
