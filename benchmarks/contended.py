@@ -31,7 +31,7 @@ TESTS = [
 ROOT = Path(__file__).parents[1]
 MAV = [sys.executable, "-m", "lightning_mav"]
 LOADS = ("idle", "one busy loop", "two busy loops")
-# Ends when the bench does, however that ends.
+# Ends when the bench ends, even if it is killed.
 LOOP = """
 import os
 parent = os.getppid()
@@ -39,7 +39,7 @@ while os.getppid() == parent:
     for _ in range(10**6):
         pass
 """
-# What the libraries do by themselves when nothing is set.
+# The defaults of the libraries when nothing is set.
 BEFORE = {"GOMP_SPINCOUNT": "300000", "KMP_BLOCKTIME": "200"}
 ARGUMENTS_BEFORE = {"train": ["--num_threads=null"]}  # threads on all cores
 
@@ -136,7 +136,7 @@ def seconds(command: list[str], variables: Mapping[str, str], limit: float) -> f
     Raises:
         UsageError: If it fails.
     """
-    # Without what importing the package has set in this process.
+    # Without the variables that importing the package has set in this process.
     clean = {name: value for name, value in os.environ.items() if name not in (*WAITING, *THREADS)}
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as log:
         start = time.perf_counter()

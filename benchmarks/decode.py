@@ -31,7 +31,7 @@ from .timing import Times, progress_bar, ratios, take_turns, with_spread
 
 TURNS = 15
 SIZES = ((240, 320), (720, 1280))  # height, width
-GOPS = (30, 250)  # most frames from one key frame to the next
+GOPS = (30, 250)  # most frames between key frames
 FPS = 30
 CHECKED = 3  # clips
 TARGET = 64
@@ -242,7 +242,7 @@ def torch_resize(frame: av.VideoFrame) -> Tensor:
 
 
 def run_ffmpeg(path: Path, clip: Clip) -> None:
-    """Has the ``ffmpeg`` program decode what lies between the first and the last frame of a clip."""
+    """Decodes from the first to the last frame of a clip with the ``ffmpeg`` program."""
     start, end = clip.span
     span = ["-ss", f"{start:.4f}", "-t", f"{end - start + 1 / FPS:.4f}"]
     command = [str(FFMPEG), "-v", "error", "-threads", "1", *span, "-i", str(path), "-f", "null", "-"]

@@ -28,8 +28,8 @@ class Contender:
     Args:
         step: Makes a step.
         num_parameters: Trainable parameters.
-        flops: Operations of a step; what is done again to save memory is no work.
-        peak: Most bytes that it held on the GPU, weights and optimiser included.
+        flops: Operations of a step; recomputed activations do not count.
+        peak: Most bytes held on the GPU, weights and optimiser included.
     """
 
     step: Callable[[], None]

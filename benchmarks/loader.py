@@ -28,7 +28,7 @@ from .timing import Times, progress_bar, ratios, take_turns, with_spread
 
 TURNS = 7
 WORKERS = (1, 2)
-VIDEOS = 3  # that differ; each is in the shards under many names
+VIDEOS = 3  # different ones; each is in the shards under many names
 PER_SHARD = 50
 # As the micro decoder reads its clips, without the store of decoded pixels.
 SETTINGS = {

@@ -36,7 +36,7 @@ STEPS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what this bench has of its own."""
+    """Adds the options of this bench."""
     parser.add_argument("--prompts", type=int, default=4, help="of each shape and split, per row (4)")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, help="for the table of steps")
     parser.add_argument("--no-release", action="store_true", help="leave the first release out")
@@ -130,7 +130,7 @@ Judge = Callable[[CascadeSampler, Prompts], Figures]
 
 
 def judge_prior(sampler: CascadeSampler, prompts: Prompts) -> Figures:
-    """Its cosine to the true embedding stands for being right."""
+    """Returns the cosine to the true embedding, which serves as the share that is right."""
     embeds = sampler.embeds(prompts.texts)
     return {"right": baselines.compare_prior(sampler, prompts, embeds)[0]["value"]}
 
@@ -148,7 +148,7 @@ def judge_interpolation(sampler: CascadeSampler, prompts: Prompts) -> Figures:
 
 
 def judge_sr(compare: Callable[[CascadeSampler, Prompts], Any]) -> Judge:
-    """Enlarged true frames, and what flickers in them at rest."""
+    """Returns figures of enlarged true frames, and how much they flicker where nothing moves."""
 
     def judge(sampler: CascadeSampler, prompts: Prompts) -> Figures:
         (row, *_), flicker = compare(sampler, prompts)

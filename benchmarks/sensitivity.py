@@ -1,4 +1,4 @@
-"""How FVD of the project's own features answers to damage of five strengths; ``--turns`` has no effect."""
+"""How FVD of the project's own features reacts to damage of five strengths; ``--turns`` has no effect."""
 
 import argparse
 from collections.abc import Callable
@@ -63,7 +63,7 @@ def shuffle(video: Tensor, strength: float, generator: torch.Generator) -> Tenso
 
 
 def freeze(video: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Stops that share of the frames at the end: they show what the last frame before them does."""
+    """Stops that share of the frames at the end: they repeat the last frame before them."""
     last = round((1 - strength) * (video.shape[2] - 1))
     return video[:, :, torch.arange(video.shape[2]).clamp(max=last)]
 
@@ -100,7 +100,7 @@ def sample_videos(num: int, seed: int) -> Tensor:
 def measure(network: nn.Module, num: int, seed: int = 0) -> dict[str, list[float]]:
     """Returns FVD between ``num`` true videos and ``num`` others, damaged at each of ``STRENGTHS``.
 
-    Under ``none`` is the one of the others as they are.
+    The entry ``none`` is the FVD without damage.
     """
 
     def features(video: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Times whole commands, each in a fresh process: what they cost before and after the stages compute."""
+"""Times whole commands, each in a fresh process: the time spent before and after the stages compute."""
 
 import argparse
 import functools
@@ -120,7 +120,7 @@ def import_times(log: str) -> dict[str, tuple[float, float]]:
     own: dict[str, float] = defaultdict(float)
     cumulative: dict[str, float] = defaultdict(float)
     importers: list[tuple[int, str]] = []
-    # A module is logged when it is done, after what it imports: from the end, importers come first.
+    # A module is logged after the modules it imports; read from the end, importers come first.
     for line in reversed([line for line in log.splitlines() if line.startswith(IMPORT_TIME)]):
         itself, whole, name = line.removeprefix(IMPORT_TIME).split("|")
         if not itself.strip().isdigit():

@@ -75,7 +75,7 @@ def with_spread(values: Sequence[float], digits: int = 2, unit: str = "") -> str
 
 
 class MatrixProduct:
-    """One large matrix product: what the machine can do in a precision. Take turns with it.
+    """A large matrix product that measures the peak speed of a precision; it takes turns with what is timed.
 
     Args:
         device: Where to compute.
@@ -85,7 +85,7 @@ class MatrixProduct:
     REPEATS = 4
 
     def __init__(self, device: torch.device, precision: str) -> None:
-        # A GPU is through with 2048 rows before it has spread them out.
+        # A product of 2048 rows is too small to keep a whole GPU busy.
         self.size = 2048 if device.type == "cpu" else 8192
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
         self.a, self.b = (torch.randn(self.size, self.size, device=device, dtype=dtype) for _ in range(2))
