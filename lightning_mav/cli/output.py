@@ -22,7 +22,7 @@ SUFFIXES = ("mp4", "gif", "png", "json")  # of a video's files
 
 @contextmanager
 def output_folder(out: Path) -> Iterator[Path]:
-    """Yields a folder in ``out`` for unfinished files; removes it at the end, and ``out`` if it is empty."""
+    """Yields a folder in ``out`` for unfinished files; then removes it, and ``out`` if new and empty."""
     made: list[Path] = []
     try:
         made += [folder for folder in (out, *out.parents) if not folder.exists()]
