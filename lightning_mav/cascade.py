@@ -29,14 +29,14 @@ DEFAULT = Sampling()
 
 @dataclass
 class CascadeOutput:
-    """What the cascade made, on the CPU.
+    """Output of the cascade, on the CPU.
 
     Args:
         video: ``(B, 3, F, H, W)`` in [-1, 1].
         fps: Frames per second of ``video``.
         stages: Output of each stage: ``prior`` is ``(B, D)``, the others are videos.
         seconds: Time that each stage took, over all prompts.
-        rates: Frames per second of the video of each stage that makes one.
+        rates: Frames per second of each stage's video.
     """
 
     video: Tensor
@@ -99,8 +99,8 @@ class Cascade(nn.Module):
             name_or_dir: A scale, such as ``micro``, or a folder with ``clip.safetensors`` and so on.
             device: Where to put them; None takes a GPU if there is one.
             until: Last stage that is needed.
-            text_only: Whether prompts are all that ``clip`` will have to embed, no images. It is a second
-                faster: most of that is the import of open_clip.
+            text_only: Whether ``clip`` will only embed prompts, no images. Loading is then a second
+                faster, mostly because open_clip is not imported.
             modules: Modules of your own whose classes the files may name, such as ``["my_module"]``; see
                 ``allow_modules``.
 
@@ -138,12 +138,12 @@ class Cascade(nn.Module):
         frame_skip: int = 5,
         sampling: Sampling = DEFAULT,
     ) -> Tensor:
-        """F: puts ``frame_skip - 1`` frames between each two; ``fps`` is the rate after that."""
+        """F: puts ``frame_skip - 1`` frames between neighbours; ``fps`` is the rate of the result."""
         given = {"video": video, "image_embed": image_embed, "fps": fps, "frame_skip": frame_skip}
         return self.run("interpolation", sampling, **given)
 
     def upsample_lt(self, video: Tensor, fps: float, sampling: Sampling = DEFAULT) -> Tensor:
-        """SR_l^t: enlarges a video with all its frames in view of each other."""
+        """SR_l^t: enlarges a video, over space and time together."""
         return self.run("sr_lt", sampling, video=video, fps=fps)
 
     def upsample_h(self, video: Tensor, sampling: Sampling = DEFAULT) -> Tensor:
@@ -151,7 +151,7 @@ class Cascade(nn.Module):
         return self.run("sr_h", sampling, video=video)
 
     def run(self, stage: str, sampling: Sampling = DEFAULT, **given: Any) -> Tensor:
-        """Draws what a stage makes, from those of its inputs that are given.
+        """Draws the output of a stage from its inputs.
 
         Args:
             stage: Name of the stage.

@@ -21,7 +21,7 @@ from .nn.text import TextTower, Tokenizer
 from .utils.configured import ConfigDict, Configured
 from .utils.numbers import check_number
 
-# What our own text tower can be told; open_clip's can be told more.
+# Options of our own text tower; open_clip's has more.
 TEXT_OPTIONS = {"vocab_size", "width", "heads", "layers", "context_length"}
 
 
@@ -135,7 +135,7 @@ class Clip(nn.Module, Configured):
 
         Args:
             texts: Prompts or captions.
-            warn: What is told where each text is cut.
+            warn: Called with a message for each text that is cut.
         """
         start, end, size = self.tokenizer.sot_token_id, self.tokenizer.eot_token_id, self.context_length
         text_tokens = torch.zeros(len(texts), size, dtype=torch.long)
@@ -187,9 +187,9 @@ class Clip(nn.Module, Configured):
 
 
 def text_half(config: ConfigDict, tensors: dict[str, Tensor]) -> tuple[ConfigDict, dict[str, Tensor]]:
-    """Picks what embeds text from config and weights of a ``Clip``; all, where our own tower is not enough.
+    """Picks the text half of a ``Clip``'s config and weights, or returns all if our own tower cannot take it.
 
-    To be given to ``load_weights`` as ``select``.
+    Pass it to ``load_weights`` as ``select``.
     """
     init_args = config["init_args"]
     if "text" not in init_args or not init_args["text"].keys() <= TEXT_OPTIONS:
@@ -213,7 +213,7 @@ def _find_vocabulary(bpe: str) -> Path:
 
 
 def _is_torchscript(path: Path) -> bool:
-    """Applies the test by which ``torch.load`` itself tells such archives."""
+    """Whether a file is a TorchScript archive, by the same test as in ``torch.load``."""
     if not (path.is_file() and is_zipfile(path)):
         return False
     with ZipFile(path) as archive:

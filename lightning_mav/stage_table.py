@@ -1,4 +1,4 @@
-"""The table of stages. Whatever lists stages, finds one or runs them in order asks here.
+"""The table of stages: the one place that lists the stages and their order.
 
 It imports nothing heavy, so that command lines can be read without torch.
 """
@@ -19,15 +19,15 @@ class StageSpec:
     Args:
         name: Name of the stage, of its configuration layers and of its weights file.
         model: Class that its weights file holds, as ``module.Class``.
-        phases: What it is trained on, ``image`` or ``video``, in this order.
+        phases: Kinds of data that it is trained on, ``image`` or ``video``, in order.
         uses_clip: Whether it is trained with the embeddings of a trained ``clip``.
-        starts_from: Stage whose weights it starts from, unless from its own image phase.
+        starts_from: Stage whose weights it starts from, if it has no image phase of its own.
         makes_video: Whether it is a step from the image embedding to the final video.
         inputs: What its model's ``sample`` is given, by name: ``image_embed`` ``(B, D)``, ``video``
             ``(B, 3, F, H, W)`` of the stage before, ``fps`` ``(B,)`` of the video that it makes, and
             ``frame_skip``, a number.
-        adds_frames: Whether it makes ``frame_skip`` frames of each, so that ``fps`` rises as much.
-        frame_by_frame: Whether it sees one frame at a time, so that only frames that are kept need be made.
+        adds_frames: Whether it multiplies the frame rate by ``frame_skip``.
+        frame_by_frame: Whether it works on single frames, so that only the frames that are kept must be made.
     """
 
     name: str
@@ -87,8 +87,8 @@ _STAGES = {
         ),
     )
 }
-KEY_FRAMES = 16  # that the decoder makes of an embedding
-LAST = "sr_h"  # where the paper's cascade ends, and where a video is made until, unless told otherwise
+KEY_FRAMES = 16  # number of frames that the decoder makes from an embedding
+LAST = "sr_h"  # last stage of the paper's cascade, and the default of ``until``
 
 
 def stages() -> dict[str, StageSpec]:
@@ -102,7 +102,7 @@ def stages() -> dict[str, StageSpec]:
 
 
 def register_stage(spec: StageSpec) -> None:
-    """Adds a stage of your own behind those that are there; done again, it changes nothing.
+    """Adds a stage of your own after the existing ones; adding it again changes nothing.
 
     Raises:
         ValueError: If there is another stage of that name.

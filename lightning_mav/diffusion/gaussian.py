@@ -1,4 +1,4 @@
-"""The forward process and the three things a network may predict."""
+"""The forward process and the three parametrisations: eps, v and x_0."""
 
 import math
 from typing import Literal, get_args
@@ -23,8 +23,8 @@ class GaussianDiffusion(nn.Module, Configured):
             ``v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0`` (Salimans and Ho, 2022), or ``x_0``.
         timesteps: How training draws ``t``: evenly, or from a logit-normal distribution, which spends less
             on the two ends, where there is little to learn.
-        logit_mean: Mean of that normal distribution; above 0 it spends more on high noise, which is where
-            the frames of a video, many views of one thing, settle how it moves.
+        logit_mean: Mean of that normal distribution. Values above 0 train more on high noise, where the
+            motion of a video is decided.
         zero_terminal_snr: Whether the schedule is shifted so that the last step holds no signal, as sampling
             assumes (Lin et al., 2023, section 3.1). Then ``eps`` says nothing about ``x_0`` there.
         min_snr_gamma: Upper end of the signal-to-noise ratio that weighs the errors of ``x_0`` in the loss
@@ -107,7 +107,7 @@ class GaussianDiffusion(nn.Module, Configured):
         return a * x_0 + s * eps
 
     def target(self, x_0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-        """Returns what the network should have predicted."""
+        """Returns the target of the network's prediction."""
         if self.prediction == "eps":
             return eps
         if self.prediction == "x_0":
@@ -121,13 +121,13 @@ class GaussianDiffusion(nn.Module, Configured):
             return 1.0
         alpha_bar = self.alphas_cumprod[t]
         snr = alpha_bar / (1 - alpha_bar)
-        weight = snr.clamp(max=self.min_snr_gamma)  # of the error of x_0; others are multiples of that
+        weight = snr.clamp(max=self.min_snr_gamma)  # of x_0's error; those of eps and v are multiples of it
         return weight if self.prediction == "x_0" else weight / (snr + 1 if self.prediction == "v" else snr)
 
     def correlate(self, noise: Tensor) -> Tensor:
-        """Makes of independent noise of frames, ``(B, C, F, H, W)``, what ``frame_noise`` asks for.
+        """Correlates independent noise of frames, ``(B, C, F, H, W)``, as ``frame_noise`` says.
 
-        Every value stays standard normal. What is no video, and a single frame, stays as it is.
+        Every value stays standard normal. Noise of other shapes or of a single frame is returned as it is.
         """
         if self.frame_noise == "independent" or noise.dim() != 5 or noise.shape[2] == 1:
             return noise

@@ -1,4 +1,4 @@
-"""Noise that is drawn while sampling: where it comes from, and what shares it."""
+"""Noise for sampling: generators, seeds, and noise that frames or windows share."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ StepNoise = Callable[[int, tuple[int, ...]], Tensor]
 
 
 def sample_noise(shape: Sequence[int], like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Draws normal noise on the generator's device, so that every device starts from the same."""
+    """Draws normal noise on the generator's device, so that every device starts from the same noise."""
     device = generator.device if generator is not None else like.device
     return torch.randn(shape, generator=generator, device=device).to(like.device)
 
 
 def fork_seed(generator: torch.Generator | None) -> int:
-    """Returns a seed that follows from the generator's state, and leaves that state as it is.
+    """Derives a seed from the generator's state without changing that state.
 
     Without a generator the seed is drawn from torch's own.
     """
@@ -61,8 +61,8 @@ class SeededNoise:
 class StepNoiseMode(TorchFunctionMode):
     """Gives ``step_noise`` to whatever draws normal noise within its context.
 
-    Every scheduler draws inside ``step`` by ``torch.randn``, but each takes its noise in another way or in
-    none. So the draw itself is replaced, for this thread and this context alone.
+    Every scheduler calls ``torch.randn`` inside ``step``, but they differ in how, or whether, they accept
+    noise from outside. So the call itself is replaced, in this thread and context only.
 
     Args:
         step_noise: Where the noise comes from.

@@ -24,8 +24,8 @@ class SampleOptions(TypedDict, total=False):
         num_steps: Denoising steps; None takes the sampler's number.
         guidance_scale: Classifier-free guidance, 1 for none; None takes the sampler's.
         generator: Source of all noise; None draws from torch's global one.
-        step_noise: Noise that stochastic schedulers add at each step, where samples share it; None draws it
-            from the generator.
+        step_noise: Noise that stochastic schedulers add at each step, such as noise that frames share; None
+            draws it from the generator.
         progress: Called with the steps done and their total after each.
     """
 
@@ -46,7 +46,7 @@ SCHEDULERS = tuple(
 )  # fmt: skip
 TAKES_EPS = ("diffusers.EulerAncestralDiscreteScheduler",)  # knows no x_0
 
-# Arguments of schedulers that would say again, or otherwise, what is said elsewhere; and where that is.
+# Scheduler arguments that would repeat or contradict other settings, and where those settings are.
 SAID_BY = {
     **dict.fromkeys(
         ("num_train_timesteps", "trained_betas", "beta_schedule", "beta_start", "beta_end"),
@@ -60,7 +60,7 @@ SAID_BY = {
         "threshold, threshold_percentile and threshold_max of Sampler",
     ),
 }
-# Arguments with which a scheduler of the list draws something else, or nothing.
+# Arguments with which a scheduler of the list does not sample the data, or fails.
 BROKEN = (
     ("use_beta_sigmas", True), ("use_flow_sigmas", True), ("interpolation_type", "log_linear"),
     ("solver_type", "bh1"), ("predict_x0", False), ("variance_type", "learned"),
@@ -205,15 +205,15 @@ class Sampler(Configured):
             predict_x_0: Maps ``x_t`` and steps ``(B,)`` to ``x_0``, guidance included.
             noise: ``x_T``.
             diffusion: The forward process that the network was trained on.
-            num_steps: See ``SampleOptions``, as for all that follow.
-            generator: Of the noise of the steps.
-            step_noise: Or that noise itself.
+            num_steps: See ``SampleOptions``, also for the arguments below.
+            generator: Source of the noise of the steps.
+            step_noise: The noise of the steps, instead of ``generator``.
             progress: Called after each step.
         """
         scheduler = self.build_scheduler(diffusion)
         scheduler.set_timesteps(num_steps or self.num_steps)
         if hasattr(scheduler, "set_begin_index"):
-            # Else it looks its place up by timestep, of which uneven spacing can have two alike.
+            # Else it finds its place by timestep, and uneven spacing can repeat a timestep.
             scheduler.set_begin_index(0)
         of_step = inspect.signature(scheduler.step).parameters
         step_args = {key: value for key, value in self.scheduler_args.items() if key in of_step}

@@ -1,4 +1,4 @@
-"""Thresholding: what keeps estimates of ``x_0`` within the range of the data while sampling."""
+"""Thresholding: keeps estimates of ``x_0`` within the range of the data while sampling."""
 
 import math
 from typing import Literal
@@ -21,7 +21,7 @@ def apply_threshold(
         x_0: Estimates, ``(B, ...)``, each sample by itself.
         mode: Which of the three.
         limit: Largest absolute value of the data.
-        percentile: Share of absolute values that ``s`` is not below, above 0 and up to 1.
+        percentile: Share of absolute values that are at most ``s``, above 0 and up to 1.
         maximum: Upper end of ``s``; None for none.
     """
     if mode == "none":

@@ -24,9 +24,9 @@ class DiffusionModel(nn.Module, Configured):
         ValueError: If the sampler does not start where a schedule with zero terminal SNR ends.
     """
 
-    # Upper end of x_0's range, which sampling keeps it in: pixels here, whitened embeddings in the prior.
+    # Sampling keeps x_0 within [-limit, limit]: pixels here, whitened embeddings in the prior.
     limit = 1.0
-    # Whether frames are samples by themselves, so that none depends on what is sampled beside it.
+    # Whether each frame is a sample of its own, independent of the frames sampled beside it.
     frame_by_frame = False
 
     def __init__(self, net: nn.Module, diffusion: GaussianDiffusion, sampler: Sampler) -> None:
@@ -67,7 +67,7 @@ class DiffusionModel(nn.Module, Configured):
         Args:
             x_t: Noised data, ``(B, ...)``.
             t: Steps, ``(B,)``.
-            conditions: What the network makes of its conditions; with guidance, of ``guided`` ones.
+            conditions: Result of the network's ``conditions``; with guidance, for ``guided`` conditions.
             guidance_scale: Classifier-free guidance (Ho and Salimans, 2022); 1 is none.
         """
         if guidance_scale == 1.0:
@@ -88,16 +88,16 @@ class DiffusionModel(nn.Module, Configured):
         return self.sampler.clip(x_0, self.limit)
 
     def _predict(self, x_t: Tensor, t: Tensor, **cond: Any) -> Tensor:
-        """Returns what the network says of ``x_t``, ``(B, ...)``, in single precision.
+        """Returns the network's prediction at ``x_t``, ``(B, ...)``, in single precision.
 
         Raises:
-            UsageError: If that has another shape, as a network of one's own may have: it might be broadcast.
+            UsageError: If a user's network gives another shape, which might be broadcast silently.
         """
         prediction = self.net(x_t, t, **cond)
         shape = prediction.shape if isinstance(prediction, Tensor) else None
         wanted = x_t.shape
         if shape and self.frame_by_frame and wanted[2] == 1 and len(shape) == len(wanted):
-            wanted = torch.Size((*wanted[:2], shape[2], *wanted[3:]))  # of one noise for all frames
+            wanted = torch.Size((*wanted[:2], shape[2], *wanted[3:]))  # one noise for all frames
         if shape != wanted:
             found = type(prediction).__name__ if shape is None else tuple(shape)
             raise UsageError(
@@ -151,7 +151,7 @@ def guided(cond: dict[str, Tensor | None], like: Tensor) -> dict[str, Tensor | N
 
 
 def part_of(progress: Progress | None, i: int, num_parts: int) -> Progress | None:
-    """Counts the steps of part ``i`` (a window, a chunk) on behind those of the parts before it."""
+    """Reports the steps of part ``i`` (a window, a chunk) after those of the parts before it."""
     if progress is None:
         return None
     return lambda done, total: progress(i * total + done, num_parts * total)

@@ -1,4 +1,4 @@
-"""What is wrong with small frames: corruptions that super-resolution is trained to forgive."""
+"""Corruptions of small frames, which super-resolution learns to undo."""
 
 import io
 import math
@@ -12,7 +12,7 @@ from torch import Tensor
 
 Corruption = Literal["noise", "blur", "bsr"]
 
-# Strongest of each step of ``degrade``.
+# Greatest strength of each step of ``degrade``.
 MAX_BLUR = 2.0  # standard deviation in pixels
 MAX_SHRINKING = 2.0  # times smaller
 MAX_NOISE = 50 / 255  # standard deviation, of frames in [-1, 1]
@@ -40,8 +40,8 @@ def degrade(video: Tensor, level: Tensor) -> Tensor:
 
     After BSR (Zhang et al., 2021, Designing a Practical Degradation Model, section 3), which unCLIP,
     section 2.1, takes for its second upsampler. As there, the four come in random order and at random
-    strength; left out is the model of a camera's sensor. The frames of a video share order and strengths.
-    Randomness is torch's own.
+    strength; the model of a camera's sensor is left out. The frames of a video share order and strengths.
+    Random numbers come from torch's global generator.
 
     Args:
         video: Small videos.
@@ -66,7 +66,7 @@ def _filter(video: Tensor, kernels: Tensor) -> Tensor:
 
 
 def _blur(video: Tensor, strength: float) -> Tensor:
-    """Blurs by a Gaussian with a width of its own in two directions."""
+    """Blurs by a Gaussian with different widths in two directions."""
     sigmas = MAX_BLUR * strength * torch.rand(2) + 1e-3
     angle = math.pi * float(torch.rand(()))
     place = torch.arange(-RADIUS, RADIUS + 1.0)

@@ -11,7 +11,7 @@ from ..utils.numbers import check_number
 from .base import DiffusionModel, part_of, squared_errors
 
 MAX_WINDOWS = 8  # filled in one batch
-QUIET = (2 / 255) ** 2  # squared error of a blend below which there is nothing to correct: one of 256 levels
+QUIET = (2 / 255) ** 2  # least squared error of a blend that is worth correcting: one of 256 levels
 
 
 def mask_frames(video: Tensor, masked: Tensor, *, blend: bool = False) -> Tensor:
@@ -56,7 +56,7 @@ class Interpolation(DiffusionModel):
         diffusion: Forward process.
         sampler: How to sample.
         num_frames: Frames in the window that it was trained on.
-        blend: Whether it is shown a blend of the neighbours in the place of each masked frame, not zeros. A
+        blend: Whether each masked frame is replaced by a blend of its neighbours instead of zeros. A
             ``residual`` network then corrects what blending would give.
     """
 
@@ -77,15 +77,15 @@ class Interpolation(DiffusionModel):
         self.blend = blend
 
     def loss(self, x_0: Tensor, **cond: Any) -> Tensor:
-        """Returns the mean error of the clips, a scalar; of x_0 beside a blend, as shares of the blend's.
+        """Returns the mean error of the clips, a scalar; for x_0 with ``blend``, relative to the blend's.
 
-        A blend is far worse where much moves, or where there is nothing on one side to blend with. Such
-        clips would be all that is learnt from if errors were not relative. Below 1 is better than blending.
-        Errors of other predictions are no errors of frames and stay as they are.
+        A blend is far worse where much moves, or where a side has no frame to blend with. Without relative
+        errors such clips would dominate training. Values below 1 are better than blending. Errors of other
+        predictions (eps, v) are not errors of frames and stay absolute.
 
         Args:
             x_0: True windows, ``(B, 3, F, H, W)``.
-            cond: What is shown of them as ``x_cond``, see ``mask_frames``; the rest as of ``errors``.
+            cond: ``x_cond``, see ``mask_frames``, and the other arguments of ``errors``.
         """
         errors = self.errors(x_0, **cond)
         if self.blend and self.diffusion.prediction == "x_0":

@@ -22,7 +22,7 @@ class Prior(DiffusionModel):
         num_candidates: Embeddings drawn per text, of which the one nearest to the text is kept.
 
     Raises:
-        ValueError: If there is to be no candidate.
+        ValueError: If ``num_candidates`` is below 1.
     """
 
     net: PriorTransformer
@@ -48,7 +48,7 @@ class Prior(DiffusionModel):
         text_mask: Tensor,
         **options: Unpack[SampleOptions],
     ) -> Tensor:
-        """Maps texts to image embeddings ``(B, D)``, the better of ``num_candidates`` each.
+        """Maps texts to image embeddings ``(B, D)``, the best of ``num_candidates`` for each.
 
         Args:
             text_embed: ``(B, D)``.

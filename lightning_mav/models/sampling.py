@@ -14,13 +14,13 @@ from ..utils.numbers import check_number, check_types, seed_from
 class Sampling:
     """How the stages draw their samples.
 
-    Every stage has a generator of its own, seeded from ``seed``, ``key`` and the stage's name. So other
-    steps in one stage leave the noise of the others as it was, and a prompt gives the same video alone as
-    in company.
+    Every stage has a generator of its own, seeded from ``seed``, ``key`` and the stage's name. So
+    changing the steps of one stage keeps the noise of the others, and a prompt gives the same video alone or
+    beside other prompts.
 
     Args:
         seed: Seed, 0 or more.
-        key: What tells this sample from others of the same seed; the cascade takes the prompt.
+        key: Distinguishes this sample from others of the same seed; the cascade uses the prompt.
         num_steps: Denoising steps, for all stages or by stage; a stage not named keeps its own number.
         guidance_scale: Classifier-free guidance, by stage; a plain number is the decoder's.
         progress: Called as ``progress(stage, done, total)`` after each step.

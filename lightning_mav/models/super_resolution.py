@@ -24,8 +24,8 @@ def resize_frames(video: Tensor, size: int, *, mode: str = "bicubic") -> Tensor:
 class SuperResolution(DiffusionModel):
     """Diffusion super-resolution, conditioned on the upsampled video.
 
-    While training, the condition is corrupted to a random level, so that the stage forgives the flaws of the
-    one before it. The level is a condition of its own, if the network has one. Corruptions:
+    While training, the condition is corrupted to a random level, so that the stage tolerates flaws of the
+    stage before it. The level is a condition of its own, if the network has one. Corruptions:
 
     - ``noise``: Gaussian noise is added to the upsampled video (Ho et al., 2021, Cascaded Diffusion Models,
       section 4); the level is the noise's standard deviation. When sampling it is added as well.
@@ -34,7 +34,7 @@ class SuperResolution(DiffusionModel):
       sampling it is blurred as well.
     - ``bsr``: the small video is degraded as cameras and files do, see ``degrade`` (unCLIP, appendix C, for
       the second upsampler); the level scales its strengths, up to 1. When sampling nothing is degraded: the
-      level says how flawed the network may take its input to be.
+      level tells the network how flawed its input is.
 
     Args:
         net: Denoiser with ``cond_channels=3``.
@@ -83,7 +83,7 @@ class SuperResolution(DiffusionModel):
         self.clamp_input = clamp_input
 
     def condition(self, low: Tensor, level: Tensor, noise: Tensor, *, sampling: bool = False) -> Tensor:
-        """Returns what the network is shown of small videos ``(B, 3, F, H, W)``, corrupted and enlarged.
+        """Returns the condition ``x_cond`` for small videos ``(B, 3, F, H, W)``: corrupted and enlarged.
 
         Args:
             low: Small videos in [-1, 1].
@@ -218,7 +218,7 @@ class SRH(SuperResolution):
     """SR_h: upsamples frame by frame; the SAME noise for every frame keeps details in place (section 3.2).
 
     That is the noise of ``x_T``, of the condition and of every step of a stochastic scheduler. Its network
-    has no temporal layers, so that the frames of a chunk share all that is not their pixels.
+    has no temporal layers; the frames of a chunk differ only in their pixels.
     """
 
     def sample(self, video: Tensor, *, chunk_size: int = 8, **options: Unpack[SampleOptions]) -> Tensor:

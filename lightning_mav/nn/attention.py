@@ -1,4 +1,4 @@
-"""Scaled dot-product attention, by the way that is fast on the device at hand."""
+"""Scaled dot-product attention, computed in the way that is fastest on the device."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
     """Attends with queries ``(..., N, d)`` to keys and values ``(..., M, d)``; returns ``(..., N, d)``.
 
     On a CPU the fused kernel takes twice the time of two matrix products in half precision, and longer for
-    short sequences. For long ones it is rivalled without its memory by doing a few at a time.
+    short sequences. For long sequences the products take a few sequences at a time, to save memory.
 
     Args:
         q: Queries.
@@ -38,8 +38,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
 def attend_over_frames(qkv: Tensor) -> Tensor:
     """Attends over frames at each of P places: maps ``(B, F, P, 3, heads, d)`` to ``(B, F, P, heads * d)``.
 
-    Time lies outside space in memory. A few places at a time, whose copies stay in the caches, are brought
-    into the order that matrix products want; the whole is never copied.
+    Matrix products need another order of the axes than memory has. So a few places at a time are copied into
+    that order, few enough to stay in the caches; the whole tensor is never copied.
     """
     if qkv.device.type == "cpu":
         return _AttendOverFrames.apply(qkv)  # type: ignore[no-untyped-call]
@@ -50,7 +50,7 @@ def _attend_over_frames_at_once(qkv: Tensor) -> Tensor:
     q, k, v = _frames_last(qkv)
     if q.shape[-2] <= MAX_LENGTH:  # fused kernels are made for long sequences
         return _places_last(_attention(q, k, v).to(v.dtype)).flatten(-2)
-    q, k, v = (y.flatten(0, 1) for y in (q, k, v))  # and want four dimensions
+    q, k, v = (y.flatten(0, 1) for y in (q, k, v))  # and need four dimensions
     out = F.scaled_dot_product_attention(q, k, v).unflatten(0, (len(qkv), -1))
     return _places_last(out).flatten(-2)
 

@@ -73,7 +73,7 @@ class ResBlock(nn.Module):
 
 
 class Block(nn.Module):
-    """Residual block with its attention, if it has one: what is recomputed, compiled and sharded as one.
+    """Residual block with its attention, if any: the unit that is recomputed, compiled and sharded.
 
     Args:
         in_channels: Channels of the input.

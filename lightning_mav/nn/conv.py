@@ -1,4 +1,4 @@
-"""Convolution over the rows of an image, which ``pseudo3d`` makes the frames of a video."""
+"""Convolution over the rows of an image; in ``pseudo3d`` the rows are the frames of a video."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-CHUNK = 1024  # pixels in one matrix product of the weight's gradient: what the caches hold
+CHUNK = 1024  # pixels in one matrix product of the weight's gradient: few enough for the caches
 
 
 class RowConv(nn.Conv2d):
     """Convolves ``(N, C, R, W)`` with a kernel ``(kernel_size, 1)``; all R rows are kept.
 
     On a CPU in single precision the native gradient of such a weight takes up to six times longer in
-    channels_last memory than the products of shifted rows that it consists of. Those are views.
+    channels_last memory than the matrix products used here. Their shifted rows are views.
 
     Args:
         in_channels: Channels of the input.

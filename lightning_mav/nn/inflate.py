@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .unet import Pseudo3DUNet
 
-# Conditions that a network may have or not. Some start as a no-op; whether one does, the output tells.
+# Optional conditions of a network. Not all start as a no-op; comparing the outputs shows which do.
 CONDITIONS = ("fps_embedding", "noise_level_embedding", "image_embedding")
 
 
@@ -48,10 +48,10 @@ def inflate(net: Pseudo3DUNet, source: Pseudo3DUNet, *, tolerance: float = 1e-5)
 
     Temporal layers and embeddings of conditions that ``source`` lacks stay as they start and new input
     channels start at zero, so ``net`` gives, frame by frame, what ``source`` gave (Make-A-Video, section
-    3.2); this is checked on random inputs. Of a source that also learns variances (twice as many outputs;
-    Nichol and Dhariwal, 2021) the first half is taken, the prediction. If ``net`` alone is residual, what
-    ``source`` gave is no correction: its last layer is cleared then, and ``net`` starts as its condition,
-    which its first convolution, if that is new to it, sees as ``x_t``.
+    3.2); this is checked on random inputs. If ``source`` also learns variances (twice as many outputs; Nichol
+    and Dhariwal, 2021), only the prediction is taken, the first half. If ``net`` alone is residual, its last
+    layer is set to zero, since ``source`` gives no correction: ``net`` starts as its condition. If
+    ``source`` has no condition, the first convolution starts with the kernels of ``x_t`` for it.
 
     Raises:
         ValueError: If the two differ in more than that, naming the tensors, or if the output changed, as
@@ -76,7 +76,7 @@ def inflate(net: Pseudo3DUNet, source: Pseudo3DUNet, *, tolerance: float = 1e-5)
     if net.residual and not source.residual:
         net.clear_output()
         if not source.cond_channels:
-            # From zero it would take long until layers that know pictures saw the one to be corrected.
+            # Starting from zero, it would take long until the trained layers saw the condition.
             kernels, known = net.conv_in.spatial.weight.detach(), source.conv_in.spatial.in_channels
             x_t, x_cond = kernels[:, : net.conv_out.spatial.out_channels], kernels[:, known:]
             x_cond[:, : x_t.shape[1]] = x_t
@@ -84,7 +84,7 @@ def inflate(net: Pseudo3DUNet, source: Pseudo3DUNet, *, tolerance: float = 1e-5)
 
 
 def _copied(net: Pseudo3DUNet, source: Pseudo3DUNet) -> InflationReport:
-    """Copies what has a counterpart, and says what."""
+    """Copies all tensors that have a counterpart, and reports which."""
     report, temporal = InflationReport(), {name for name, _ in net.temporal_parameters()}
     own, given = net.state_dict(), source.state_dict()
     has_variances = source.conv_out.spatial.out_channels == 2 * net.conv_out.spatial.out_channels
@@ -127,8 +127,8 @@ def _copied(net: Pseudo3DUNet, source: Pseudo3DUNet) -> InflationReport:
 def max_difference(net: Pseudo3DUNet, source: Pseudo3DUNet, *, num_frames: int = 3) -> float:
     """Returns the largest difference between a video network and the network that it was inflated from.
 
-    An image network is applied frame by frame. Inputs and conditions are random, weights in fp32. Of the
-    outputs of ``source``, those that ``net`` has, too, are compared.
+    An image network is applied frame by frame. Inputs and conditions are random, weights in fp32. Only
+    the output channels that both networks have are compared.
     """
     modes = [(module, module.training) for module in (net, source)]
     net.eval()

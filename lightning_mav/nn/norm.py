@@ -1,7 +1,7 @@
 """GroupNorm, the condition's scale and shift, and SiLU, as one operation.
 
-Between convolutions these are memory traffic and nothing else, and most of a training step's time if each
-is left to itself. Together they read the activation twice and write it once, keep nothing for the backward
+Between convolutions these only move memory, and computed one by one they take most of a training step's
+time. Together they read the activation twice and write it once, keep nothing for the backward
 pass but their input, and have a backward pass that is several times faster on a CPU than native GroupNorm's.
 """
 
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# Pixels from which on the native kernel is the one that vectorises over channels, whatever the groups.
+# From this number of pixels on, the native kernel vectorises over channels for any number of groups.
 NATIVE_SIZE = 1024
 
 
@@ -34,10 +34,10 @@ class GroupNorm(nn.GroupNorm):
 
         Args:
             x: Frames.
-            film: Scale, less one, and shift after the norm, for each video of as many consecutive frames:
-                ``(B, 2*C)``.
+            film: Scale minus one, and shift, after the norm: ``(B, 2*C)``, for B videos of equally many
+                consecutive frames.
         """
-        if x.device.type != "cpu" and not torch.compiler.is_compiling():  # few kernels count for more there
+        if x.device.type != "cpu" and not torch.compiler.is_compiling():  # there, fewer kernels matter more
             x = super().forward(x)
             if film is not None:
                 scale, shift = _per_frame(film, len(x))[:, :, None, None].chunk(2, dim=1)
@@ -97,7 +97,7 @@ class _NormSiLU(torch.autograd.Function):
         grad_bias = _sum(grad, rows, mean.dtype)
         grad_weight = (_sum(grad * pixels, rows, mean.dtype) - mean * grad_bias) * rstd
 
-        # x moves the moments of its group, too: take that part of the gradient away.
+        # x also changes the moments of its group: subtract that part of the gradient.
         def group_mean(y: Tensor) -> Tensor:
             means = y.unflatten(1, (ctx.num_groups, -1)).mean(dim=2, keepdim=True) / pixels.shape[1]
             return means.expand(-1, -1, y.shape[1] // ctx.num_groups).flatten(1)
@@ -116,7 +116,7 @@ class _NormSiLU(torch.autograd.Function):
 def _moments(
     x: Tensor, num_groups: int, eps: float, weight: Tensor, bias: Tensor
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Mean and reciprocal deviation of each channel's group, ``(N, C)``, and the result if it is at hand."""
+    """Mean and reciprocal deviation of each channel's group, ``(N, C)``, and the result if computed."""
     n, c, h, w = x.shape
     out = None
     if h * w >= NATIVE_SIZE:

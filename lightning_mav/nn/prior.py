@@ -21,7 +21,7 @@ NUM_EXTRA_TOKENS = 4  # text embedding, timestep, noised image embedding, learne
 
 
 class Conditions(NamedTuple):
-    """What the network makes of a text: attention is causal, so that it is the same at every step.
+    """What the network computes from a text; it is the same at every step, since attention is causal.
 
     Attributes:
         past: Keys and values of text tokens and text embedding in each block.
@@ -109,7 +109,7 @@ class PriorTransformer(nn.Module, Configured):
     The sequence is text tokens, text embedding, timestep, ``x_t`` and a learned query, from whose place the
     answer is read. Attention is causal, and never sees padding.
 
-    Classifier-free guidance needs a text that says nothing. Here its tokens are masked out and its
+    Classifier-free guidance needs an empty text. Here its tokens are masked out and its
     embedding is a learned vector, so that a dropped text cannot leak by construction. (Karlo feeds the
     tokens of "" instead, which would tie the network to a text encoder.)
 
@@ -177,7 +177,7 @@ class PriorTransformer(nn.Module, Configured):
         if drop is not None:
             text_embed = torch.where(drop[:, None], self.null_text_embed, text_embed)
             text_mask = text_mask & ~drop[:, None]
-        # Columns that are padding in every row are seen by nobody: leave them out.
+        # No token sees a column that is padding in every row: leave such columns out.
         kept = text_mask.any(dim=0)
         text_mask, text_hidden = text_mask[:, kept], text_hidden[:, kept]
         text_mask = F.pad(text_mask, (0, 1), value=True)
@@ -201,8 +201,8 @@ class PriorTransformer(nn.Module, Configured):
         Args:
             x_t: Noised, whitened image embedding, ``(B, D)``.
             t: Timestep, ``(B,)``.
-            conditions: What ``self.conditions`` made of the following, once for all steps of a sample.
-            text: Or, for a single call, they themselves:
+            conditions: Result of ``self.conditions`` for the text, computed once for all steps of a sample.
+            text: Instead, for a single call, the arguments of ``self.conditions``:
                 text_embed, ``(B, D)``;
                 text_hidden, hidden states of the text's tokens, ``(B, L, W)``;
                 text_mask, ``(B, L)``, True for real tokens;
@@ -222,7 +222,7 @@ class PriorTransformer(nn.Module, Configured):
 
 
 def attention_mask(seen: Tensor) -> Tensor:
-    """Says who sees whom, ``(B, 1, N, N)``: only what came before, and no padding but oneself.
+    """Returns a causal mask, ``(B, 1, N, N)``, that hides padding; every token sees itself.
 
     Args:
         seen: ``(B, N)``, False for padding.

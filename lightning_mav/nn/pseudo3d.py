@@ -2,7 +2,7 @@
 
 Between layers a video is a batch of frames, ``(B*F, C, H, W)`` in channels_last memory, that is, bytes in
 the order B, F, H, W, C. Space and time are then two views of the same bytes, and the transposes of the
-paper's equations copy nothing. This file is the one home of those views. An image is a video of one frame,
+paper's equations copy nothing. All of those views are made in this file. An image is a video of one frame,
 for which the temporal layers are skipped. Every temporal layer starts as the identity.
 """
 
@@ -129,7 +129,7 @@ class SpatialAttention(nn.Module):
 
         Args:
             x: Frames.
-            context: Context tokens ``(B, L, C_context)``, for each video of as many frames.
+            context: Context tokens ``(B, L, C_context)``, one set for each video of equally many frames.
         """
         n, c, h, w = x.shape
         tokens = self.group_norm(x).permute(0, 2, 3, 1).reshape(n, h * w, c)

@@ -1,8 +1,8 @@
 """CLIP's text half: its tokenizer, and a Transformer that takes the text weights of open_clip's models.
 
-To embed a prompt is all that generation asks of CLIP, and it takes milliseconds; to import open_clip, which
-brings torchvision and timm, takes longer than to import torch. What these two compute is pinned by CLIP's
-weights, and is tested to be what open_clip computes.
+Generation needs CLIP only to embed prompts, which takes milliseconds. To import open_clip, which imports
+torchvision and timm, takes longer than to import torch. CLIP's weights fix what these two must compute;
+tests compare it with open_clip.
 """
 
 import gzip
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from .bpe import Merge, merge
 
-NUM_MERGES = 49152 - 256 - 2  # that CLIP uses; OpenAI's vocabulary file has more
-MAX_LETTERS = 4_000  # of a text: merging takes the square of a word's length, and 75 tokens are used
+NUM_MERGES = 49152 - 256 - 2  # merges that CLIP uses; OpenAI's vocabulary file has more
+MAX_LETTERS = 4_000  # of a text; merging takes time quadratic in a word's length
 SPECIAL = ("<start_of_text>", "<end_of_text>")
 WORDS = regex.compile(
     "|".join(SPECIAL) + r"|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+", regex.IGNORECASE
@@ -149,7 +149,7 @@ class _QuickGELU(nn.Module):
 
 
 def _letters() -> dict[int, str]:
-    """Gives every byte a letter: itself where it can be seen, else one from beyond Latin-1, in turn."""
+    """Maps every byte to a letter: itself if it is visible, else the next one beyond Latin-1."""
     seen = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     unseen = [byte for byte in range(256) if byte not in seen]
     return {byte: chr(byte) for byte in seen} | {byte: chr(256 + i) for i, byte in enumerate(unseen)}

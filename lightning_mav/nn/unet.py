@@ -18,7 +18,7 @@ from .pseudo3d import PseudoConv3d, TemporalAttention, TemporalConv, to_frames, 
 
 
 class Conditions(NamedTuple):
-    """What a network is told, as far as the diffusion step does not change it.
+    """What a network computes from its conditions: all that does not depend on the diffusion step.
 
     Attributes:
         embed: Sum of the embedded conditions, ``(B, E)``, or 0.
@@ -167,8 +167,8 @@ class Pseudo3DUNet(nn.Module, Configured):
                 image_embed = self.image_embedding.null[None]
             embed, context = self.image_embedding(image_embed, drop)
         if self.fps_embedding is not None and fps is not None:
-            # Motion per frame is inversely proportional to fps, so its logarithm is what varies evenly; ten
-            # times that, or rates a few frames apart, of which some are never trained, would be unalike.
+            # Motion per frame is inversely proportional to fps, so take the logarithm. The factor is only
+            # 10, so that close rates get similar embeddings: some of them never occur in training.
             embed = embed + self.fps_embedding(10 * fps.log())
         if self.noise_level_embedding is not None and noise_level is not None:
             embed = embed + self.noise_level_embedding(1000 * noise_level)
@@ -186,8 +186,8 @@ class Pseudo3DUNet(nn.Module, Configured):
         Args:
             x_t: Noised video; an image has ``F = 1``. One frame also stands for all frames of ``x_cond``.
             t: Diffusion steps, ``(B,)``.
-            conditions: What ``self.conditions`` made of the following, once for all steps of a sample.
-            cond: Or, for a single call, they themselves:
+            conditions: Result of ``self.conditions`` for ``cond``, computed once for all steps of a sample.
+            cond: Instead, for a single call, the conditions:
                 image_embed, CLIP image embedding, ``(B, D)``;
                 x_cond, video concatenated to ``x_t``, ``(B, C_cond, F, H, W)``;
                 fps, frames per second, ``(B,)``; noise_level, that of ``x_cond``, ``(B,)``, in [0, 1];
@@ -218,7 +218,7 @@ class Pseudo3DUNet(nn.Module, Configured):
         return out + x_cond[:, : out.shape[1]] if self.residual and x_cond is not None else out
 
     def clear_output(self) -> None:
-        """Sets the last convolution to zero: the network gives zeros, or if it is residual its condition."""
+        """Sets the last convolution to zero: the output is zero, or the condition of a residual network."""
         for parameter in self.conv_out.spatial.parameters():
             nn.init.zeros_(parameter)
         if self.conv_out.temporal is not None:  # its kernel may stay: it sees zeros now

@@ -32,8 +32,8 @@ class Configured:
 
     Arguments must be plain values (numbers, strings, lists, dicts, None) or other ``Configured`` objects,
     so that ``config`` can be written as JSON. Classes of this package go by stable names, such as
-    ``lightning_mav.Pseudo3DUNet``, which say nothing of the module; others by module and name. What a
-    constructor takes by ``**kwargs`` is recorded by name, what it takes by ``*args`` as ``*args``. Plain
+    ``lightning_mav.Pseudo3DUNet``, which leave the module out; others by module and name. Arguments taken by
+    ``**kwargs`` are recorded by name, those taken by ``*args`` under the key ``*args``. Plain
     values must be of the types that the constructor's annotations give (see ``check_types``), else it
     raises ValueError.
     """
@@ -49,7 +49,7 @@ class Configured:
 def allow_modules(*names: str) -> None:
     """Imports modules of your own, whose ``Configured`` classes configs may name from then on.
 
-    The environment variable ``MAV_IMPORT`` does the same. Nothing that stands in a file does.
+    The environment variable ``MAV_IMPORT`` does the same. Nothing in a file can.
 
     Raises:
         UsageError: If one cannot be imported.
@@ -101,9 +101,9 @@ def from_config(config: ConfigDict) -> Any:
 
 
 def check_config(obj: Any) -> None:
-    """Checks that an object can be rebuilt from its config, before work is put into it.
+    """Checks that an object can be rebuilt from its config, before it is trained.
 
-    Its classes count as allowed where they are: whoever made the object has imported them.
+    The modules of its classes become allowed: whoever made the object has imported them.
 
     Raises:
         ValueError: If it cannot, naming the class and the reason.
@@ -112,7 +112,7 @@ def check_config(obj: Any) -> None:
         raise ValueError(
             f"{_stable_name(type(obj))} does not record its arguments: derive it from Configured"
         )
-    for config in reversed(list(_configs(obj.config))):  # those inside first: they are to blame
+    for config in reversed(list(_configs(obj.config))):  # inner configs first: they cause the error
         class_path, init_args = config["class_path"], config["init_args"]
         module = class_path.rpartition(".")[0]
         if module.split(".")[0] != PACKAGE:
@@ -149,9 +149,9 @@ def _configs(value: Any) -> Iterator[ConfigDict]:
 
 
 def _find_class(class_path: str) -> type[Configured]:
-    """Finds a class by its name in what ``HOMES`` export, and imports no module that only the config names.
+    """Finds a class among the exports of ``HOMES``, and imports no module that only the config names.
 
-    Files of version 0.1.0 name the module of a class of this package, too, where it may no longer be.
+    Files of version 0.1.0 also name the module of a class of this package; it may have moved since.
     """
     package, *_, name = class_path.split(".")
     if package == PACKAGE:
@@ -191,7 +191,7 @@ def _recorded(init: Callable[..., None]) -> Callable[..., None]:
     def wrapper(self: Configured, *args: Any, **kwargs: Any) -> None:
         bound = signature.bind(self, *args, **kwargs)
         check_types(init, bound.arguments)
-        if "config" not in self.__dict__:  # else: called by the constructor of a subclass, which has recorded
+        if "config" not in self.__dict__:  # else a subclass's constructor has recorded it
             bound.apply_defaults()
             init_args: dict[str, Any] = {}
             for name, parameter in list(signature.parameters.items())[1:]:

@@ -1,4 +1,4 @@
-"""What commands print, and how they print it wherever that goes."""
+"""Output of the commands: streams, warnings, progress bars and tables."""
 
 import io
 import os
@@ -13,21 +13,21 @@ from .textfile import printable, shortened
 
 
 class _Dropping(io.FileIO):
-    """A stream whose reader may be gone, or whose disk may be full: then what is written is lost."""
+    """A stream that drops its output if the reader is gone or the disk is full."""
 
     def write(self, data: Any) -> int:
-        """Writes what can be written, and says that it was all."""
+        """Writes as much as possible, and reports that everything was written."""
         with suppress(OSError):
             super().write(data)
         return len(data)
 
 
 def open_streams() -> None:
-    """Lets the program print, whatever its streams are; to be called first.
+    """Makes the standard streams usable in any state; call it first.
 
-    What is shown on stderr is dropped where it cannot be written. Streams that are closed become the null
-    device: else the next file that is opened, a checkpoint say, would have their number and receive what is
-    meant for them. A character that the terminal does not have is shown as an escape.
+    Output to stderr that cannot be written is dropped. Closed streams become the null device: otherwise the
+    next file that is opened, such as a checkpoint, would get their number and receive their output.
+    A character that the terminal does not have is shown as an escape.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -45,7 +45,7 @@ def open_streams() -> None:
 
 
 def drop_output() -> None:
-    """Drops what cannot be written on stdout, too, for a command that only tells there how far it is."""
+    """Drops output that stdout cannot take, too, for a command that only prints progress there."""
     if sys.stdout is sys.__stdout__:
         sys.stdout = _dropping(sys.stdout)
 

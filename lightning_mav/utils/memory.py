@@ -1,4 +1,4 @@
-"""Keeps the allocator from giving memory back that the next layer asks for again."""
+"""Keeps the allocator from returning memory to the system that the next layer needs again."""
 
 import ctypes
 import platform
@@ -10,7 +10,7 @@ M_MMAP_MAX = -4
 
 
 def keep_freed_memory() -> bool:
-    """Lets the process keep what it frees; returns whether the C library understood.
+    """Lets the process keep freed memory; returns whether the C library supports it.
 
     By default glibc maps each large block anew and unmaps it when it is freed, so that every activation
     starts with page faults: a quarter of a training step on two cores. Programs call this once, before

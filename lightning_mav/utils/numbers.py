@@ -1,4 +1,4 @@
-"""Values that users give: numbers finite and in a range, all of the type that is asked for."""
+"""Checks of values that users give: that numbers are finite and in range, and that types fit."""
 
 import functools
 import hashlib
@@ -15,7 +15,7 @@ from .textfile import shortened
 MAX_SEED = 2**63 - 1  # what torch's generators take
 MAX_COUNT = 10**7  # of samples, steps, pixels and the like: beyond what memory holds
 MAX_FLOAT = sys.float_info.max
-MAX_GUIDANCE = 10**4  # guidance that far leaves nothing of a picture, and numbers stay finite
+MAX_GUIDANCE = 10**4  # far beyond useful guidance, but numbers stay finite
 
 
 def in_range(value: Any, low: float, high: float = math.inf) -> bool:
@@ -27,7 +27,7 @@ def in_range(value: Any, low: float, high: float = math.inf) -> bool:
 
 
 def range_text(low: float, high: float = math.inf) -> str:
-    """Says which numbers are meant: ``from 1 to 30``, or ``at least 1, at most 10000000``."""
+    """Describes a range: ``from 1 to 30``, or ``at least 1, at most 10000000``."""
     if high <= 1000:
         return f"from {low} to {high}"
     return f"at least {low}" + (f", at most {high}" if high < math.inf else "")
@@ -44,13 +44,13 @@ def check_number(name: str, value: Any, low: float, high: float = math.inf) -> N
 
 
 def seed_from(*parts: Any) -> int:
-    """Returns a seed that follows from numbers and texts, 0 to 2**63 - 1; unlike parts give unlike seeds."""
+    """Derives a seed, 0 to 2**63 - 1, from numbers and texts; different parts give different seeds."""
     text = "\n".join(map(str, parts))
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-# What a plain type is called, one and several.
+# Name of each plain type, singular and plural.
 _WORDS = {
     int: ("a whole number", "whole numbers"),
     float: ("a finite number", "finite numbers"),
@@ -81,10 +81,10 @@ def _checked(init: Callable[..., None]) -> Callable[..., None]:
 
 
 def check_types(function: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
-    """Refuses arguments that are of another plain type than a function's annotations say.
+    """Refuses arguments whose plain type differs from a function's annotations.
 
-    Numbers, truth values, texts and lists of them are looked at: a truth value is no whole number, a text
-    no number, and NaN no number either, which every comparison would let pass. All else is left alone.
+    It checks numbers, truth values, texts and lists of them: a truth value is not a whole number, a text is
+    not a number, nor is NaN, which would pass every range check. Other values are not checked.
 
     Raises:
         ValueError: If one is of another type, naming it.

@@ -1,4 +1,4 @@
-"""Paths as people write them, files that are nobody's data, files that are never half written, and locks."""
+"""Paths as users write them, hidden files, files that are never half written, and locks."""
 
 import errno
 import fcntl
@@ -12,17 +12,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import IO
 
-# What systems put beside people's files, besides names that begin with a dot: macOS, Windows, and the
-# servers of QNAP and Synology.
+# Files that systems add, besides names that begin with a dot: macOS, Windows, and the servers of QNAP
+# and Synology.
 JUNK = {
     "__macosx", "icon\r", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin",
     "system volume information", "@eadir", "#recycle", "@recycle", "lost+found",
 }  # fmt: skip
-STALE_SECONDS = 3600  # after which an unfinished file is what a killed process has left
+STALE_SECONDS = 3600  # older unfinished files are those of killed processes
 
 
 def expanded(path: str) -> str:
-    """Puts folders in the place of ``~`` and of variables such as ``$HOME``, unless one is called so."""
+    """Expands ``~`` and variables such as ``$HOME``, unless a file or folder has that literal name."""
     places = [path, *map(str, PurePath(path).parents)]
     if any(os.path.lexists(place) for place in places if place[:1] == "~" or "$" in place):
         return path
@@ -71,14 +71,14 @@ def replacing(path: Path, *, sync: bool = False) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-_claimed: dict[tuple[int, int], IO[str]] = {}  # what this process has, which its own locks do not see
+_claimed: dict[tuple[int, int], IO[str]] = {}  # files claimed by this process, which its own locks do not see
 
 
 def claim(path: Path) -> IO[str]:
-    """Keeps a file for this process, and notes which that is in it; makes the file if it is missing.
+    """Locks a file for this process and writes the process ID into it; creates the file if it is missing.
 
-    It does so until the file is closed or the process ends, killed or not. A lock of ``flock`` would last as
-    long as any process that was forked from this one.
+    The lock lasts until the file is closed or the process ends, even if it is killed. A lock of ``flock``
+    would last as long as any process that was forked from this one.
 
     Returns:
         The file, to be closed.
@@ -90,7 +90,7 @@ def claim(path: Path) -> IO[str]:
     if path.exists():
         status = path.stat()
         held = _claimed.get((status.st_dev, status.st_ino))
-        if held is not None and not held.closed:  # opened and closed again, it would lose the lock
+        if held is not None and not held.closed:  # opening and closing it again would lose the lock
             raise BlockingIOError(errno.EAGAIN, f"{os.getpid()}, which is this one")
     file = path.open("a+", encoding="utf-8", errors="replace")
     try:

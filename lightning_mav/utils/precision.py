@@ -1,4 +1,4 @@
-"""Which arithmetic a device computes in: bf16 where its matrix units have it, else fp32."""
+"""The precision for a device: bf16 where its matrix units support it, else fp32."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -43,10 +43,10 @@ def precision_name(device: torch.device | str) -> str:
 
 
 def autocast_context(device: torch.device | str, precision: str | None = None) -> AbstractContextManager:
-    """Autocasts to what ``precision`` says, as ``precision_name`` names it; None suits the device.
+    """Autocasts to ``precision``, named as by ``precision_name``; None picks it by the device.
 
     Raises:
-        ValueError: If it says anything else.
+        ValueError: If ``precision`` is not one of these names.
     """
     name = precision or precision_name(device)
     if name not in PRECISIONS:

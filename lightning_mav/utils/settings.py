@@ -1,4 +1,4 @@
-"""Settings of a command: a dataclass, a YAML file that explains its values, and what is given beside it."""
+"""Settings of a command: a dataclass, a YAML file with its values, and overrides."""
 
 import sys
 from io import StringIO
@@ -15,7 +15,7 @@ from .textfile import read_text, shortened
 T = TypeVar("T")
 
 MAX_DEPTH = 50  # of lists and mappings in each other; OmegaConf gives up at about a hundred
-# What PyYAML and OmegaConf raise for values that they cannot read: tags lead them anywhere.
+# Errors of PyYAML and OmegaConf for values that they cannot read; YAML tags can cause any of these.
 UNREADABLE = (
     *(yaml.YAMLError, OmegaConfBaseException, RecursionError, OSError, ValueError, TypeError),
     *(LookupError, ArithmeticError, AttributeError),
@@ -23,10 +23,10 @@ UNREADABLE = (
 
 
 def parse_yaml(text: str, path: Path) -> Any:
-    """Returns what YAML says, as OmegaConf has it; values that refer to others are not worked out.
+    """Parses YAML with OmegaConf; values that refer to others are not resolved.
 
     Args:
-        text: The YAML. Keys may not come twice, nor aliases in themselves or without bounds.
+        text: The YAML. Duplicate keys, aliases that contain themselves and too many aliases are refused.
         path: The file that it is from, for the error.
 
     Raises:

@@ -1,6 +1,6 @@
-r"""Text files as this program reads and writes them: UTF-8 whatever the locale, lines as editors end them.
+r"""Reading and writing text files: UTF-8 whatever the locale, with the line ends of all editors.
 
-A byte order mark, which editors on Windows put first, is no part of a text. A line ends at ``\n``, ``\r\n``
+A byte order mark, which editors on Windows put first, is dropped. A line ends at ``\n``, ``\r\n``
 or ``\r``. ``str.splitlines`` is not used for files: it also ends lines at U+0085, U+2028 and other
 characters that may stand within a caption.
 """
@@ -44,7 +44,7 @@ def decode_caption(data: bytes) -> str:
     """Returns the caption that a text file holds.
 
     Raises:
-        ValueError: If it is not UTF-8, or there is nothing to see in it.
+        ValueError: If it is not UTF-8, or is blank.
     """
     try:
         caption = decode_text(data).strip()
@@ -103,7 +103,7 @@ def write_json(path: Path, content: Any, *, indent: int | None = 2) -> None:
 
 
 def parse_json(data: bytes) -> Any:
-    """Returns what JSON says.
+    """Parses JSON.
 
     Raises:
         ValueError: If it is no JSON, not UTF-8, or nested too deeply to be read.
@@ -115,12 +115,12 @@ def parse_json(data: bytes) -> Any:
 
 
 def is_blank(text: str) -> bool:
-    """Whether nothing of a text can be seen: spaces, control characters, marks of direction and the like."""
+    """Whether a text has no visible character, only spaces, control characters and the like."""
     return not any(char.isprintable() and not char.isspace() for char in text)
 
 
 def has_surrogates(text: str) -> bool:
-    """Whether a text holds halves of characters: what is left of bytes that are not UTF-8, or of bad JSON."""
+    """Whether a text holds surrogates, which come from bytes that are not UTF-8, or from bad JSON."""
     return any("\ud800" <= char <= "\udfff" for char in text)
 
 

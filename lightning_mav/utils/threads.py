@@ -22,7 +22,7 @@ BLOCKTIME = "1"
 WAITING = ("GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_WAIT_POLICY")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT")
 
-_chosen: set[str] = set()  # variables that this process has set, and not its user
+_chosen: set[str] = set()  # variables that this process has set, not the user
 
 
 def set_up_threads(environment: MutableMapping[str, str] = os.environ, root: Path = Path("/")) -> None:
@@ -49,7 +49,7 @@ def share_threads(num_processes: int, num_threads: int | None = None) -> int | N
 
     Args:
         num_processes: How many processes compute.
-        num_threads: What is asked for; by default each process gets its share of the cores.
+        num_threads: Threads per process; by default each process gets its share of the cores.
     """
     if any(name in os.environ and name not in _chosen for name in THREADS):
         return None

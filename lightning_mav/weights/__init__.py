@@ -1,4 +1,4 @@
-"""Weights files: safetensors that say what they hold, and whether they still hold it.
+"""Weights files: safetensors that describe their content and can be checked for damage.
 
 The header carries the module's ``config``, so that it is rebuilt without any YAML, a record of its
 ``training`` and a ``digest`` of the file. The same module always gives the same file. ``SHA256SUMS`` beside
@@ -92,13 +92,13 @@ def save_weights(
                 seal(part)
                 part.chmod(0o644)  # safetensors makes it readable to its owner alone
             write_checksum(path, sha256(path))
-    except SafetensorError as error:  # what it makes of an OSError
+    except SafetensorError as error:  # safetensors turns an OSError into this
         raise OSError(errno.EIO, str(error), str(path)) from error
     return path
 
 
 def _stored(name: str, tensor: Tensor, dtype: str) -> Tensor:
-    """Copies a tensor as it is stored: by itself, contiguous, on the CPU, floats in ``dtype``."""
+    """Copies a tensor for storage: contiguous, on the CPU, floats in ``dtype``."""
     given = tensor.detach().cpu()
     if not given.is_floating_point():
         return given.clone(memory_format=torch.contiguous_format)
@@ -166,7 +166,7 @@ def read_training(path: Path | str) -> dict[str, Any]:
 
 
 def has_digest(path: Path | str) -> bool:
-    """Checks a weights file by what there is to check it by, and returns whether its header has a digest.
+    """Checks a weights file by its checksum or digest, and returns whether its header has a digest.
 
     Raises:
         UsageError: As ``load_weights``.
@@ -177,7 +177,7 @@ def has_digest(path: Path | str) -> bool:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
-    """Opens a weights file that is whole: yields the safetensors file and the metadata of its header."""
+    """Opens a weights file after checking it: yields the safetensors file and the metadata of its header."""
     if not path.is_file():
         raise UsageError(f"no weights at {path}: train them with `{command_of(path)}`")
     try:
@@ -199,7 +199,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Computes in one thread: a module has thousands of small tensors, over which threads wait in vain."""
+    """Computes in one thread: a module has thousands of small tensors, which more threads only slow down."""
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

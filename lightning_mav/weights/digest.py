@@ -47,7 +47,7 @@ def _digest_entry(digest: str) -> bytes:
 
 
 def check_digest(path: Path, metadata: dict[str, str]) -> None:
-    """Compares a file with the digest in its header, unless it was written before there was one."""
+    """Compares a file with the digest in its header, unless an earlier version wrote it without one."""
     # A damaged "digest" must not make it a file of an earlier version.
     if unknown := metadata.keys() - {"config", "digest", "training"}:
         raise ValueError(f"its header has an unknown entry {min(unknown)!r}")
@@ -63,7 +63,7 @@ def read_checksums(folder: Path) -> dict[str, str]:
 
 
 def write_checksum(path: Path, digest: str) -> None:
-    """Enters the checksum of a file into ``SHA256SUMS`` beside it, whose folder is locked."""
+    """Enters the checksum of a file into ``SHA256SUMS`` beside it; the caller has locked the folder."""
     checksums = read_checksums(path.parent) | {path.name: digest}
     text = "".join(f"{digest}  {name}\n" for name, digest in sorted(checksums.items()))
     with replacing(path.parent / CHECKSUMS) as part:

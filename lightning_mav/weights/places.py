@@ -27,7 +27,7 @@ def find_weights(name: str, scale: str = "micro") -> Path:
         scale, name = name.split("/", 1)
     own = OUTPUTS / scale / "weights" / f"{name}.safetensors"
     shipped = SHIPPED / scale / own.name
-    # What is trained on images first is shipped once, as it was after the videos.
+    # A stage with an image and a video phase is shipped only as it was after its video phase.
     fallback = shipped.with_stem(name.removesuffix("_image"))
     for path in (own, shipped, fallback):
         if path.is_file():
@@ -38,8 +38,8 @@ def find_weights(name: str, scale: str = "micro") -> Path:
 def weights_files(name_or_dir: str | Path = "micro", *, until: str = LAST) -> dict[str, Path]:
     """Finds the weights file of every stage up to ``until``, of a scale or in a folder.
 
-    A shipped scale is the one that was measured, also beside weights of your own: name their folder,
-    ``outputs/SCALE/weights``, to use those.
+    The name of a shipped scale always means the shipped weights. To use your own, name their folder,
+    ``outputs/SCALE/weights``.
     """
     if not str(name_or_dir):
         raise UsageError("the name of the weights is empty: give a scale, such as micro, or a folder")
@@ -54,7 +54,7 @@ def weights_files(name_or_dir: str | Path = "micro", *, until: str = LAST) -> di
 
 
 def command_of(path: Path) -> str:
-    """Returns the command that makes a weights file, as far as its path tells."""
+    """Returns the command that makes a weights file, guessed from its path."""
     name = path.stem
     stage, phase = name.removesuffix("_image"), "image" if name.endswith("_image") else "video"
     command = f"make train-stage STAGE={stage}"
