@@ -80,11 +80,10 @@ class Stage(LightningModule, Checked):
         """Brings a checkpoint of an earlier version up to date before it is loaded."""
         super().on_load_checkpoint(checkpoint)
         names = {id(parameter): name for name, parameter in self.named_parameters()}
-        groups = [group["params"] for group in self.parameter_groups()]
-        sizes = [len(group["params"]) for group in checkpoint["optimizer_states"][0]["param_groups"]]
-        if [len(params) for params in groups] != sizes:  # --optimizer is given all parameters as one group
-            groups = [list(self.parameters())]
-        bring_up_to_date(checkpoint, [[names[id(parameter)] for parameter in params] for params in groups])
+        groups = [
+            [names[id(parameter)] for parameter in group["params"]] for group in self.parameter_groups()
+        ]
+        bring_up_to_date(checkpoint, groups, [*names.values()])
 
     def _rate(self, step: int) -> float:
         warmup = min(1.0, (step + 1) / max(1, self.warmup_steps))

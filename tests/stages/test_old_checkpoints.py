@@ -25,13 +25,18 @@ def checkpoint(*groups):
     return {
         "state_dict": {name: f"average of {OLD[name]}" for name in OLD},
         "current_model_state": {name: f"{OLD[name]}" for name in OLD},
-        "optimizer_states": [{"state": {number: OLD[name] for number, name in numbered}}],
+        "optimizer_states": [
+            {
+                "state": {number: OLD[name] for number, name in numbered},
+                "param_groups": [{"params": [*group]} for group in groups],
+            }
+        ],
     }
 
 
 def test_names_and_numbers_become_those_of_today():
     found = checkpoint(OLD)
-    bring_up_to_date(found, [NOW])
+    bring_up_to_date(found, [NOW], NOW)
     assert found["state_dict"] == {name: f"average of {name}" for name in NOW}
     assert found["current_model_state"] == {name: name for name in NOW}
     assert found["optimizer_states"][0]["state"] == dict(enumerate(NOW))
@@ -42,7 +47,7 @@ def test_groups_of_the_optimizer_are_sorted_each_by_itself():
     others = [name for name in OLD if "attention" not in name]
     found = checkpoint(others, attention)
     groups = [[name for name in NOW if ("attention" in name) == part] for part in (False, True)]
-    bring_up_to_date(found, groups)
+    bring_up_to_date(found, groups, NOW)
     assert found["optimizer_states"][0]["state"] == dict(enumerate(groups[0] + groups[1]))
 
 
@@ -51,5 +56,19 @@ def test_those_of_today_stay_as_they_are():
         "state_dict": dict.fromkeys(NOW),
         "optimizer_states": [{"state": dict(enumerate(reversed(NOW)))}],
     }
-    bring_up_to_date(found, [NOW])
+    bring_up_to_date(found, [NOW], NOW)
     assert found["optimizer_states"][0]["state"] == dict(enumerate(reversed(NOW)))
+
+
+def test_optimizer_of_ones_own_has_all_parameters_in_one_group():
+    found = checkpoint(OLD)
+    groups = [[name for name in NOW if ("attention" in name) == part] for part in (False, True)]
+    bring_up_to_date(found, groups, NOW)
+    assert found["optimizer_states"][0]["state"] == dict(enumerate(NOW))
+
+
+def test_weights_alone_are_renamed():
+    found = checkpoint(OLD)
+    del found["optimizer_states"]
+    bring_up_to_date(found, [NOW], NOW)
+    assert found["state_dict"].keys() == set(NOW)
