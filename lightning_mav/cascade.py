@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .clip import Clip, text_half
 from .models import SRH, SRLT, Decoder, Interpolation, Prior
 from .models.sampling import Sampling
-from .stage_table import LAST, stages, stages_until, video_stages
+from .stage_table import LAST, stages, stages_until
 from .utils.configured import allow_modules
 from .utils.errors import UsageError
 from .utils.numbers import check_number
@@ -174,7 +174,7 @@ class Cascade(nn.Module):
     ) -> CascadeOutput:
         """Turns image embeddings ``(B, D)`` into videos: all that follows the prior."""
         check_number("fps", fps, 0)
-        chain = [stages()[name] for name in stages_until(until) if name in video_stages()]
+        chain = [spec for name in stages_until(until) if (spec := stages()[name]).makes_video]
         given: dict[str, Any] = {"image_embed": image_embed, "frame_skip": frame_skip}
         made, seconds, rates = dict[str, Tensor](), {}, {}
         for spec in chain:

@@ -1,6 +1,6 @@
 """Names that modules and classes had in version 0.1.0: what imports them still works, with a warning.
 
-Each old module is a view of the new one, and is made when it is first imported.
+An old module holds what the new one does, and is made when it is first imported.
 """
 
 import importlib
@@ -65,17 +65,6 @@ def new_name(old: str) -> str | None:
     return None
 
 
-class _OldModule(ModuleType):
-    """Has what the new module has, by its old names, too."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        new = new_name(self.__name__.partition(".")[2])
-        assert new is not None
-        return getattr(importlib.import_module(f"{PACKAGE}.{new}"), CLASSES.get(new, {}).get(name, name))
-
-
 class _Finder(MetaPathFinder, Loader):
     """Finds what no other finder does: modules under their old names."""
 
@@ -87,12 +76,15 @@ class _Finder(MetaPathFinder, Loader):
             return None
         return ModuleSpec(name, self, is_package=True)
 
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return _OldModule(spec.name)
-
     def exec_module(self, module: ModuleType) -> None:
         new = new_name(module.__name__.partition(".")[2])
         warnings.warn(f"{module.__name__} is {PACKAGE}.{new} now", DeprecationWarning, stacklevel=2)
+        names = vars(importlib.import_module(f"{PACKAGE}.{new}"))
+        kept = {
+            name: value for name, value in names.items() if name == "__all__" or not name.startswith("__")
+        }
+        renamed = {old: names[now] for old, now in CLASSES.get(str(new), {}).items()}
+        vars(module).update(kept | renamed)
 
 
 def find_old_modules() -> None:

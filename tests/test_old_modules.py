@@ -10,7 +10,7 @@ from lightning_mav import old_modules
 
 
 @pytest.mark.parametrize("old", old_modules.MODULES)
-def test_old_module_is_a_view_of_the_new_one(old):
+def test_old_module_holds_what_the_new_one_does(old):
     sys.modules.pop(f"lightning_mav.{old}", None)
     with pytest.warns(DeprecationWarning, match=rf"lightning_mav\.{old} is lightning_mav\."):
         module = importlib.import_module(f"lightning_mav.{old}")
@@ -42,3 +42,11 @@ def test_nobody_pays_for_them():
     code = "import sys, lightning_mav; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_stars_and_dir_see_the_names_of_an_old_module():
+    space = {}
+    exec("from lightning_mav.metrics import *", space)
+    assert "frechet_distance" in space
+    assert "write_mp4" in dir(importlib.import_module("lightning_mav.video"))

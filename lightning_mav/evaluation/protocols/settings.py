@@ -76,7 +76,6 @@ class ProtocolSettings:
         if unnamed:
             raise ValueError(f"networks names no feature network for {', '.join(unnamed)}")
 
-        stages_until(self.until)
         made = (KEY_FRAMES - 1) * self.step + 1
         if self.num_frames > -(-made // self.stride):
             raise ValueError(
