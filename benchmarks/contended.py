@@ -69,10 +69,11 @@ def run(args: argparse.Namespace) -> Section:
         "contended",
         "Beside other work",
         [
-            f"Whole commands in seconds on {num_cores()} cores, alone and beside one and two programs that "
-            f"count without end; {args.turns} turns. In brackets, how many times as long as the same setting "
-            "takes alone. Before, OpenMP's threads waited for each other as its library does by itself; now "
-            f"for {SPINS} turns of its loop (`GOMP_SPINCOUNT`), unless the user has set something else.",
+            f"Seconds of whole commands on {num_cores()} cores, alone and beside one or two programs that "
+            f"count in an endless loop; {args.turns} turns. In brackets: how many times as long as the same "
+            "setting takes alone. Before, OpenMP's threads waited for each other as long as its library does "
+            f"by default; now they wait for {SPINS} turns of its loop (`GOMP_SPINCOUNT`), unless the user "
+            "has set something else.",
             f"`generate` makes one video with the shipped weights. `train` makes {STEPS} steps of the nano "
             "decoder, from the start of the program to its weights; before with a thread on each core, now "
             "with one (`num_threads`). `test` runs a part of the test suite in two processes "

@@ -77,11 +77,11 @@ def run(args: argparse.Namespace) -> Section:
             row.append(f"{sum(times['full']) / sum(times['ours']):.2f}")
             table.rows.append([f"{width}x{height}", str(gop), *row])
     if FFMPEG:
-        plain = "The next is the `ffmpeg` program with one thread, less what it takes to start"
+        plain = "The next column is the `ffmpeg` program with one thread, less the time it takes to start"
     else:
         plain = (
-            "The next is FFmpeg's libraries by PyAV, which has them in its wheel, without a look at "
-            "the frames and opened as ours is; the `ffmpeg` program is not installed here"
+            "The next column is FFmpeg's libraries, called by PyAV with the same options as ours, since the "
+            "`ffmpeg` program is not installed here"
         )
     return Section(
         "decode",
@@ -92,12 +92,12 @@ def run(args: argparse.Namespace) -> Section:
             f"frames at most GOP frames apart. CPU time on one thread, {args.turns} turns, each with another "
             "clip, so that the spread is mostly that of the frame rates. At native size our pixels are those "
             "of full decoding (checked).",
-            "The columns behind our time say how many times as long the others take. Full decoding decodes "
-            "the whole video and resizes the wanted frames as we do. The next seeks to the key frame, "
-            "decodes, and has torch resize frames of native size. "
-            f"{plain}: it decodes all from the key frame to the end of the clip, and resizes nothing. "
-            "The last column is that of full decoding by the sums over all clips, most of which slow clips "
-            "decide: at one frame a second, all of a video is needed.",
+            "The columns after our time say how many times as long the others take. Full decoding decodes "
+            "the whole video and resizes the wanted frames as we do. The next column seeks to the key frame, "
+            "decodes, and resizes frames of native size with torch. "
+            f"{plain}: all frames from the key frame to the end of the clip are decoded, and none is "
+            "resized. The last column compares full decoding by the sums over all clips. Slow clips make up "
+            "most of these sums: at one frame a second, the whole video is needed.",
         ],
         [table],
     )

@@ -40,8 +40,8 @@ def run(args: argparse.Namespace) -> Section:
         "frechet",
         "Frechet distance",
         [
-            "From means and covariances to the distance, in double precision; with fewer samples than "
-            "dimensions ours starts from the features, and its time includes all of that. The usual way "
+            "The time from means and covariances to the distance, in double precision. With fewer samples "
+            "than dimensions ours starts from the features, and its time includes that. The usual way "
             "takes `scipy.linalg.sqrtm` of the product of the covariances. Random correlated features, with "
             f"standard deviations that fall over {DECADES} decades; {args.turns} turns, "
             f"{torch.get_num_threads()} thread(s). The difference is relative.",

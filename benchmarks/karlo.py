@@ -82,14 +82,14 @@ def run(args: argparse.Namespace) -> Section:
         [
             f"Forward pass, mean square of the output, backward pass, AdamW (fused): {FRAMES} frames of "
             f"{SIZE} x {SIZE}, batch {args.batch}, {precision}; {args.turns} turns. Widths are 320 to 1280, "
-            "three blocks a level, attention at 32, 16 and 8 px; peers have as many blocks of these widths "
-            "and are not compiled."
+            "with three blocks at each level and attention at 32, 16 and 8 px. Peers have as many blocks of "
+            "the same widths, and are not compiled."
             + "".join(f" {name} did not fit into the GPU's memory." for name in too_large),
             f"Peak is {peak / 1e12:.0f} TFLOP/s, the best of the matrix products in the same run"
-            f"{utilisation(rates[COMPILED])}. The last ratio is that of operations per second.",
-            "Recomputed keeps the input of each block alone for the backward pass; such a step takes "
-            f"{with_spread(ratios(times[RECOMPUTED], times[EAGER]))} times as long. Peak memory is that of "
-            "one network by itself, all told.",
+            f"{utilisation(rates[COMPILED])}. The last ratio compares operations per second.",
+            '"Recomputed" keeps only the input of each block for the backward pass; such a step takes '
+            f"{with_spread(ratios(times[RECOMPUTED], times[EAGER]))} times as long. Peak memory is all that "
+            "one network takes when it trains alone.",
         ],
         [table, profile(contenders[COMPILED].step)],
         captions=["Networks:", "Where the time of our compiled step goes, the top ten:"],

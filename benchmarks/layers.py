@@ -97,9 +97,9 @@ def run(args: argparse.Namespace) -> Section:
             "`(b h w) c f`, Conv1d, and back; the usual temporal attention `rearrange` to `(b h w) f c`, "
             "LayerNorm, Linear, `scaled_dot_product_attention`, Linear, and back; the usual spatial "
             "convolution Conv2d on frames in PyTorch's default memory layout.",
-            "Of peak is the share of the operations per second that the best of the large matrix products "
-            "in the same turns does; operations are those of convolutions, matrix products and attention, "
-            "counted in the usual way's passes.",
+            '"Of peak" compares operations per second with the best of the large matrix products in the same '
+            "turns. Operations are those of convolutions, matrix products and attention, counted in the "
+            "passes of the usual way.",
             *machine.remarks(precisions),
         ],
         [table],

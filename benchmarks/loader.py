@@ -74,12 +74,12 @@ def run(args: argparse.Namespace) -> Section:
             f"{SETTINGS['image_size']} x {SETTINGS['image_size']} pixels, at the frame rates that the micro "
             f"decoder begins with, decoded from {num_shards} shards of {PER_SHARD} videos each: a moving "
             f"texture of 320x240 pixels and {args.seconds} s, H.264 with a key frame at least every 30 "
-            f"frames. The machine has {cores} cores for this, and nothing is trained meanwhile. That the "
-            "number of workers changes no batch is checked.",
+            f"frames. The machine has {cores} cores for this, and nothing is trained meanwhile. It is "
+            "checked that the number of workers changes no batch.",
             f"A turn reads {args.batches} batches after those that fill the queues; the ratio is that of "
-            "the speeds. Starting is all from the list of shards to the first batch: counting the samples, "
-            "putting them into their order, starting a worker, and one batch, in the middle of the epoch as "
-            "a resumed run does, and at its beginning.",
+            "the speeds. Starting is everything from the list of shards to the first batch: the samples are "
+            "counted and put into order, a worker starts, and one batch is read. It is timed at the "
+            "beginning of an epoch, and in the middle of it, as in a resumed run.",
         ],
         [
             Table(["reading", "clips/s", "ratio"], rows),

@@ -19,20 +19,21 @@ from . import BENCHES, machine
 INTRODUCTION = f"""\
 # Benchmarks
 
-How fast and how large this project is, next to open peers that do the same: [make-a-video-pytorch] and the
-video networks of [diffusers]. Each section names its date, machine and versions.
+How fast this project is and how much memory it takes, next to open projects that do the same:
+[make-a-video-pytorch] and the video networks of [diffusers]. Each section names its date, machine and
+versions.
 
-Other load comes and goes, so nothing is timed by itself. All that is compared takes turns, A B A B, after a
-warm-up of each. A ratio is the median over the turns of the ratio within a turn; next to it, in brackets, are
-the smallest and the largest: how far to trust it. Times are medians with the same spread. Networks of
-different sizes are compared by the operations that they do in a second (convolutions, matrix products and
-attention, counted by PyTorch's `FlopCounterMode`), also as a fraction of the machine's peak: the best of
-the large matrix products that take their turn in the same run. Before its first tensor each process tells the
-C library to keep freed memory, as the commands of this project do; the peers profit from it in the same way.
+Other programs on a machine come and go, so nothing is timed alone. What is compared takes turns, A B A B,
+after a warm-up of each. Ratios are computed within each turn. A table shows their median over the turns and,
+in brackets, the smallest and the largest, which say how far to trust it. Times are medians with the same
+spread. Networks of different sizes are compared by their operations per second (convolutions, matrix products
+and attention, counted by PyTorch's `FlopCounterMode`), also as a fraction of the machine's peak. The peak is
+the best speed of large matrix products that take turns in the same run. Before its first tensor each process
+tells the C library to keep freed memory, as the commands of this project do; peers benefit in the same way.
 
-To measure again: `make bench BENCH=train`, or another of {", ".join(list(BENCHES)[1:])}. That replaces
-the section of this name and nothing else; `ARGS=--no-docs` only prints, `ARGS="--turns 15"` takes longer
-and says more.
+To measure again, run `make bench BENCH=train`, or another of {", ".join(list(BENCHES)[1:])}.
+It replaces the section of this name and nothing else. `ARGS=--no-docs` only prints the section; with
+`ARGS="--turns 15"` it takes longer, and the medians are more reliable.
 
 [make-a-video-pytorch]: https://github.com/lucidrains/make-a-video-pytorch
 [diffusers]: https://github.com/huggingface/diffusers

@@ -48,16 +48,17 @@ def run(args: argparse.Namespace) -> Section:
     if not args.no_release:
         tables.append(compare_releases(args.turns))
         captions.append(
-            f"Seconds of `mav generate`, 76 frames of 192 px, in fresh processes taking turns ({args.turns} "
-            f"turns). The first release is {FIRST_RELEASE}, with the weights and steps it shipped."
+            f"Seconds of `mav generate`, 76 frames of 192 px, in fresh processes that take turns "
+            f"({args.turns} turns). The first release is {FIRST_RELEASE}, with the weights and steps it "
+            "shipped."
         )
     tables.append(compare_steps(args.stages, args.prompts))
     captions.append(
-        "Steps against accuracy, on the prompts and true clips of `BENCH=micro`: each stage by itself, its "
-        "input true or drawn as always. Right is shape and colour, and for the prior the cosine to the true "
-        "embedding."
+        "Accuracy by number of steps, on the prompts and true clips of `BENCH=micro`. Each stage is measured "
+        'alone: its input is true, or comes from the stages before it with their usual steps. "Right" is '
+        "shape and colour, or for the prior the cosine to the true embedding."
     )
-    text = "The steps of each stage stand in its weights file; `--steps` overrides them."
+    text = "The number of steps of each stage is in its weights file; `--steps` overrides them."
     return Section("sample", "Sampling", [text], tables, captions=captions)
 
 

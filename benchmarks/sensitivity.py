@@ -40,8 +40,8 @@ def run(args: argparse.Namespace) -> Section:
             f"FVD between {args.num} true videos of the micro-world and {args.num} others, which are "
             "damaged: a share of the frames in another order; the last frames frozen; noise of up to "
             f"{MAX_NOISE} in [-1, 1]; Gaussian blur of up to {MAX_BLUR:g} pixels, at {IMAGE_SIZE} px. "
-            f"Undamaged, these two disjoint samples are {undamaged:.2f} apart. That is not 0, since "
-            "covariances of finite samples differ; it falls as 1 / N.",
+            f"Without damage the FVD of these two disjoint sets of {args.num} is {undamaged:.2f}. It is not "
+            "0, since covariances of finite samples differ, and it falls as 1 / N.",
         ],
         [
             Table(

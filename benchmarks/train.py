@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> Section:
             f"Forward pass, mean square of the output, backward pass, AdamW (fused): {FRAMES} frames of "
             f"{SIZE} x {SIZE}, batch 1; {args.turns} turns.",
             *machine.remarks(precisions),
-            "Peak memory is that of a process of its own that makes three steps, all told.",
+            "Peak memory is all that a separate process takes for three steps.",
         ],
         tables,
         captions=[f"In {precision}:" for precision in precisions],
