@@ -194,7 +194,7 @@ def _show(report: "Report", out: Path) -> None:
         published = ", ".join(f"{system} {value:g}" for system, value in figure.published.items())
         interval = "" if figure.low is None else f"{figure.low:.4g} to {figure.high:.4g}"
         rows.append([figure.name, f"{figure.value:.4g}", interval, str(figure.n), published])
-    print_table(["figure", "value", "95% interval", "samples", "in print"], rows, report.title)
+    print_table(["figure", "value", "95% interval", "samples", "published"], rows, report.title)
     for name in ("report.json", "report.md", "index.html"):
         print(out / name)
     print(f"evaluated in {report.seconds['total']:.0f} s")

@@ -106,13 +106,13 @@ def test_report_has_the_figures_and_what_they_depend_on(whole):
     assert report.weights.keys() == {"clip", "prior", "decoder", "interpolation", "sr_lt"}
     assert report.settings["num_resamples"] == 20
     assert [figure.published for figure in report.figures] == [{}, {}, {}]
-    for reason in ("at 16x16 pixels, those in print at 256x256", "of 8 samples, those in print of 10,000"):
+    for reason in ("at 16x16 pixels, published ones at 256x256", "on 8 samples, published ones on 10,000"):
         assert (
-            f"do not stand beside FVD: it was measured {reason}" in report.notes
+            f"are not shown beside FVD: it was measured {reason}" in report.notes
             or f"; {reason}" in report.notes
         )
-    assert "in 2 splits, those in print in 10" in report.notes
-    assert "8 samples, those in print on 10,000" in report.notes
+    assert "in 2 splits, published ones in 10" in report.notes
+    assert "8 samples, published ones of 10,000" in report.notes
     assert {sample.label for sample in report.samples} == set(CLASSES)
     for sample in report.samples:
         video, fps = read_video(whole / sample.video)
@@ -175,7 +175,7 @@ def test_figures_of_other_numbers_of_samples_are_not_comparable(whole, place):
     main(ucf101(place / "few", num=6))
     a, b = load_report(whole), load_report(place / "few")
     reasons = "; ".join(
-        f"{name} by other settings (num_samples)" for name in ("FVD", "IS", "IS in one split")
+        f"{name} has other settings (num_samples)" for name in ("FVD", "IS", "IS in one split")
     )
     assert incomparable(a, b, compare_figures(a, b)) == f"Not comparable: {reasons}"
 
@@ -185,7 +185,7 @@ def test_resolution_decides_what_is_comparable(whole, place, monkeypatch):
     main(ucf101(place / "large", "--set", "until=sr_h"))
     b = load_report(place / "large")
     assert {figure.settings["resolution"] for figure in b.figures} == {"48x48"}
-    assert "FVD by other settings (resolution); IS" in incomparable(a, b, compare_figures(a, b))
+    assert "FVD has other settings (resolution); IS" in incomparable(a, b, compare_figures(a, b))
     monkeypatch.setattr(Ucf101, "published_resolution", "48x48")
     monkeypatch.setattr(Ucf101, "published_num", 8)
     main(ucf101(place / "large", "--set", "until=sr_h"))
@@ -221,8 +221,8 @@ def test_msrvtt_is_scored_by_fid_and_clipsim(place):
     assert (fid.name, fid.n, similarity.name) == ("FID", 3, "CLIPSIM")
     assert fid.settings["frames_of_each_video"] == 4
     assert fid.published == similarity.published == {}
-    assert "beside CLIPSIM: it was measured not by the network" in report.notes  # another CLIP
-    assert "of 3 samples, those in print of 59,794" in report.notes
+    assert "beside CLIPSIM: it was measured with another network" in report.notes  # another CLIP
+    assert "on 3 samples, published ones on 59,794" in report.notes
     own = [sample.scores["CLIPSIM"] for sample in report.samples]
     assert len(own) == 3
     assert similarity.value == pytest.approx(sum(own) / 3)

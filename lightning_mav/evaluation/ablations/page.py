@@ -10,27 +10,27 @@ PAGE = "claims.md"
 INTRODUCTION = """\
 # Claims of the paper, tested
 
-Each section tests a claim of Make-A-Video (arXiv 2209.14792), or of unCLIP where the paper builds on it, on
-the micro-world: variants that differ in one thing, judged alike by the instrument (`mav evaluate`), which
-reads shapes, colours and motion off the pixels. `make ablations` runs them again, `make ablations
-NAMES=noise` one of them, `make ablations ARGS="--seeds 3"` with so many trainings of each variant. This page
-is written by that command, from the figures in the [folder of its plots](ablations).
+Each section tests a claim of Make-A-Video (arXiv 2209.14792), or of unCLIP where the paper builds on it. On
+the micro-world it compares variants that differ in one thing, all judged by the same instrument
+(`mav evaluate`), which reads shapes, colours and motion off the pixels. `make ablations` runs all of them
+again, `make ablations NAMES=noise` one of them, and `make ablations ARGS="--seeds 3"` trains each variant
+three times. That command also writes this page, from the figures in the [folder of its plots](ablations).
 
 ## How verdicts are reached
 
 A claim consists of comparisons, each of two variants by one metric. Each comparison has a gain, which says by
 how much the first variant is better, with a 95% interval. What the interval covers depends on the variants:
 
-- **Trained two or more times each**: the trainings are compared. The gain is the mean of what the trainings
-  of the same seed differ by, with Student's interval. It covers the chance of training, on the same prompts
+- **Trained two or more times each**: trainings are compared. The gain is the mean difference between
+  trainings of the same seed, with Student's interval. It covers the chance of training, on the same prompts
   or clips.
-- **Trained once each**: prompts or clips are compared, one by one where both variants see the same ones
-  (Student's interval of the mean difference, or of shares Newcombe's). It does not cover the chance of
-  training, so that the words are *better in this run* and *worse in this run*.
+- **Trained once each**: prompts or clips are compared, one by one where both variants see the same ones, with
+  Student's interval of the mean difference, or Newcombe's for shares. It does not cover the chance of
+  training, so the verdicts are *better in this run* and *worse in this run*.
 - **Not trained, but sampled in different ways**: prompts or clips are compared in the same way. The weights
-  are one training, and the verdict is for these weights alone.
+  come from one training, and the verdict is for these weights alone.
 
-The smallest effect that counts stands beside each comparison.
+The smallest effect that counts is given with each comparison.
 
 | verdict | when |
 | --- | --- |
@@ -40,17 +40,19 @@ The smallest effect that counts stands beside each comparison.
 | unclear | anything else |
 
 Where the claim is that two variants are *as good as* each other, it has a margin. It *holds* if the whole
-interval lies within the margin, *does not hold* if the whole interval lies outside, and else is *unclear*.
+interval lies within the margin, *does not hold* if the whole interval lies outside, and is *unclear*
+otherwise.
 
-A claim fares as the worst of its comparisons does, in the order *does not hold*, *no difference that counts*,
-*unclear*, *holds*. Where a design turned out not to answer the question, the claim is *not decided*.
+The verdict on a claim is the worst verdict among its comparisons, in the order *does not hold*, *no
+difference that counts*, *unclear*, *holds*. If a design turned out not to answer the question, the claim is
+*not decided*.
 
-In the tables, figures of one training have a 95% interval over prompts or clips (Wilson's for shares,
-Student's for means). Figures of several trainings are their mean, with each of them in parentheses.
+In the tables, the figures of a single training have a 95% interval over prompts or clips (Wilson's for
+shares, Student's for means). For several trainings the table gives the mean, and in parentheses each figure.
 
-The shipped weights were chosen by looking at seeds 0 and 1 of the instrument. Seed 2 was used for this page
-alone. What holds for small networks in a small world need not hold for large ones, nor the other way round.
-Under each section stand checksums of the weights that were not trained for it: of their tensors and
+The shipped weights were chosen with seeds 0 and 1 of the instrument. Seed 2 was used only for this page. What
+holds for small networks in a small world need not hold for large ones, nor the other way round. The last line
+of each section has checksums of the weights that were not trained for it, over their tensors and their
 configuration.
 """
 # Factor, digits, remark on the metric, unit of a difference; all other metrics are shares.
@@ -120,7 +122,7 @@ def _told(pair: dict[str, Any]) -> str:
     told += f", by {_interval(metric, pair['gain'])}{_format(metric)[3]}"
     if pair["wins"]:
         wins, losses = pair["wins"]
-        told += f", {_times(wins)} right where the other is wrong and {_times(losses)} the other way round"
+        told += f"; only the first is right {_times(wins)}, only the second {_times(losses)}"
     names = {"smallest": "smallest effect that counts", "margin": "margin"}
     return f"{told} ({names[limit]}: {_limit(metric, pair[limit], is_share=is_share)})"
 

@@ -80,13 +80,13 @@ def why_incomparable(metric: Metric, facts: dict[str, Any], num: int, protocol: 
     """
     network, reasons = facts["network"], list[str]()
     if network["name"] != metric.network or metric.sha256 not in (None, network["sha256"]):
-        reasons.append("not by the network that numbers in print were measured by")
+        reasons.append("with another network, or other weights, than published numbers")
     if facts["resolution"] != protocol.published_resolution:
-        reasons.append(f"at {facts['resolution']} pixels, those in print at {protocol.published_resolution}")
+        reasons.append(f"at {facts['resolution']} pixels, published ones at {protocol.published_resolution}")
     if protocol.published_num is not None and num < protocol.published_num:
-        reasons.append(f"of {num:,} samples, those in print of {protocol.published_num:,}")
+        reasons.append(f"on {num:,} samples, published ones on {protocol.published_num:,}")
     if facts.get("num_splits") != metric.num_splits:
-        reasons.append(f"in {facts['num_splits']} splits, those in print in {metric.num_splits}")
+        reasons.append(f"in {facts['num_splits']} splits, published ones in {metric.num_splits}")
     if facts.get("real", {}).get("thinned"):
-        reasons.append(f"against {facts['real']['num_videos']:,} of the real videos alone")
+        reasons.append(f"against only {facts['real']['num_videos']:,} of the real videos")
     return reasons

@@ -32,9 +32,9 @@ class MsrVtt(Protocol):
     published_num = 59_794
     notes = (
         "From the paper: one sample for each caption of the test set, FID, and CLIPSIM as the mean over"
-        " frames. Not in the paper, and chosen here: which frames, the real ones being those of one window of"
-        " each test video. The intervals treat captions as independent, though 20 of them share a video."
-        " The paper counts 59,794 captions; all those in the file are taken."
+        " frames. Not in the paper, and so chosen here: which frames are measured; the real ones are those of"
+        " one window of each test video. The intervals treat captions as independent, though 20 of them share"
+        " a video. The paper counts 59,794 captions; here all captions in the file are taken."
     )
 
     def __init__(self, settings: ProtocolSettings) -> None:

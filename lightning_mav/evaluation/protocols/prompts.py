@@ -16,8 +16,8 @@ class PromptFile(Protocol):
     """CLIPSIM of any prompts; with a folder of real videos also FVD and the like."""
 
     name = "prompts"
-    title = "Prompts of one's own"
-    notes = "These prompts are nobody else's: no number in print compares with those here."
+    title = "Your own prompts"
+    notes = "These prompts are your own, so published numbers cannot be compared with the numbers here."
 
     def __init__(self, settings: ProtocolSettings) -> None:
         super().__init__(settings)

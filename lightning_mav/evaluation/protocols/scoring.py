@@ -163,7 +163,7 @@ def _real(
     if len(found.left_out) > MAX_LEFT_OUT * len(files):
         number, reason = next(iter(found.left_out.items()))
         raise UsageError(
-            f"{len(found.left_out)} of {len(files)} real videos are of no use, such as {files[number]}"
+            f"{len(found.left_out)} of {len(files)} real videos cannot be used, such as {files[number]}"
             f" ({reason}); fetch them again, or choose others"
         )
     return found

@@ -20,13 +20,13 @@ def make_report(protocol: Protocol, items: Sequence[Item], scores: Scores) -> Re
     notes = [protocol.notes]
     if protocol.published_num is not None and len(items) < protocol.published_num:
         notes.append(
-            f"**Not the whole protocol**: these numbers rest on {len(items):,} samples, those in print on"
+            f"**Not the whole protocol**: these numbers are of {len(items):,} samples, published ones of"
             f" {protocol.published_num:,}. FVD and FID fall, and IS rises, with the number of samples."
         )
     for name, reasons in scores.incomparable.items():
-        notes.append(f"Numbers in print do not stand beside {name}: it was measured {'; '.join(reasons)}.")
+        notes.append(f"Published numbers are not shown beside {name}: it was measured {'; '.join(reasons)}.")
     if scores.left_out:
-        notes.append(f"{len(scores.left_out)} real videos were of no use; `report.json` names them.")
+        notes.append(f"{len(scores.left_out)} real videos could not be used; `report.json` names them.")
     return Report(
         bench=protocol.name,
         title=protocol.title,

@@ -32,9 +32,9 @@ class Ucf101(Protocol):
     }
     published_num = 10_000
     notes = (
-        "From the paper: one sentence for each class, 10,000 samples spread over the classes as the training"
-        " split is. Not in the paper, and chosen here: the sentences themselves, the window of frames and its"
-        " frame rate, and that the real videos are those of trainlist01, one window of each."
+        "From the paper: one sentence for each class, and 10,000 samples spread over the classes as in the"
+        " training split. Not in the paper, and so chosen here: the sentences themselves, the window of"
+        " frames and its frame rate, and the real videos, which are one window of each video of trainlist01."
     )
 
     def __init__(self, settings: ProtocolSettings) -> None:

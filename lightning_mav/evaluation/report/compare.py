@@ -108,7 +108,7 @@ def incomparable(a: Report, b: Report, rows: Sequence[Row]) -> str:
     """Returns one line on why the numbers must not be compared; empty if they may be."""
     reasons = [f"the bench is {a.bench} in A and {b.bench} in B"] if a.bench != b.bench else []
     reasons += [
-        f"{row.either.name} by other settings ({', '.join(row.settings)})" for row in rows if row.settings
+        f"{row.either.name} has other settings ({', '.join(row.settings)})" for row in rows if row.settings
     ]
     return f"Not comparable: {'; '.join(reasons)}" if reasons else ""
 

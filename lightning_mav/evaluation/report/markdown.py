@@ -48,8 +48,8 @@ def _figures(figures: Sequence[Figure]) -> str:
         )
         rows.append([figure.name, measured, str(figure.n), figure.better, *published])
     text = _rows(Table("", ["figure", "measured here", "n", "better", *named], rows))
-    legend = "Measured here with 95% intervals, on n samples."
-    return f"{text}\n\n{legend}" + (" The other columns are numbers in print." if named else "")
+    legend = "Measured here on n samples, with 95% intervals."
+    return f"{text}\n\n{legend}" + (" The other columns are published numbers." if named else "")
 
 
 def _rows(table: Table) -> str:

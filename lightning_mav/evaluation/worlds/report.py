@@ -9,24 +9,24 @@ from .micro import Evaluation
 from .speeds import SOURCES
 
 FIGURES = ("appearance", "shape", "colour", "motion", "everything")
-NOTES = """Appearance is shape and colour together; motion is the one that belongs to the shape asked for. All
-are read off the pixels, averaged down to 32 px, and given with Wilson's 95% interval. Held-out
-prompts combine shapes and colours that no video shows. Detectors are tried on true renders of the same size,
-length and frame rate. The untrained decoder has its temporal layers at their start: its frames are unrelated
-images. In the tables of what was read, rows are what was asked for, seen and held out together, and sum to n;
-"other" is no shape, or no motion, of the six.
+NOTES = """Appearance is shape and colour together. Motion is right if it belongs to the shape asked for. All
+are read off the pixels, averaged down to 32 px, and have Wilson's 95% intervals. Held-out prompts combine
+shapes and colours that no video shows. The rows "detectors" show how often the detectors are right on true
+renders of the same size, length and frame rate. The untrained decoder has its temporal layers at their start,
+so its frames are unrelated images. In the tables of what was read, rows are what was asked for, seen and held
+out together, and add up to n; "other" is none of the six shapes, or none of the six motions.
 
 The frame-rate response is the slope of log(speed per frame) against log(1 / fps) of the same prompts at
-several frame rates, with a bootstrapped 95% interval where there are 5 clips: 1 when motion keeps its own
-time, 0 when the frame rate changes nothing. A star's speed is the angle it turns by, a ring's the change of
-the root of its area, the others' the way of the centroid; the frame is 2 wide. "-" stands where things are at
-rest or nothing clear is seen.
+several frame rates, with a bootstrapped 95% interval if there are at least 5 clips. It is 1 if motion takes
+the same time at every frame rate, and 0 if the frame rate changes nothing. The speed of a star is the angle
+it turns by, that of a ring the change of the root of its area, that of the others the distance their centroid
+moves; the frame is 2 wide. "-" stands where things are at rest or nothing clear is seen.
 
 FVD, IS and CLIPSIM are those of the 16 key frames, by networks that this project trained on the micro-world:
-they can be compared with each other, not with numbers in print. FVD compares with true clips of the prompts,
-and of more like them; `report.json` says how many. Beside the controls stands the FVD of as many of them as
-videos were drawn, which may be fewer than n; that of true videos is what chance gives. PSNR is the mean of
-that of each video, or image."""
+they can be compared with each other, but not with published numbers. FVD compares with true clips of the
+prompts and more clips like them; `report.json` says how many. The FVD of each control is that of as many of
+its videos as were generated, which may be fewer than n; that of true videos is what chance gives. PSNR is the
+mean of the PSNR of each video or image."""
 
 
 def tables(report: dict[str, Any]) -> list[Table]:

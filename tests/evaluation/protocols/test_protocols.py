@@ -152,7 +152,7 @@ def test_wrong_settings_are_named(overrides, message):
         settings_of("ucf101", **overrides)
 
 
-WHOLE = {  # what a figure has to depend on so that numbers in print stand beside it
+WHOLE = {  # what a figure has to depend on so that published numbers are shown beside it
     "fvd": {"network": {"name": "i3d", "sha256": "0" * 64}, "real": {"num_videos": 9537, "thinned": False}},
     "is": {"network": {"name": "c3d", "sha256": "0" * 64}, "num_splits": 10},
     "fid": {"network": {"name": "inception", "sha256": "0" * 64}},
@@ -172,13 +172,13 @@ WHOLE = {  # what a figure has to depend on so that numbers in print stand besid
             59_800,
             "network",
         ),
-        ("fvd", "ucf101", {"resolution": "768x768"}, 10_000, "at 768x768 pixels, those in print at 256x256"),
+        ("fvd", "ucf101", {"resolution": "768x768"}, 10_000, "at 768x768 pixels, published ones at 256x256"),
         ("is", "ucf101", {"resolution": "64x64"}, 10_000, "at 64x64 pixels"),
         ("fid", "msrvtt", {"resolution": "768x768"}, 59_794, "at 768x768 pixels"),
         ("clipsim", "msrvtt", {"resolution": "256x128"}, 59_794, "at 256x128 pixels"),
-        ("fvd", "ucf101", {}, 9_999, "of 9,999 samples, those in print of 10,000"),
-        ("clipsim", "msrvtt", {}, 100, "of 100 samples, those in print of 59,794"),
-        ("is", "ucf101", {"num_splits": 1}, 10_000, "in 1 splits, those in print in 10"),
+        ("fvd", "ucf101", {}, 9_999, "on 9,999 samples, published ones on 10,000"),
+        ("clipsim", "msrvtt", {}, 100, "on 100 samples, published ones on 59,794"),
+        ("is", "ucf101", {"num_splits": 1}, 10_000, "in 1 splits, published ones in 10"),
         ("fvd", "ucf101", {"real": {"num_videos": 500, "thinned": True}}, 10_000, "500 of the real videos"),
     ],
 )
@@ -215,7 +215,7 @@ def test_shipped_settings_are_valid(name, fps):
     settings = settings_of(name)
     assert settings.protocol == name
     assert settings.video_fps == fps
-    assert settings.until == ("sr_h" if name == "prompts" else "sr_lt")  # in print it is 256 pixels
+    assert settings.until == ("sr_h" if name == "prompts" else "sr_lt")  # published numbers are of 256 pixels
     assert settings.num_splits == 10
 
 

@@ -192,7 +192,7 @@ def test_numbers_of_other_networks_are_not_comparable():
     resized = dataclasses.replace(a.figures[0], settings={"features": {"size": 112}})
     assert incomparable(a, a, compare_figures(a, a)) == ""
     b = report(figures=[resized])
-    assert "FVD by other settings (features.size)" in incomparable(a, b, compare_figures(a, b))
+    assert "FVD has other settings (features.size)" in incomparable(a, b, compare_figures(a, b))
     b = report(bench="msrvtt")
     assert "the bench is ucf101 in A and msrvtt in B" in incomparable(a, b, compare_figures(a, b))
 
