@@ -1,1 +1,1 @@
-"""Worlds to learn from that are rendered here, so that no data need be fetched."""
+"""Worlds to learn from, which this package renders, so that no data must be fetched."""

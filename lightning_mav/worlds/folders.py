@@ -1,4 +1,4 @@
-"""Folders of shards that a world renders: written once for the same settings, and in one move."""
+"""Folders of shards that a world renders: written only once for the same settings, and all at once."""
 
 import json
 import re
@@ -18,12 +18,12 @@ from ..utils.paths import visible
 from ..utils.textfile import parse_json, write_text
 from ..utils.threads import num_cores
 
-STATS, OWN = "stats.json", re.compile(r"stats\.json|\d{6}\.(tar|index\.json)")  # that are in a folder
-Encode = Callable[[int], dict[str, Any]]  # members of a sample, by its number
+STATS, OWN = "stats.json", re.compile(r"stats\.json|\d{6}\.(tar|index\.json)")  # files of such a folder
+Encode = Callable[[int], dict[str, Any]]  # returns the members of a sample, given its number
 
 
 def holds(folder: Path, settings: dict[str, Any]) -> bool:
-    """Whether a folder is there that was written with these settings."""
+    """Returns whether the folder exists and was written with these settings."""
     try:
         return bool(parse_json((folder / STATS).read_bytes()) == settings)
     except (OSError, ValueError):
@@ -31,10 +31,10 @@ def holds(folder: Path, settings: dict[str, Any]) -> bool:
 
 
 def _refuse_others(folder: Path) -> None:
-    """Refuses to put shards in the place of what no world has written.
+    """Refuses to replace files that ``write_folder`` did not write.
 
     Raises:
-        UsageError: If there is anything else in the folder.
+        UsageError: If the folder holds such files.
     """
     found = [path.name for path in visible(folder)]
     others = [name for name in found if not OWN.fullmatch(name)]
@@ -54,12 +54,12 @@ def write_folder(
     per_shard: int,
     progress: bool,
 ) -> None:
-    """Renders samples into shards, for ``folder``, which gets them in one move: readers never see half of it.
+    """Renders samples into shards and moves them to ``folder`` all at once: readers never see a part of them.
 
     Args:
-        folder: What it held before, if that was written by this function, is replaced.
-        settings: All that the samples depend on, ``num_samples`` among it; kept in ``stats.json``.
-        encode: Returns the members of a sample by its number, ``json`` as plain values. Is pickled.
+        folder: Where to put them; shards that this function wrote there before are replaced.
+        settings: All that the samples depend on, with ``num_samples``; kept in ``stats.json``.
+        encode: Returns the members of a sample, given its number; ``json`` as plain values. It is pickled.
         per_shard: Samples in a shard.
         progress: Whether to show a bar.
 

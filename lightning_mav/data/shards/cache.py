@@ -1,6 +1,7 @@
 """The folder of fetched shards, which any number of processes share.
 
-Locks are the kernel's and end with the process that holds them; files come into being whole, by renaming.
+Locks are those of the kernel, which end with the process that holds them. Files are written under another
+name and then renamed, so that nobody sees a part of one.
 """
 
 import fcntl
@@ -17,7 +18,7 @@ from ...utils.errors import UsageError
 from ...utils.paths import expanded
 
 VARIABLE, DEFAULT = "MAV_CACHE", "outputs/cache"
-FOLDER, KEY = "fetched", re.compile("[0-9a-f]{32}")  # whatever else is there is never touched
+FOLDER, KEY = "fetched", re.compile("[0-9a-f]{32}")  # nothing else in the folder is ever touched
 GIB = 2**30
 
 
@@ -27,7 +28,7 @@ class ShardCache:
 
     Args:
         folder: Where it is: on a disk of this machine.
-        max_bytes: Bytes of all shards; those that were not used for longest go first. None is no limit.
+        max_bytes: Largest size of all shards together; the least recently used are removed. None: no limit.
     """
 
     folder: Path
@@ -35,7 +36,7 @@ class ShardCache:
 
     @classmethod
     def of(cls, folder: str | None = None, gib: float | None = None) -> "ShardCache":
-        """Makes one of so many GiB in a folder, by default the one in ``MAV_CACHE``, or ``outputs/cache``."""
+        """Makes a cache of ``gib`` GiB in a folder, by default in ``MAV_CACHE`` or else ``outputs/cache``."""
         if gib is not None and gib <= 0:
             raise ValueError(f"cache_gib is positive, got {gib}")
         place = Path(expanded(folder or os.environ.get(VARIABLE) or DEFAULT))
@@ -43,11 +44,11 @@ class ShardCache:
 
     @property
     def indexes(self) -> Path:
-        """Folder of the indexes of shards on this machine that have none."""
+        """Folder for the indexes of local shards that have none beside them."""
         return self.folder.with_name("indexes")
 
     def check_room(self, num_bytes: float, what: str) -> None:
-        """Refuses a limit under which the same shards would be fetched over and over.
+        """Refuses a limit that is so small that the same shards would be fetched over and over.
 
         Raises:
             UsageError: If there is no room for ``num_bytes``.
@@ -57,7 +58,7 @@ class ShardCache:
             raise UsageError(f"cache_gib={self.max_bytes / GIB:.3g} is too small: {what} {size}; raise it")
 
     def make_room(self, num_bytes: int) -> None:
-        """Removes shards, never one in use, until there is room for one more."""
+        """Removes shards that are not in use until there is room for ``num_bytes`` more."""
         if self.max_bytes is None:
             return
         found = []
@@ -74,18 +75,18 @@ class ShardCache:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Keeps a shard from being removed, and notes that it was used.
+    """Keeps a shard from being removed, and sets the time of its last use.
 
     Raises:
-        FileNotFoundError: If it is not there, or not any more.
+        FileNotFoundError: If it is not there, or was removed just now.
     """
     file = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(file, fcntl.LOCK_SH)
         if not os.fstat(file).st_nlink:
             raise FileNotFoundError(path)
-        with suppress(PermissionError):  # of another user
-            os.utime(file, ns=(time.time_ns(),) * 2)  # more exact than the kernel's idea of now
+        with suppress(PermissionError):  # the file of another user
+            os.utime(file, ns=(time.time_ns(),) * 2)  # more exact than the kernel's own clock
         yield
     finally:
         os.close(file)
@@ -93,7 +94,7 @@ def reading(path: Path) -> Iterator[None]:
 
 @contextmanager
 def fetching(path: Path) -> Iterator[Path]:
-    """Yields the name of an unfinished file beside ``path``, which one process at a time may write.
+    """Yields a path beside ``path`` for the unfinished file; only one process at a time gets one.
 
     Raises:
         UsageError: If nothing can be written there.
@@ -107,7 +108,7 @@ def fetching(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
-        for left in folder.glob(".*.part"):  # by processes that were killed
+        for left in folder.glob(".*.part"):  # left behind by processes that were killed
             left.unlink(missing_ok=True)
         try:
             yield part
@@ -118,13 +119,13 @@ def fetching(path: Path) -> Iterator[Path]:
 
 
 def cannot_write(folder: Path, error: OSError) -> UsageError:
-    """Makes the error for a folder that takes no more shards."""
+    """Makes the error for a folder in which no shards can be kept."""
     problem = f"cannot keep fetched shards in {folder}: {error.strerror or error}"
     return UsageError(f"{problem}; make room, or set cache_dir (or {VARIABLE}) to another folder")
 
 
 def _remove_unused(path: Path) -> bool:
-    """Removes a shard unless someone reads it; tells whether it is gone."""
+    """Removes a shard unless a process reads it; returns whether it is gone."""
     try:
         file = os.open(path, os.O_RDONLY)
     except FileNotFoundError:

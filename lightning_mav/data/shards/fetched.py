@@ -1,4 +1,4 @@
-"""Shards elsewhere, fetched whole when they are first used."""
+"""Shards on other machines, each fetched as a whole when it is first used."""
 
 import errno
 import os
@@ -19,13 +19,13 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 @dataclass(frozen=True)
 class RemoteShard:
-    """A version of a shard elsewhere, of which all bytes are checked when they have come.
+    """A version of a shard on another machine; all its bytes are checked after the transfer.
 
     Args:
         url: Where it is.
         num_bytes: Its size.
-        path: Where it lies on this machine once it is fetched.
-        cache: The folder of that.
+        path: Where it is put on this machine when it is fetched.
+        cache: The cache that ``path`` belongs to.
     """
 
     url: str
@@ -35,19 +35,19 @@ class RemoteShard:
 
     @property
     def name(self) -> str:
-        """Its url, for messages."""
+        """Its url as messages show it."""
         return redact_url(self.url)
 
     def size(self) -> int:
-        """Returns its bytes."""
+        """Returns its size in bytes."""
         return self.num_bytes
 
     def identity(self) -> list[object]:
-        """Returns what tells it from others, and from other versions of itself."""
+        """Returns values that differ for every other shard, and for every other version of this one."""
         return [self.url, self.path.parent.name]
 
     def count(self) -> int:
-        """Returns how many samples there are, for which the index is fetched, or else the shard."""
+        """Returns the number of samples; fetches the index for that, or the shard if it has no index."""
         self._fetch_index()
         count = count_samples(index_path(self.path), self.num_bytes)
         return len(self.index()) if count is None else count
@@ -57,7 +57,7 @@ class RemoteShard:
         self._fetch_index()
         try:
             return _fetched_index(self.path, self.num_bytes)
-        except ShardError:  # whole when it was written: a machine that lost its power has left half of it
+        except ShardError:  # only part of it is there: the machine may have lost its power
             try:
                 index_path(self.path).unlink(missing_ok=True)
             except OSError as error:
@@ -67,7 +67,7 @@ class RemoteShard:
 
     @contextmanager
     def opened(self) -> Iterator[Path]:
-        """Yields the file, which nobody removes meanwhile."""
+        """Fetches the shard if necessary; yields the file, which is not removed meanwhile."""
         while True:
             self._fetch()
             try:
@@ -79,7 +79,7 @@ class RemoteShard:
                     raise
 
     def _has_shard(self) -> bool:
-        """Tells whether all of it is there; a machine that lost its power may have left less."""
+        """Returns whether the whole file is there; if the machine lost its power, it may be only a part."""
         try:
             return self.path.stat().st_size == self.num_bytes
         except OSError:
@@ -90,7 +90,7 @@ class RemoteShard:
         if path.exists():
             return
         with fetching(path) as part:
-            found = path.exists()  # by another process, while this one waited
+            found = path.exists()  # another process fetched it, while this one waited
             if not found and retry(self.url, self._download_index, part):
                 os.replace(part, path)
                 found = True
@@ -100,11 +100,11 @@ class RemoteShard:
                 write_index(scan_shard(self.path, checksums=True), path)
 
     def _download_index(self, part: Path) -> bool:
-        """Tries to get the index; tells whether there is one."""
+        """Fetches the index; returns whether there is one."""
         url = index_url(self.url)
         try:
             _download(url, part)
-        except Exception as error:  # each driver has its own
+        except Exception as error:  # each driver has errors of its own
             if is_final(url, error):
                 return False
             raise
@@ -150,15 +150,15 @@ Shard = LocalShard | RemoteShard
 
 
 def locate(url: str, cache: ShardCache, kept: Path | None = None) -> Shard:
-    """Finds a shard; of one elsewhere, finds out which version is there, and fetches nothing.
+    """Finds a shard. If it is elsewhere, finds out its version and size, but does not fetch it.
 
     Args:
         url: Its path or url.
-        cache: Where to keep it if it is elsewhere.
-        kept: Where to keep its index if it is here and has none.
+        cache: Where to keep the shard if it is elsewhere.
+        kept: Where to keep an index of the shard if it is on this machine and has none.
 
     Raises:
-        ShardError: If there is none elsewhere, or it cannot be reached.
+        ShardError: If a shard elsewhere does not exist or cannot be reached.
     """
     if not is_remote(url):
         return LocalShard(url, kept)
@@ -183,7 +183,7 @@ def _download(url: str, part: Path) -> None:
 
 
 def _difference(index: ShardIndex, found: ShardIndex) -> str:
-    """Says in what an index differs from what is in its shard; nothing if it does not."""
+    """Says how an index differs from the contents of its shard; empty if it does not."""
     a, b = index.members, found.members
     assert isinstance(a, Members)
     assert isinstance(b, Members)

@@ -1,4 +1,4 @@
-"""Where each member of each sample lies in a shard: found by a strict scan, kept in a file beside it."""
+"""Indexes: where each member of each sample lies in a shard, found by a strict scan and kept in a file."""
 
 import os
 import re
@@ -45,7 +45,7 @@ class ShardIndex:
         name: File name of the shard.
         num_bytes: Its size.
         keys: Name of each sample, ``(N,)``: the path of its members up to the first dot of the file name.
-        members: Members of each sample, ``(N,)``, by what comes behind that dot, in lower case.
+        members: Members of each sample, ``(N,)``, by what comes after that dot, in lower case.
     """
 
     name: str
@@ -63,7 +63,7 @@ def index_path(shard: Path) -> Path:
 
 
 def load_index(shard: Path) -> ShardIndex:
-    """Reads the index beside a shard; goes through the headers of the shard if there is none."""
+    """Reads the index beside a shard, or the headers of the shard if there is no index."""
     path = index_path(shard)
     return read_index(path, shard) if path.exists() else scan_shard(shard, checksums=False)
 
@@ -76,7 +76,7 @@ def scan_shard(path: Path, *, checksums: bool) -> ShardIndex:
         checksums: Whether to read all data and compute its checksums.
 
     Raises:
-        ShardError: If the shard is damaged, is no tar file, or its members do not form samples.
+        ShardError: If the shard is damaged or not a tar file, or if its members do not form samples.
     """
     keys, members, sample, seen = list[str](), Members(), dict[str, Member](), set[str]()
     with _opened(path) as (file, num_bytes):
@@ -110,7 +110,7 @@ def scan_shard(path: Path, *, checksums: bool) -> ShardIndex:
 def split_name(name: str) -> tuple[str, str]:
     """Splits the name of a member into its sample's key and its suffix, as webdataset does.
 
-    The suffix is empty if it belongs to no sample.
+    The suffix is empty if the member belongs to no sample.
     """
     folder, slash, base = name.rpartition("/")
     stem, _, suffix = base.partition(".")
@@ -121,8 +121,8 @@ def read_member(shard: Path, member: Member, max_bytes: int | None = None) -> by
     """Reads a member of a sample.
 
     Raises:
-        ValueError: If it has more than ``max_bytes``, or another checksum than the index says.
-        ShardError: If the shard is missing or ends before.
+        ValueError: If it has more than ``max_bytes``, or its checksum differs from that in the index.
+        ShardError: If the shard is missing, or ends before the member does.
     """
     if max_bytes is not None and member.size > max_bytes:
         raise ValueError(f"too large: {member.size} bytes of at most {max_bytes}")
@@ -134,7 +134,7 @@ def read_member(shard: Path, member: Member, max_bytes: int | None = None) -> by
 
 
 def write_index(index: ShardIndex, path: Path) -> None:
-    """Writes an index, in columns that take few bytes and load fast; readers never see half of it."""
+    """Writes an index, in columns that take few bytes and load fast; readers never see a part of it."""
     members = index.members
     if not isinstance(members, Members):
         members = Members()
@@ -155,11 +155,11 @@ def write_index(index: ShardIndex, path: Path) -> None:
 
 
 def count_samples(path: Path, num_bytes: int) -> int | None:
-    """Reads from the first line of an index how many samples a shard of that size has.
+    """Reads the number of samples from the first bytes of an index.
 
     Returns:
-        Their number; None if the index does not begin with it, or is of another shard: then all of it must
-        be read.
+        Their number. None if the index does not begin with it, or is not of a shard of ``num_bytes``: then
+        the whole index must be read.
     """
     try:
         with path.open("rb") as file:
@@ -175,10 +175,10 @@ def read_index(path: Path, shard: Path, num_bytes: int | None = None) -> ShardIn
     Args:
         path: The index.
         shard: The shard.
-        num_bytes: Its size, if it is not there to be measured.
+        num_bytes: Size of the shard; if None, the file is asked for it.
 
     Raises:
-        ShardError: If it is damaged, or belongs to another shard than the one that is there.
+        ShardError: If the index is damaged, or belongs to a shard of another size.
     """
     try:
         if path.stat().st_size > MAX_INDEX_BYTES:

@@ -30,23 +30,23 @@ class LocalShard:
 
     Args:
         name: Its path.
-        kept: Folder for its index if there is none beside it, so that its headers need not be gone through
-            every time; they are if None.
+        kept: Folder for its index if there is none beside the shard, so that its headers are read only once.
+            If None, they are read each time.
     """
 
     name: str
     kept: Path | None = None
 
     def size(self) -> int:
-        """Returns its bytes."""
+        """Returns its size in bytes."""
         return self._state()[0]
 
     def identity(self) -> list[object]:
-        """Returns what tells it from others, and from other versions of itself."""
+        """Returns values that differ for every other shard, and for every other version of this one."""
         return [Path(self.name).name, *self._state()]
 
     def count(self) -> int:
-        """Returns how many samples there are, by the first line of the index if there is one."""
+        """Returns the number of samples, from the first bytes of an index if there is one."""
         state = self._state()
         for path in filter(None, (index_path(Path(self.name)), _kept_index(self, state))):
             count = count_samples(path, state[0])
@@ -71,7 +71,7 @@ class LocalShard:
         return stat.st_size, stat.st_mtime_ns
 
 
-# Reading keeps to a few shards at a time, see Order.
+# Training reads from a few shards at a time, see Order.
 @lru_cache(maxsize=64)
 def _local_index(shard: LocalShard, state: State) -> ShardIndex:
     path, kept = Path(shard.name), _kept_index(shard, state)
@@ -80,7 +80,7 @@ def _local_index(shard: LocalShard, state: State) -> ShardIndex:
     with suppress(ShardError):
         return read_index(kept, path)
     index = scan_shard(path, checksums=False)
-    with suppress(OSError, UsageError):  # it is no more than a help
+    with suppress(OSError, UsageError):  # training can do without it
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_index(index, kept)
     return index
@@ -91,5 +91,5 @@ def _kept_index(shard: LocalShard, state: State) -> Path | None:
 
 
 def key_of(*parts: object) -> str:
-    """Returns a name for what is made of these parts."""
+    """Returns 32 hex digits that depend on all parts and nothing else."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

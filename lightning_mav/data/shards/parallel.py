@@ -1,4 +1,4 @@
-"""Work shared out among processes, with results in the order of what they were made of."""
+"""Work that several processes share, with results in the order of the items."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,15 +15,15 @@ Made = TypeVar("Made")
 
 
 def map_in_order(function: Callable[[Item], Made], items: Sequence[Item], num_workers: int) -> Iterator[Made]:
-    """Yields ``function(item)`` for each item, a few of them made ahead by other processes.
+    """Yields ``function(item)`` for each item; other processes compute a few results ahead.
 
     Args:
-        function: Function of a module, a partial of one, or an object that is called and can be pickled.
+        function: A function of a module, a partial of one, or another callable that can be pickled.
         items: What to map.
-        num_workers: Processes; with 1, this one does it.
+        num_workers: Number of processes; with 1, this process does the work.
 
     Raises:
-        UsageError: If a process dies, of lack of memory or by a fault in a codec.
+        UsageError: If a process dies, for lack of memory or by a fault in a codec.
     """
     if min(num_workers, len(items)) <= 1:
         yield from map(function, items)
@@ -46,13 +46,13 @@ def map_in_order(function: Callable[[Item], Made], items: Sequence[Item], num_wo
                 future.cancel()
 
 
-_function: Callable[[Any], Any]  # of this process: sent once, however much it carries
+_function: Callable[[Any], Any]  # set once in each process, since pickling it may be expensive
 
 
 def _begin(function: Callable[[Any], Any]) -> None:
     global _function
     _function = function
-    # As in DataLoader: more threads would wait for each other, and those of a forked process hang.
+    # As in DataLoader: more threads would wait for each other, and after a fork they would hang.
     torch.set_num_threads(1)
 
 

@@ -16,20 +16,20 @@ from .remote import is_remote
 Sample = dict[str, Any]
 T = TypeVar("T")
 NUM_THREADS = 16  # that wait for servers
-MANY = 100  # shards on this machine that may take a while to go through
+MANY = 100  # shards on this machine, whose headers may take a while to read
 
 
 class Shards:
-    """Samples of shards by their number; members are read from where the shard's index says they lie.
+    """Samples of shards by their number; members are read at the places that the shard's index gives.
 
     Args:
         paths: The shards, on this machine or elsewhere.
-        suffixes: Members to read; the others are never touched.
+        suffixes: Suffixes of the members to read; other members are not read.
         max_bytes: Largest member to read.
         cache: Where shards from elsewhere are kept; the default folder if None.
 
     Raises:
-        ShardError: If a shard is damaged: it stops training, as the samples behind the damage are unknown.
+        ShardError: If a shard is damaged: this stops training, as the samples after the damage are unknown.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class Shards:
         return self.ends[-1] if self.ends else 0
 
     def check_room(self, num_samples: int, num_sets: int) -> None:
-        """Refuses a cache that has no room for the shards from elsewhere that are in use at a time.
+        """Refuses a cache that is too small for the remote shards that are read at the same time.
 
         Args:
-            num_samples: Samples of neighbouring shards that are read in turn.
-            num_sets: Sets that this is true of.
+            num_samples: Samples of neighbouring shards that are shuffled together.
+            num_sets: Number of such groups that are read at the same time.
 
         Raises:
             UsageError: If they would be fetched over and over.
@@ -87,22 +87,22 @@ class Shards:
     def make_each(
         self, make: Callable[[Sample, int], T], numbers: Iterable[int], skip: Callable[[int, Exception], None]
     ) -> Iterator[T]:
-        """Makes something of samples, one by one.
+        """Yields ``make(sample, number)`` for each sample that can be used.
 
         Args:
-            make: Makes it of a sample and its number; whatever it raises is a sample of no use.
+            make: Decodes a sample, given its number; if it raises an error, the sample is skipped.
             numbers: Samples to take.
-            skip: Is told of each sample of no use, and why.
+            skip: Called with the number and the error of each skipped sample.
 
         Raises:
-            UsageError: If ``make`` raises it, or the shard is damaged: more than a sample is at stake.
+            UsageError: If ``make`` raises it, or the shard is damaged: these concern more than one sample.
         """
         for number in numbers:
             try:
                 made = make(self.read(number), number)
             except UsageError:
                 raise
-            except Exception as error:  # codecs raise whatever they like
+            except Exception as error:  # codecs raise errors of any type
                 skip(number, error)
                 continue
             yield made
@@ -111,7 +111,7 @@ class Shards:
         """Returns the wanted members of a sample, by suffix.
 
         Raises:
-            ValueError: If a member is too large, or its checksum is not that in the index.
+            ValueError: If a member is too large, or its checksum differs from that in the index.
         """
         shard, index, place = self.place(number)
         wanted = {suffix: m for suffix, m in index.members[place].items() if suffix in self.suffixes}
@@ -120,9 +120,9 @@ class Shards:
 
 
 def locate_all(paths: list[str], cache: ShardCache) -> list[Shard]:
-    """Finds shards, see ``locate``; servers are asked for many at a time."""
+    """Finds shards, see ``locate``; asks servers about many of them at the same time."""
     remote = any(map(is_remote, paths))
-    # Few shards are gone through in no time.
+    # The headers of a few shards are read quickly.
     kept = cache.indexes if len(paths) >= MANY else None
     return _each(lambda path: locate(path, cache, kept), paths, "Looking for shards", remote)
 
@@ -145,4 +145,4 @@ def _each(function: Callable[[Any], T], items: list[Any], title: str, remote: bo
         bar = track(made, title, total=len(items), console=console, transient=True, disable=hidden)
         return [*bar]
     finally:
-        pool.shutdown(cancel_futures=True)  # of what is left after an error
+        pool.shutdown(cancel_futures=True)  # calls that are left after an error

@@ -1,7 +1,7 @@
-"""Headers of tar files, one by one and strictly: damage is an error with its byte, never a shorter shard.
+"""Reads the headers of tar files strictly: damage is an error that names the byte, never a shorter shard.
 
-Readers of tar files are lenient: a flipped bit in a header, or a file cut between two members, ends the shard
-early, and nothing is said. Here checksum, sizes and end marker must be as they are written.
+Usual readers are lenient: if a bit of a header is flipped, or the file is cut off between two members, they
+end early without a word. Here every checksum, every size and the end marker must be right.
 """
 
 import os
@@ -13,11 +13,11 @@ from pathlib import Path
 from ...utils.errors import UsageError
 
 BLOCK = 512
-MAX_NAME_BYTES = 2**20  # of the records that hold long names
+MAX_NAME_BYTES = 2**20  # largest record that holds a long name
 FETCH_AGAIN = "fetch it again"
 CHUNK = 2**20
 
-# Six digits and one of the two usual tails: leniency would let a flipped bit pass.
+# Six digits and one of the two usual endings: if others were allowed, a flipped bit could go unnoticed.
 CHECKSUM = re.compile(rb"[0-7]{6}(\0 | \0)")
 NUMBER = re.compile(rb" *([0-7]+)[ \0]*")
 PAX_RECORD = re.compile(rb"([1-9][0-9]{0,6}) ")
@@ -37,7 +37,7 @@ class ShardError(UsageError):
 
 
 def damaged(path: Path, offset: int | None, problem: str, remedy: str = FETCH_AGAIN) -> ShardError:
-    """Makes the error for what stands at a byte of a shard."""
+    """Makes the error for a problem at a byte of a shard."""
     place = "" if offset is None else f", byte {offset}"
     return ShardError(f"{path}{place}: {problem}; {remedy}")
 
@@ -47,7 +47,7 @@ class Entry:
     """A file in a tar file.
 
     Args:
-        name: Its path, of no meaning outside.
+        name: Its path within the tar file.
         header: Byte at which its header starts.
         offset: Byte at which its data starts.
         size: Bytes of data.
@@ -63,7 +63,7 @@ def read_exactly(path: Path, file: int, size: int, offset: int) -> bytes:
     """Reads bytes of an open shard.
 
     Raises:
-        ShardError: If the file ends before.
+        ShardError: If the file ends before they do.
     """
     parts = []
     while size:
@@ -76,12 +76,12 @@ def read_exactly(path: Path, file: int, size: int, offset: int) -> bytes:
 
 
 def read_entries(path: Path, file: int, num_bytes: int) -> Iterator[Entry]:
-    """Yields the files in an open tar file, of ``num_bytes``; their data is passed over.
+    """Yields the files in an open tar file of ``num_bytes``, without reading their data.
 
-    Folders are left out. Long names may be in GNU's way or in that of pax.
+    Folders are left out. Long names may be written in the way of GNU or of pax.
 
     Raises:
-        ShardError: If anything is not as it should be, up to the last byte of the file.
+        ShardError: If anything is wrong, up to the last byte of the file.
     """
     at, long_name, pax = 0, None, dict[str, str]()
     while True:
@@ -105,7 +105,7 @@ def read_entries(path: Path, file: int, num_bytes: int) -> Iterator[Entry]:
                 long_name = _text(record)
         elif kind in FILES:
             name = pax.get("path") or long_name or _name(header)
-            if not name.endswith("/"):  # a folder, as the oldest writers put it
+            if not name.endswith("/"):  # this is how the oldest writers mark a folder
                 yield Entry(name, at, data, size)
             long_name, pax = None, {}
         elif kind == FOLDER:
@@ -137,7 +137,7 @@ def _read_header(path: Path, file: int, at: int) -> bytes | None:
 
 
 def _check_start(path: Path, start: bytes) -> None:
-    """Refuses what is no tar file at all."""
+    """Raises an error that says what the file is, if its start shows that it is no plain tar file."""
     if not start:
         raise damaged(path, 0, "it is empty")
     for magic, problem in STARTS.items():
@@ -149,7 +149,7 @@ def _check_start(path: Path, start: bytes) -> None:
 
 def _size(path: Path, header: bytes, at: int) -> int:
     field = header[124:136]
-    if field[0] == 0x80:  # GNU's way of writing what has more than eleven octal digits
+    if field[0] == 0x80:  # how GNU writes sizes of more than eleven octal digits
         return int.from_bytes(field[1:], "big")
     number = NUMBER.fullmatch(field)
     if number is None:
@@ -185,7 +185,7 @@ def _pax(path: Path, data: bytes, at: int) -> dict[str, str]:
 
 
 def _check_end(path: Path, file: int, at: int, num_bytes: int) -> None:
-    """Checks that two blocks of zeros, and nothing but zeros, end the file."""
+    """Checks that the file ends with two blocks of zeros or more, and nothing else."""
     if num_bytes - at < 2 * BLOCK:
         raise damaged(path, at, "the end marker is cut off")
     for start in range(at, num_bytes, CHUNK):

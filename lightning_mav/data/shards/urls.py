@@ -1,6 +1,6 @@
-"""Which shards a folder, a pattern or brace notation stands for, on this machine or elsewhere.
+"""Lists the shards that a folder, a pattern or brace notation stands for, on this machine or elsewhere.
 
-A path that exists is what it says, whatever notation it would be otherwise.
+A path that exists is taken literally, even if it could be read as a pattern.
 """
 
 import os
@@ -15,12 +15,12 @@ from .remote import is_http, is_remote, list_urls
 
 
 def check_urls(urls: str) -> str:
-    """Refuses what names no shards; nothing is opened yet."""
+    """Raises ``ValueError`` if ``urls`` cannot name shards, without opening anything; returns ``urls``."""
     if not urls:
         raise ValueError("urls is empty: name a folder of shards, a pattern or a brace expression")
     for url in _parts(urls):
         if os.path.lexists(url.partition("/")[0]):
-            continue  # of this machine
+            continue  # on this machine
         if url.startswith("pipe:"):
             raise ValueError(f"no command is run to get shards, got {url!r}; name files, or a server's urls")
         if is_http(url) and "*" in url:
@@ -32,22 +32,22 @@ def check_urls(urls: str) -> str:
 def expand_shards(urls: str, remedy: str) -> list[str]:
     """Lists the shards that a folder, a glob pattern or a brace expression stands for.
 
-    Hidden files are no shards of a folder or a pattern.
+    Hidden files in a folder, or that match a pattern, are left out.
 
     Args:
-        urls: Folder, pattern or brace expression; several are joined by ``::``. With a protocol
-            (``https://``, ``s3://``) they lie elsewhere; by HTTP, only files can be named.
-        remedy: What to do if there are none, for the error.
+        urls: Folder, pattern or brace expression; several are joined by ``::``. With a protocol such as
+            ``s3://`` they are elsewhere; with ``https://`` only files can be named.
+        remedy: What to do if there are none; the end of the error message.
 
     Raises:
-        UsageError: If there are none, or one is no file.
+        UsageError: If there are none, or one of them is not a file.
     """
     shards: list[str] = []
     for url in _parts(check_urls(urls)):
         local = os.path.lexists(expanded(url)) or not is_remote(url)
         try:
             found = _local(Path(expanded(url))) if local else _remote(url)
-        except ValueError as error:  # of braces
+        except ValueError as error:  # from expanding braces
             raise UsageError(f"{url}: {error}; correct the brace notation") from None
         if not found:
             raise UsageError(f"there are no shards (*.tar) in {url}: {remedy}")
@@ -64,7 +64,7 @@ def _parts(urls: str) -> list[str]:
     while parts:
         end = len(parts)
         while end > 1:
-            # What follows the mark up to a slash belongs to the same name.
+            # What follows ``::``, up to a slash, may belong to the same name.
             name = "::".join([*parts[: end - 1], parts[end - 1].partition("/")[0]])
             if os.path.lexists(expanded(name)):
                 break
@@ -79,7 +79,7 @@ def _local(path: Path) -> list[str]:
         return [*map(str, visible(path, "*.tar"))]
     if os.path.lexists(path):
         return [str(path)]
-    root = next(parent for parent in path.parents if os.path.exists(parent))  # notation is what is below it
+    root = next(parent for parent in path.parents if os.path.exists(parent))  # what follows is notation
     found = list[str]()
     for name in expand_urls(str(path.relative_to(root))):
         is_pattern = has_magic(name) and not os.path.lexists(root / name)

@@ -1,4 +1,4 @@
-"""Writes the shards of a folder, each of them whole or not at all, and tells which are there already."""
+"""Writes the shards of a folder, each of them whole or not at all, and finds those that are finished."""
 
 import hashlib
 import io
@@ -22,16 +22,16 @@ MAX_NAMED = 10_000  # files
 
 @dataclass(frozen=True)
 class Packed:
-    """What a file becomes: members by suffix, or none and the reason for it.
+    """A source file as a sample, or the reason why it is left out.
 
     Args:
         name: The file.
-        members: Bytes by suffix; ``json`` is made of ``meta``.
-        meta: Facts about it.
-        reason: Why it is left out, in few words; empty if it is not.
+        members: Bytes by suffix, but for ``json``, which is made from ``meta``.
+        meta: Facts about the file.
+        reason: Why it is left out, in few words that can be counted; empty if it is not.
         problem: The same in full.
-        key: Name of the sample; by default the shard's with the sample's place in it.
-        note: What is odd about it although it is taken, in words that can be counted.
+        key: Name of the sample; by default that of the shard, followed by the sample's place in it.
+        note: What is odd about a file that is taken, in few words that can be counted.
     """
 
     name: str
@@ -44,11 +44,11 @@ class Packed:
 
 
 def claim_folder(folder: Path, mark: dict[str, Any]) -> None:
-    """Makes the folder this set's, if it is new or empty; refuses it if it is another's.
+    """Marks a new or empty folder as that of these shards; refuses it if it holds anything else.
 
     Args:
         folder: Where shards are to be written.
-        mark: What they are made of, and how.
+        mark: Their source files and settings.
     """
     path = folder / MARK
     try:
@@ -59,7 +59,7 @@ def claim_folder(folder: Path, mark: dict[str, Any]) -> None:
         elif not path.exists():
             problem = f"{folder} holds files that 'mav data pack' did not write, such as {min(others)}"
             raise UsageError(f"{problem}: choose another folder")
-        # Read after looking around: of parts that start together, another may have been first.
+        # Read last: another part that started at the same time may have written it first.
         found = parse_json(path.read_bytes())
     except OSError as error:
         raise UsageError(
@@ -74,11 +74,11 @@ def claim_folder(folder: Path, mark: dict[str, Any]) -> None:
 
 
 def write_notes(folder: Path, passed_over: dict[str, str]) -> None:
-    """Notes in the folder which files are in no shard, and why, by name; takes the note away if none is.
+    """Writes which files are in no shard, and why; removes the file ``stats.json`` if there are none.
 
     Args:
         folder: The folder of the shards.
-        passed_over: The files and the reasons.
+        passed_over: Reasons by file.
     """
     path = folder / STATS
     try:
@@ -93,7 +93,7 @@ def write_notes(folder: Path, passed_over: dict[str, str]) -> None:
 
 
 def finished_shard(path: Path, digest: str) -> dict[str, Any] | None:
-    """Returns the counts of a shard if it is there, whole, and made of these sources in this way."""
+    """Returns the counts of a finished shard; None unless it is whole and was written with this digest."""
     try:
         stats = parse_json(path.with_suffix(".stats.json").read_bytes())
         index = read_index(index_path(path), path)
@@ -106,13 +106,13 @@ def finished_shard(path: Path, digest: str) -> dict[str, Any] | None:
 
 
 def write_shard(path: Path, digest: str, samples: Iterable[Packed], num_digits: int) -> dict[str, Any]:
-    """Writes a shard, its index and, last of all, the counts that tell that it is finished.
+    """Writes a shard, then its index, then the file of counts, which marks the shard as finished.
 
     Args:
         path: The shard, named by its number.
-        digest: Of all that decides its bytes.
-        samples: What it is made of.
-        num_digits: Digits of a sample's number in its key, which starts with the shard's.
+        digest: Digest of everything that its bytes depend on.
+        samples: Its samples, and the files that are left out.
+        num_digits: Digits of a sample's number in its key, behind the number of the shard.
     """
     stats_path = path.with_suffix(".stats.json")
     num, problems, reasons, notes = 0, dict[str, str](), Counter[str](), Counter[str]()
@@ -147,7 +147,7 @@ def write_shard(path: Path, digest: str, samples: Iterable[Packed], num_digits: 
 
 
 def digest_of(parts: Iterable[Any]) -> str:
-    """Returns the SHA-256 of what can be written as JSON."""
+    """Returns the SHA-256 of values that can be written as JSON, in hex digits."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(json.dumps(part, sort_keys=True).encode() + b"\n")

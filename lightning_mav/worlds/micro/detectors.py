@@ -1,8 +1,8 @@
-"""Reads micro-world videos: which shape, in which colour, moving how; pixels only, nothing learnt.
+"""Reads shape, colour and motion off the pixels of micro-world videos; nothing here is learnt.
 
-A reading needs no reference and no caption, so it judges generated videos as it judges true ones. Static,
-jittered, shuffled and noisy videos have the motion "other". A clip should last a second or more: in half a
-second a slow orbit is hardly an arc.
+A reading needs no reference and no caption, so it judges generated videos in the same way as true ones.
+Static, jittered, shuffled and noisy videos have the motion "other". A clip should last a second or more: in
+half a second a slow orbit is hardly an arc.
 """
 
 from typing import NamedTuple
@@ -24,7 +24,7 @@ __all__ = [
     "track_videos",
 ]
 
-MIN_CLEAR = 0.9  # share of the frames that must show one object, else nothing is read
+MIN_CLEAR = 0.9  # share of the frames that must show one object; with fewer, nothing is read
 
 
 class VideoReadings(NamedTuple):
@@ -35,7 +35,7 @@ class VideoReadings(NamedTuple):
         colour: Index of the colour most frames have.
         size: 0 small, 1 large.
         background: Index of the background most frames have.
-        motion: Index into ``MOTIONS``; that of the shape, when the thing moves as its kind does.
+        motion: Index into ``MOTIONS``; equal to ``shape`` if the object moves as its shape should.
         iou: Mean overlap with the templates of the shape.
         clear: Whether nearly all frames show one object.
     """

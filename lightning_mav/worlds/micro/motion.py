@@ -1,7 +1,7 @@
-"""Tells from the track of one object how it moves.
+"""Finds out how an object moves from its track.
 
-Every motion of the micro-world is a steady cycle, so each reading asks two things: does one slow harmonic
-explain the track, in the order of its frames, and is the path the right one? Noise, jitter, jumps and
+Every motion of the micro-world is a steady cycle, so each reading asks two questions. Does one slow harmonic
+explain the track, with its frames in order? And does the path have the right form? Noise, jitter, jumps and
 shuffled frames fail the first question, whatever path their points lie on.
 """
 
@@ -16,7 +16,7 @@ BOUNCE, SPIN, SLIDE, ORBIT, PULSE, DRIFT, OTHER = range(7)
 MAX_POINTS = 16  # longer tracks are averaged in groups of frames, to at least this many points
 MIN_CYCLE = 4.0  # frames of the shortest cycle that counts as slow; the world's is 4.8, at 4 fps
 NUM_FREQUENCIES = 64
-MIN_FIT = 0.8  # share of a track's variance under one harmonic; a clean bounce has .9, few shuffles .7
+MIN_FIT = 0.8  # share of a track's variance that one harmonic explains: .9 if a bounce, rarely .7 if shuffled
 
 MIN_SPREAD = 0.02  # standard deviation of a moving centroid: a sixth of a pixel of 16
 MAX_STILL = 0.06  # standard deviation of a resting centroid: half a pixel of 16
@@ -44,7 +44,7 @@ def harmonic_fit(track: Tensor) -> Tensor:
     num_frames = track.shape[1]
     time = torch.arange(num_frames, dtype=torch.double, device=track.device)
     time = time - time.mean()
-    lowest = 1 / (4 * num_frames)  # below that a harmonic is but a parabola
+    lowest = 1 / (4 * num_frames)  # at lower frequencies a harmonic is hardly more than a parabola
     frequency = torch.linspace(lowest, 1 / MIN_CYCLE, NUM_FREQUENCIES, dtype=torch.double).to(time)
     angle = 2 * math.pi * frequency[:, None] * time
     waves = torch.stack([angle.cos(), angle.sin()], dim=-1)  # (K, F, 2)
@@ -56,7 +56,7 @@ def harmonic_fit(track: Tensor) -> Tensor:
 
 
 def wrap(angle: Tensor) -> Tensor:
-    """Brings angles in radians to [-pi, pi)."""
+    """Maps angles in radians to [-pi, pi)."""
     return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
 
 

@@ -1,4 +1,4 @@
-"""Coverage of simple shapes by signed distance: the same geometry at every image size."""
+"""Draws simple shapes by signed distance: the share of each pixel that a shape covers, at any image size."""
 
 import math
 from collections.abc import Callable
@@ -18,7 +18,7 @@ MIN_WORKING_SIZE = 64  # small images are drawn at this size and averaged
 CHUNK_ELEMENTS = 2**18  # working pixels drawn at once, 1 MB for each temporary
 MARGIN = 3  # working pixels that the soft edge reaches beyond a shape's extent, at the sharpest tip
 
-STAR_TIP, STAR_NOTCH = 1.45, 0.596  # distances from the centre; the area is a ball's
+STAR_TIP, STAR_NOTCH = 1.45, 0.596  # distances from the centre, for the area of a ball
 COS36, SIN36 = math.cos(math.pi / 5), math.sin(math.pi / 5)
 
 
@@ -31,7 +31,7 @@ def _ball(x: Tensor, y: Tensor, radius: Tensor) -> Tensor:
 
 
 def _star(x: Tensor, y: Tensor, radius: Tensor) -> Tensor:
-    # Reflections fold the plane into half a tip; its edge is one straight line.
+    # Reflections fold the plane into half of one tip, whose edge is one straight line.
     x, y = x.abs(), -y
     for side in (1, -1):
         beyond = (side * COS36 * x).sub_(y, alpha=SIN36).clamp_(min=0)
@@ -93,8 +93,8 @@ def _rasterise_shape(kind: int, places: Tensor, x: Tensor, y: Tensor, image_size
 def coverage(shape: Tensor, places: Tensor, image_size: int) -> Tensor:
     """Draws the share of each pixel that a shape covers, ``(N, image_size, image_size)`` in [0, 1].
 
-    Draws at twice the image size or more and averages. Only the surroundings of a shape are drawn, together
-    with those of shapes of the same kind and about the same size; in chunks, so that memory stays small.
+    Draws at twice the image size or more, and averages. Only a window around each shape is drawn. Shapes of
+    the same kind and about the same size are drawn together, in chunks that take little memory.
 
     Args:
         shape: Index into ``SHAPES``, ``(N,)``.
@@ -107,7 +107,7 @@ def coverage(shape: Tensor, places: Tensor, image_size: int) -> Tensor:
         left = (shape == kind).nonzero()[:, 0]
         left = left[places[left, 2].argsort(descending=True)]
         while len(left):
-            # The largest comes first; half and all of its box, in pixels, wherever in a pixel it starts.
+            # The largest shape comes first: half the width of its box in pixels, and a width that is enough.
             reach = float(places[left[0], 2] * EXTENT[kind].max()) * image_size / 2 + MARGIN / factor
             width = math.ceil(2 * reach) + 1 if 2 * reach + 1 < image_size else image_size
             chunk_size = max(1, CHUNK_ELEMENTS // (width * factor) ** 2)

@@ -1,4 +1,4 @@
-"""What the shards of the micro-world hold: which appearances, their captions, and the members of a sample."""
+"""Contents of the micro-world's shards: appearances, captions, and the members of each sample."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from torch import Tensor
 from ...data.codecs.encode import encode_mp4, encode_png, to_bytes
 from . import world
 
-VIDEO_FPS = (24, 25, 30)  # every n-th frame of one rate alone would leave few rates to learn
+VIDEO_FPS = (24, 25, 30)  # with one rate, taking every n-th frame would give only few rates to learn
 
 
 @dataclass
 class Images:
-    """Draws images by their number; an object, since other processes do so, too."""
+    """Draws images by their number; can be pickled, so that other processes can draw them too."""
 
     scenes: world.Scenes
     size: int
     texts: list[str]
 
     def __call__(self, index: int) -> dict[str, Any]:
-        """Draws one, with its caption."""
+        """Returns the members of an image: PNG, caption and metadata."""
         png = encode_png(to_bytes(world.rasterise(_scene(self.scenes, index), self.size))[0])
         meta = {
             "caption": self.texts[index],
@@ -45,7 +45,7 @@ class Videos:
     seconds: float
 
     def __call__(self, index: int) -> dict[str, Any]:
-        """Draws one; nothing says what it shows."""
+        """Returns the members of a video: MP4 and metadata, which do not say what it shows."""
         fps = int(self.rates[index])
         num_frames = round(self.seconds * fps)
         pixels = to_bytes(world.rasterise(_scene(self.scenes, index, num_frames), self.size))
@@ -61,7 +61,7 @@ class Videos:
 
 
 def sample_appearances(pool: Tensor, num: int, generator: torch.Generator) -> Tensor:
-    """Goes through a pool of appearances again and again, in a new order each time."""
+    """Returns ``num`` appearances: the whole pool in random order, then again in a new order, and so on."""
     rounds = -(-num // len(pool))
     order = torch.cat([torch.randperm(len(pool), generator=generator) for _ in range(max(1, rounds))])
     return pool[order[:num]]

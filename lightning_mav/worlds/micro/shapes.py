@@ -1,4 +1,4 @@
-"""Reads shape, colour and place of the one object in a micro-world image; pixels only, nothing learnt."""
+"""Reads shape, colour and place of the one object off the pixels of an image; nothing here is learnt."""
 
 from typing import NamedTuple
 
@@ -16,11 +16,11 @@ CHUNK_FRAMES = 1024  # frames judged at once
 MIN_COVER = (
     0.15  # fainter pixels are background with noise; an edge pixel of true coverage .15 matters little
 )
-FIRM_COVER = 0.5  # the object is what this covers, and the pixels next to that
+FIRM_COVER = 0.5  # pixels with more coverage, and those next to them, are the object
 MIN_CONTRAST = (
     0.35  # RGB distance of object and background; in the world .88 or more, in noise of .05 about .2
 )
-MAX_RESIDUAL = 0.25  # RMS of what two mixed colours leave unexplained; a clean render leaves none, noise .5
+MAX_RESIDUAL = 0.25  # RMS that a mixture of two colours cannot explain; 0 in a clean render, .5 in noise
 MIN_IOU = 0.6  # overlap with the best template; clean renders of 16 pixels reach .74 or more
 
 
@@ -35,7 +35,7 @@ class FrameReadings(NamedTuple):
         iou: Overlap with the templates, ``(N, 6)``.
         clear: Whether there is one object of one colour on one background.
         centroid: x and y in [-1, 1].
-        area: Of the object, where the frame has 4.
+        area: Area of the object; that of the frame is 4.
         phase: Five-fold moment, ``(N,)`` complex; its angle is five times that of a star.
     """
 
@@ -53,8 +53,8 @@ class FrameReadings(NamedTuple):
 def segment(images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Splits ``(N, 3, S, S)`` images into a coverage ``(N, S, S)`` and two colours ``(N, 3)``.
 
-    The background is the median colour, the object the median of the pixels farthest from it, and every pixel
-    a mixture of both.
+    The background colour is the median of all pixels, the object's colour the median of the pixels farthest
+    from that. Every pixel is taken as a mixture of both.
 
     Returns:
         Coverage, object colour, background colour and the unexplained RMS ``(N,)``.

@@ -1,8 +1,8 @@
-"""Writes the micro-world as shards: what img2dataset and video2dataset would have left of it.
+"""Writes the micro-world as shards, in the format of img2dataset and video2dataset.
 
-``images/`` holds ``KEY.png KEY.txt KEY.json`` of every appearance; ``videos/`` holds ``KEY.mp4 KEY.json``,
-no word of what they show, and nothing of the appearances that are held out. Names and pixels depend on the
-settings and the version of the world alone; ``stats.json`` in each folder records them, so that nothing is
+``images/`` holds ``KEY.png KEY.txt KEY.json`` of every appearance. ``videos/`` holds ``KEY.mp4 KEY.json``
+without a word on what they show, and only of appearances that are not held out. Names and pixels depend only
+on the settings and the version of the world, which ``stats.json`` in each folder records, so that nothing is
 written twice.
 """
 
@@ -43,7 +43,7 @@ def write_world(
         image_size: Height and width of the images.
         video_size: Height and width of the videos.
         seconds: Length of a video.
-        seed: Decides every pixel; the validation splits use other draws of it.
+        seed: Decides every pixel; each split makes a generator of its own from it.
         num_val_images: Captioned images to validate on.
         num_val_videos: Unlabelled videos to validate on.
         progress: Whether to show progress bars.
@@ -109,6 +109,6 @@ def write_videos(
 
 
 def _generator(folder: Path, seed: int) -> torch.Generator:
-    """Gives each split a randomness of its own."""
+    """Returns a generator whose seed differs for each split."""
     split = SPLITS.index(folder.name) if folder.name in SPLITS else len(SPLITS)
     return torch.Generator().manual_seed((seed * (len(SPLITS) + 1) + split) % 2**64)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .raster import EXTENT, SHAPES, coverage
 
-WORLD_VERSION = 2  # raise when scenes are drawn otherwise: written shards are then out of date
+WORLD_VERSION = 2  # raise it when scenes are drawn in another way: shards on disk are then out of date
 
 COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
 SIZES = ("small", "large")
@@ -38,22 +38,22 @@ BACKGROUND_RGB = torch.tensor([(22, 22, 28), (120, 120, 120), (238, 238, 238)]) 
 RADIUS = torch.tensor([0.42, 0.60])
 
 ALL = torch.tensor(list(product(*(range(len(names)) for names in ATTRIBUTES.values()))))  # (288, 4)
-# Every shape has two colours, and every colour at least one shape, that no video shows.
+# Held out from videos are two colours of each shape, so that each colour lacks at least one shape.
 _IS_HELD_OUT = ((ALL[:, 1] - ALL[:, 0]) % 8 == 1) | ((ALL[:, 1] - ALL[:, 0]) % 8 == 5)
 SEEN, HELD_OUT = ALL[~_IS_HELD_OUT], ALL[_IS_HELD_OUT]
 
-# Seconds a full cycle of each shape's motion takes at its fastest; the slowest clip takes 2.5 times as long.
+# Seconds of a full cycle of each shape's motion in the fastest clip; the slowest takes 2.5 times as long.
 # A cycle: floor to floor, one turn, there and back, once around, grow and shrink, there and back.
 MIN_PERIOD = torch.tensor([1.2, 4.8, 1.6, 1.6, 1.2, 1.8])
 SPEED_RANGE = 2.5
 RADIUS_JITTER = 0.1
 PULSE_MEAN, PULSE_SWING = 0.9, 0.25  # a ring's radius: 0.675 to 1.125 times its own
 WALL = 0.02  # gap kept from the edge of the frame
-NUM_DRAWS = 7  # random numbers a scene takes, whatever it shows
+NUM_DRAWS = 7  # random numbers that each scene takes, whatever it shows
 
 
 class Scenes(NamedTuple):
-    """What there is to see: ``N`` objects at ``F`` moments.
+    """Scenes of one object each: ``N`` objects at ``F`` moments.
 
     Attributes:
         appearances: Indices of shape, colour, size and background, ``(N, 4)``.
@@ -124,8 +124,8 @@ def sample_trajectories(
 
     Args:
         appearances: Indices of shape, colour, size and background, ``(N, 4)``.
-        fps: Frames per second, ``(N,)`` or one for all; changes when we look, not what happens.
-        num_frames: Moments to look at.
+        fps: Frames per second, ``(N,)`` or one for all; it sets the moments of the frames, not the motion.
+        num_frames: Number of moments.
         generator: Source of randomness; its state alone decides the scenes.
     """
     draws, radius, room = _sample(appearances, generator)
