@@ -170,7 +170,7 @@ class Batches(IterableDataset):
                     self.tally.skip(reasons[0], broken=not isinstance(error, Filtered))
                     self.tally.check(self.plan.max_skipped)
             number = int(rng.integers(len(self.order)))  # type: ignore[arg-type]
-        raise UsageError(f"{MAX_ATTEMPTS} samples in a row are of no use: {describe(Counter(reasons))}")
+        raise UsageError(f"{MAX_ATTEMPTS} samples in a row cannot be used: {describe(Counter(reasons))}")
 
     def _count_read(self) -> None:
         self.tally.num_read += 1

@@ -85,7 +85,7 @@ def _check(args: argparse.Namespace) -> None:
     found += f" of {report.num_bytes / 1e6:.1f} MB"
     if report.num_without_index:
         without = f"{_number(report.num_without_index, 'shard')} without an index that holds checksums"
-        print(f"{without}: damaged bytes cannot be told there; run 'mav data index'")
+        print(f"{without}: damaged bytes cannot be found there; run 'mav data index'")
     if report.shards or report.samples:
         broken = f"{_number(len(report.shards), 'shard')} and {_number(len(report.samples), 'sample')}"
         raise UsageError(f"{broken} broken, of {found}: fetch or pack them again")
@@ -129,7 +129,7 @@ def _show(args: argparse.Namespace) -> None:
     with output_folder(args.out) as folder:
         sheet = plot_samples(shards, args.num, problems)
         if sheet is None:
-            _print_counts(problems, "of no use")
+            _print_counts(problems, "not usable")
             raise UsageError(f"there is nothing to show in {args.shards}: {REMEDY}")
         numbers = spread(len(shards), args.num_videos)
         bar = _track(numbers, "Drawing clips", len(numbers))
@@ -143,7 +143,7 @@ def _show(args: argparse.Namespace) -> None:
                 histogram = Histogram.of(rates, low, high)
                 histogram.image(title).save(folder / "fps.png")
     if problems:
-        _print_counts(problems, "of no use")
+        _print_counts(problems, "not usable")
     print(args.out / "contact_sheet.png")
     if histogram is not None:
         print(args.out / "fps.png", f"{title}, {sum(rates) / len(rates):.2f} fps on average", sep="\n")

@@ -89,7 +89,7 @@ STOP = {
     "compressed shard": (lambda folder: gzip.compress(whole(folder)), "byte 0: it is compressed with gzip"),
     "compressed shard, bzip2": (lambda folder: bz2.compress(whole(folder)), "byte 0: .*bzip2"),
     "gzip bomb": (lambda folder: gzip.compress(bytes(2**26), 1), "byte 0: it is compressed with gzip"),
-    "truncated in data": (lambda folder: whole(folder)[:1000], "byte 0: a member claims 700 bytes and 488"),
+    "truncated in data": (lambda folder: whole(folder)[:1000], "byte 0: a member claims 700 bytes, but 488"),
     "truncated in header": (lambda folder: whole(folder)[:2700], "byte 2560: a header is cut off"),
     "truncated at boundary": (lambda folder: whole(folder)[:2560], "byte 2560: the file ends here"),
     "truncated in end marker": (lambda folder: whole(folder)[:4608], "byte 4096: the end marker is cut off"),
@@ -108,7 +108,7 @@ STOP = {
     "duplicate member": (lambda folder: tar_of(folder, "0.png", "0.png"), "byte 512: a second '0.png'"),
     "non-contiguous key": (
         lambda folder: tar_of(folder, "0.png", "1.png", "0.txt"),
-        "byte 1024: members of '0' with others between them",
+        "byte 1024: members of '0' with members of others between them",
     ),
 }
 
@@ -447,7 +447,7 @@ def test_shard_with_more_or_fewer_samples_than_before_stops_training(fewer, tmp_
     write_missing_index(str(tmp_path / "b" / "0.tar"))
     for name in ("0.tar", "0.index.json"):
         os.replace(tmp_path / "b" / name, tmp_path / "a" / name)
-    with pytest.raises(ShardError, match=r"0.tar: it has \d+ samples, and had 8 when reading started; leave"):
+    with pytest.raises(ShardError, match=r"0.tar: it has \d+ samples, and had 8 when reading started; keep"):
         next(batches)
 
 

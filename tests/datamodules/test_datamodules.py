@@ -401,7 +401,7 @@ def test_nothing_usable_is_an_error_and_no_hang(tmp_path, cache):
     with pytest.raises(UsageError, match="no sample was found"):
         take(datamodule)
     write_shard(tmp_path / "000000.tar", [{"png": b"?", "txt": "?"}] * 3)
-    expected = "3 samples were skipped" if cache else "200 samples in a row are of no use"
+    expected = "3 samples were skipped" if cache else "200 samples in a row cannot be used"
     with pytest.raises(UsageError, match=expected):
         take(datamodule)
 

@@ -112,7 +112,7 @@ class Packets:
         shown: list[int] = []
         for frame in self.frames():
             if frame.pts is None:
-                raise ValueError("damaged video: a frame of no packet")
+                raise ValueError("damaged video: a frame that belongs to no packet")
             shown.append(frame.pts)
         self.is_measured = True
         return shown
@@ -151,12 +151,12 @@ class Packets:
                 if frame.pts in complaints:
                     raise ValueError(f"damaged video: {complaints[frame.pts]}")
                 if frame.is_corrupt:
-                    raise ValueError(f"damaged video: frame {number} of those decoded")
+                    raise ValueError(f"damaged video: frame {number} is marked as corrupt")
                 begun |= frame.pict_type == PictureType.I
                 if frame.pict_type == PictureType.B and not begun and self.codec.name in OF_MPEG:
-                    raise ValueError("damaged video: a frame is made of others that are not there")
+                    raise ValueError("damaged video: a frame refers to frames that are missing")
                 if self.is_measured and [frame.pts] != self.shown[number : number + 1]:
-                    raise ValueError(f"damaged video: frame {number} is another when decoded again")
+                    raise ValueError(f"damaged video: frame {number} differs when decoded again")
                 missing.discard(frame.pts)
                 number += 1
                 yield frame

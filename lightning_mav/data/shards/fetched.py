@@ -133,7 +133,7 @@ class RemoteShard:
         _download(self.url, part)
         num_bytes = part.stat().st_size
         if num_bytes != self.num_bytes:
-            problem = f"{num_bytes} bytes came, and there are {self.num_bytes}"
+            problem = f"{num_bytes} bytes arrived of {self.num_bytes}"
             raise ShardError(f"{self.name}: {problem}; see whether it is being written, and start again")
         try:
             found = scan_shard(part, checksums=True)
@@ -142,7 +142,7 @@ class RemoteShard:
         if index_path(self.path).exists():
             problem = _difference(read_index(index_path(self.path), part), found)
             if problem:
-                raise ShardError(f"{self.name}{problem}; put it there anew, with its index")
+                raise ShardError(f"{self.name}{problem}; upload it again, with its index")
         return found
 
 

@@ -91,7 +91,7 @@ def scan_shard(path: Path, *, checksums: bool) -> ShardIndex:
                 continue  # belongs to no sample
             if not keys or keys[-1] != key:
                 if key in seen:
-                    problem = f"members of {key!r} with others between them"
+                    problem = f"members of {key!r} with members of others between them"
                     raise damaged(path, entry.header, problem, "pack it anew, sorted by name")
                 if keys:
                     members.append(sample)
@@ -190,14 +190,14 @@ def read_index(path: Path, shard: Path, num_bytes: int | None = None) -> ShardIn
     if not isinstance(content, dict) or content.get("version") != VERSION:
         raise damaged(path, None, f"it is no index of version {VERSION}", INDEX_AGAIN)
     if content.get("num_bytes") != num_bytes:
-        problem = f"it is of a shard of {content.get('num_bytes')} bytes and {shard.name} has {num_bytes}"
+        problem = f"it is for {content.get('num_bytes')} bytes of a shard, but {shard.name} has {num_bytes}"
         raise damaged(path, None, problem, INDEX_AGAIN)
     try:
         keys, members = content["keys"], Members.from_columns(content, num_bytes, MAX_MEMBER_BYTES)
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
             raise TypeError("keys are text")
         if not len({*keys}) == len(keys) == len(members) == content.get("num_samples", len(keys)):
-            raise ValueError("keys are not as many, or not different")
+            raise ValueError("keys are too few or too many, or not all different")
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise damaged(path, None, f"its columns do not fit ({_reason(error)})", INDEX_AGAIN) from None
     return ShardIndex(shard.name, num_bytes, keys, members)

@@ -39,7 +39,7 @@ def map_in_order(function: Callable[[Item], Made], items: Sequence[Item], num_wo
                 yield waiting.popleft().result()
         except BrokenProcessPool:
             raise UsageError(
-                "a reading process died, of lack of memory or by a fault in a codec; try fewer --workers"
+                "a reading process died, for lack of memory or by a fault in a codec; try fewer --workers"
             ) from None
         finally:
             for future in waiting:

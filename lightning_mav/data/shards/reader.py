@@ -76,7 +76,7 @@ class Shards:
         index = shard.index()
         if len(index) != length:
             problem = f"it has {len(index)} samples, and had {length} when reading started"
-            raise ShardError(f"{shard.name}: {problem}; leave shards alone, and start again")
+            raise ShardError(f"{shard.name}: {problem}; keep shards unchanged, and start again")
         return shard, index, number - self.ends[which] + length
 
     def name(self, number: int) -> str:

@@ -71,7 +71,7 @@ def look_up(url: str) -> tuple[int, str]:
     """
     info: dict[str, Any] = retry(url, _driver(url).info, url)
     if not isinstance(info.get("size"), int):
-        problem = "the server does not say how large it is, so that half of it could pass for all"
+        problem = "the server does not say how large it is, so that a part of it could pass as the whole"
         raise ShardError(f"{redact_url(url)}: {problem}; download it first")
     return info["size"], " ".join(str(info[name]) for name in VERSIONS if name in info)
 
@@ -103,7 +103,7 @@ def retry(url: str, call: Callable[..., T], *args: Any) -> T:
             last: Exception = error
         except Exception as error:  # each driver has its own types
             if is_final(url, error):
-                problem, remedy = _reason(error), "correct the url, or get leave to read it"
+                problem, remedy = _reason(error), "correct the url, or get permission to read it"
                 raise ShardError(f"{redact_url(url)}: {problem}; {remedy}") from None
             last = error
     if isinstance(last, ShardError):  # has a remedy

@@ -119,7 +119,7 @@ def _walk(folder: Path, skip: Path | None, passed_over: dict[str, str]) -> list[
             names += [(below / name).as_posix() for name in files if not is_hidden(name)]
     except OSError as error:
         problem = f"cannot read the folder {error.filename}: {error.strerror}"
-        raise UsageError(f"{problem}; get leave to read it, or move it away") from None
+        raise UsageError(f"{problem}; get permission to read it, or move it away") from None
     return names
 
 

@@ -93,7 +93,7 @@ def read_entries(path: Path, file: int, num_bytes: int) -> Iterator[Entry]:
             size = int(pax["size"])
         data = at + BLOCK
         if size > num_bytes - data:
-            problem = f"a member claims {size} bytes and {max(0, num_bytes - data)} are left"
+            problem = f"a member claims {size} bytes, but {max(0, num_bytes - data)} are left"
             raise damaged(path, at, problem)
         if kind in (PAX, PAX_GLOBAL, LONG_NAME, LONG_LINK):
             if size > MAX_NAME_BYTES:
@@ -112,7 +112,7 @@ def read_entries(path: Path, file: int, num_bytes: int) -> Iterator[Entry]:
             long_name, pax = None, {}
         else:
             what = "a link" if kind in LINKS else f"a member of kind {kind.decode('latin-1')!r}"
-            remedy = "pack files alone, with 'tar --dereference --hard-dereference'"
+            remedy = "pack only files, with 'tar --dereference --hard-dereference'"
             raise damaged(path, at, f"{what} where a file is wanted", remedy)
         at = data + -(-size // BLOCK) * BLOCK
     if long_name is not None or pax:
@@ -193,5 +193,5 @@ def _check_end(path: Path, file: int, at: int, num_bytes: int) -> None:
         rest = data.lstrip(b"\0")
         if rest:
             where = start + len(data) - len(rest)
-            problem = "half an end marker" if where < at + 2 * BLOCK else "something behind the end marker"
+            problem = "half an end marker" if where < at + 2 * BLOCK else "data after the end marker"
             raise damaged(path, where, problem)

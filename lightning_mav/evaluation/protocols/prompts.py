@@ -22,13 +22,13 @@ class PromptFile(Protocol):
     def __init__(self, settings: ProtocolSettings) -> None:
         super().__init__(settings)
         if settings.prompts is None:
-            raise UsageError("no prompts: name a text file, one prompt in a line, with --prompts FILE")
+            raise UsageError("no prompts: name a text file with one prompt per line by --prompts FILE")
         path = Path(settings.prompts)
-        remedy = "name a text file, one prompt in a line"
+        remedy = "name a text file with one prompt per line"
         lines = [" ".join(line.split()) for line in read_lines(path, remedy)]
         self.texts = [line for line in lines if not is_blank(line) and not line.startswith("#")]
         if not self.texts:
-            raise UsageError(f"--prompts {path}: has no prompts; write one in a line")
+            raise UsageError(f"--prompts {path}: has no prompts; write one per line")
 
     def items(self) -> list[Item]:
         """Returns an item for each prompt, or ``num_samples`` items, with prompts repeated in order."""
@@ -45,4 +45,4 @@ class PromptFile(Protocol):
         if not files:
             names = ", ".join(VIDEO_FORMATS)
             raise UsageError(f"--data {folder}: no videos there ({names}); name a folder of real videos")
-        return check_files(subsample(files, self.settings.num_real), "mend the link, or move it away")
+        return check_files(subsample(files, self.settings.num_real), "repair the link, or move it away")

@@ -163,7 +163,7 @@ def test_damage_is_named_with_its_byte(shard):
         "byte 4096: the file ends here, without an end marker": whole[:end],
         "byte 4096: the end marker is cut off": whole[: end + 512],
         "byte 4609: half an end marker": whole[: end + 513] + b"x" + whole[end + 514 :],
-        "byte 5121: something behind the end marker": whole[: end + 1025] + b"x" * 511,
+        "byte 5121: data after the end marker": whole[: end + 1025] + b"x" * 511,
         "byte 1536: bad header checksum": whole[:1540] + b"!" + whole[1541:],
         "byte 2048: half an end marker": whole[:1536] + bytes(512) + whole[2048:],
         "00000.tar, byte 1536: bad header": whole[:512] + whole[1024:],
@@ -177,7 +177,7 @@ def test_sizes_are_not_believed(shard, monkeypatch):
     whole = shard.read_bytes()
     for field in (b"77777777777\0", b"\x80" + b"\xff" * 11, b"%011o\0" % len(whole)):
         shard.write_bytes(resealed(whole[:124] + field + whole[136:512]) + whole[512:])
-        refused(shard, "byte 0: a member claims [0-9]+ bytes and 9728 are left")
+        refused(shard, "byte 0: a member claims [0-9]+ bytes, but 9728 are left")
     for field in (b"-0000000001\0", b"0x000000010\0", b"\xff" * 12, bytes(12)):
         shard.write_bytes(resealed(whole[:124] + field + whole[136:512]) + whole[512:])
         refused(shard, "byte 0: bad size")
@@ -194,7 +194,7 @@ def test_samples_are_whole(tmp_path):
     write_tar(path, [("0.jpg", b""), ("0.JPG", b"")])
     refused(path, "byte 512: a second '0.JPG'")
     write_tar(path, [("0.jpg", b""), ("1.jpg", b""), ("0.txt", b"")])
-    refused(path, "byte 1024: members of '0' with others between them")
+    refused(path, "byte 1024: members of '0' with members of others between them")
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def test_index_of_another_shard_is_refused(shard):
     write_index(scan_shard(shard, checksums=True), index_path(shard))
     with shard.open("ab") as file:
         file.write(bytes(512))
-    with pytest.raises(ShardError, match=r"of a shard of 10240 bytes and 00000.tar has 10752"):
+    with pytest.raises(ShardError, match=r"for 10240 bytes of a shard, but 00000.tar has 10752"):
         load_index(shard)
 
 
@@ -355,7 +355,7 @@ def test_samples_are_counted_by_the_first_line(shard, monkeypatch):
     path.write_text(json.dumps({**content, "shard": 'a "name"'}, separators=(",", ":")))
     assert count_samples(path, num_bytes) == 2
     path.write_text(json.dumps({**content, "num_samples": 3}, separators=(",", ":")))
-    with pytest.raises(ShardError, match="keys are not as many"):
+    with pytest.raises(ShardError, match="keys are too few"):
         load_index(shard)
     del content["num_samples"]  # as indexes were written before
     path.write_text(json.dumps(content, separators=(",", ":")))

@@ -210,7 +210,7 @@ def test_lasting_faults_end_in_one_line(server, tmp_path, fault):
     assert "; " in message
     assert "\n" not in message
     expected = {
-        "half": "bytes came, and there are",
+        "half": "bytes arrived of",
         "flipped": "byte 512: crc32 mismatch",
         "busy": "status 503",
     }
@@ -256,7 +256,7 @@ def test_a_damaged_shard_or_index_on_the_server_is_named(server, shards, tmp_pat
     content = json.loads((shards / "1.index.json").read_text())
     content["crc32"][2] ^= 1
     (shards / "1.index.json").write_text(json.dumps(content))
-    with pytest.raises(ShardError, match=r"http:.*/1.tar, byte \d+: crc32 mismatch with its index; put it"):
+    with pytest.raises(ShardError, match=r"http:.*/1.tar, byte \d+: crc32 mismatch with its index; upload"):
         take(reader(f"{server.url}/1.tar", tmp_path))
     (shards / "0.index.json").unlink()
     data = (shards / "0.tar").read_bytes()
