@@ -105,7 +105,8 @@ def make_trainer(**options: Any) -> Trainer:
         UsageError: If this machine has no such devices, or there is no such strategy.
     """
     for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+        for handler in logging.getLogger(name).handlers:  # not the logger, which others may listen to
+            handler.setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")  # its advice on data loaders does not apply here
     try:
         return Trainer(

@@ -10,6 +10,7 @@ from collections import Counter
 
 import pytest
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 
 from helpers.official_sets import CLASSES, NUM_TRAIN, write_msrvtt, write_ucf101, write_video
 from helpers.reading import read_video
@@ -23,6 +24,7 @@ from lightning_mav.evaluation.protocols.cache import FeatureCache
 from lightning_mav.evaluation.protocols.items import Item, item_seed
 from lightning_mav.evaluation.protocols.metrics import METRICS, variants, why_incomparable
 from lightning_mav.evaluation.protocols.real import even_frames, read_window, subsample, window_of
+from lightning_mav.evaluation.protocols.samples import make_trainer
 from lightning_mav.evaluation.protocols.showing import choose_shown
 from lightning_mav.evaluation.protocols.store import SINGLY, SampleStore
 from lightning_mav.evaluation.protocols.ucf101 import apportion, read_templates
@@ -472,3 +474,12 @@ def test_shown_are_the_ends_of_each_score_and_one_of_each_label():
     assert 15 <= len(choose_shown(many, scores, 20)) <= 20
     assert choose_shown(many, scores, 0) == []
     assert len(choose_shown([Item(i, "p", None, 0) for i in range(7)], {}, 60)) == 7
+
+
+def test_a_quiet_trainer_leaves_the_messages_to_other_listeners(caplog, capfd):
+    trainer = make_trainer(accelerator="cpu", devices=1)
+    with caplog.at_level("INFO"):
+        rank_zero_info("said later")
+    assert trainer.world_size == 1
+    assert "said later" in caplog.text
+    assert "said later" not in capfd.readouterr().err
