@@ -8,6 +8,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +89,13 @@ def write_store(path: Path, samples: Iterable[dict[str, Any]], tally: Tally) -> 
     times = array("d")
     texts: list[str] = []
     shape, num_bytes = (3, 0, 0), 0
+    made = partial(has_store, path)  # by another process, which may be reading it already
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path.with_suffix(".npz")) as index, replacing(path.with_suffix(".u8")) as pixels:
+        with (
+            replacing(path.with_suffix(".npz"), unless=made) as index,
+            replacing(path.with_suffix(".u8"), unless=made) as pixels,
+        ):
             with pixels.open("wb") as file:
                 for sample in samples:
                     frames = sample["frames"]

@@ -7,7 +7,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import IO
@@ -45,7 +45,7 @@ def visible(folder: Path, pattern: str = "*") -> list[Path]:
 
 
 @contextmanager
-def replacing(path: Path, *, sync: bool = False) -> Iterator[Path]:
+def replacing(path: Path, *, sync: bool = False, unless: Callable[[], bool] | None = None) -> Iterator[Path]:
     """Yields an unfinished file to write, which takes the place of ``path`` when the block ends.
 
     So readers find the old file or the new one, and never half of one. If the block raises, the old file
@@ -54,6 +54,7 @@ def replacing(path: Path, *, sync: bool = False) -> Iterator[Path]:
     Args:
         path: File to write; its folder must be there.
         sync: Whether the content must be on disk first, so that a loss of power leaves one of the two whole.
+        unless: Asked when the block ends; if it returns True, the old file stays.
     """
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):  # by a process that was killed
         with suppress(FileNotFoundError):  # another process removes it, too
@@ -66,7 +67,8 @@ def replacing(path: Path, *, sync: bool = False) -> Iterator[Path]:
         if sync:
             with part.open("rb") as file:
                 os.fsync(file.fileno())
-        os.replace(part, path)
+        if unless is None or not unless():
+            os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
 

@@ -1,10 +1,12 @@
 """Folders of shards that a world renders: written only once for the same settings, and all at once."""
 
+import fcntl
 import json
 import re
 import shutil
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -68,21 +70,35 @@ def write_folder(
     """
     _refuse_others(folder)
     new = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}"
-    old = new.with_name(new.name + ".old")
     try:
         new.mkdir(parents=True)
         _write_shards(new, encode, settings["num_samples"], per_shard, f"{folder}", progress)
         write_text(new / STATS, json.dumps(settings, indent=2) + "\n")
-        if holds(folder, settings):  # another process was faster
-            return
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
+        _move(new, folder, settings)
     except OSError as error:
         if not holds(folder, settings):
             raise UsageError(f"cannot write {folder}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
+
+
+def _move(new: Path, folder: Path, settings: dict[str, Any]) -> None:
+    """Puts a folder in its place, unless another process was faster: what that one wrote may be in use."""
+    try:
+        new.rename(folder)  # fails if anything is there
+        return
+    except OSError:
+        if not folder.exists():
+            raise
+    old = new.with_name(new.name + ".old")
+    try:
+        with (folder / STATS).open("a") as stats:
+            with suppress(OSError):  # some file systems have no locks
+                fcntl.flock(stats, fcntl.LOCK_EX)
+            if not holds(folder, settings):
+                folder.rename(old)
+                new.rename(folder)
+    finally:
         shutil.rmtree(old, ignore_errors=True)
 
 
