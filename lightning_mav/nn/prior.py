@@ -3,6 +3,7 @@
 After unCLIP (arXiv 2204.06125, section 2.2). Submodules carry the names of Karlo's weights.
 """
 
+from collections import OrderedDict
 from typing import NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ KeysValues = tuple[Tensor, Tensor]
 NUM_EXTRA_TOKENS = 4  # text embedding, timestep, noised image embedding, learned query
 
 
-class Conditions(NamedTuple):
+class TextConditions(NamedTuple):
     """What the network computes from a text; it is the same at every step, since attention is causal.
 
     Attributes:
@@ -60,41 +61,20 @@ class Attention(nn.Module):
         return self.to_out[0](rearrange(attend(q, k, v, mask), "b h n d -> b n (h d)")), (k, v)
 
 
-class GELUProjection(nn.Module):
-    """A linear layer followed by GELU."""
-
-    def __init__(self, in_features: int, out_features: int) -> None:
-        super().__init__()
-        self.proj = nn.Linear(in_features, out_features)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps ``(..., in_features)`` to ``(..., out_features)``."""
-        return F.gelu(self.proj(x))
-
-
-class FeedForward(nn.Module):
-    """A two-layer perceptron, four times as wide inside."""
-
-    def __init__(self, width: int, dropout: float) -> None:
-        super().__init__()
-        self.net = nn.Sequential(
-            GELUProjection(width, 4 * width), nn.Dropout(dropout), nn.Linear(4 * width, width)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps ``(..., width)`` to the same."""
-        return self.net(x)
-
-
 class TransformerBlock(nn.Module):
-    """Pre-norm attention and perceptron (there is no ``norm2``: Karlo keeps that for cross-attention)."""
+    """Pre-norm attention, and a two-layer perceptron that is four times as wide inside.
+
+    There is no ``norm2``: Karlo keeps that for cross-attention.
+    """
 
     def __init__(self, width: int, num_heads: int, dropout: float) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
         self.attn1 = Attention(width, num_heads)
         self.norm3 = nn.LayerNorm(width)
-        self.ff = FeedForward(width, dropout)
+        wide = nn.Sequential(OrderedDict(proj=nn.Linear(width, 4 * width), gelu=nn.GELU()))
+        net = nn.Sequential(wide, nn.Dropout(dropout), nn.Linear(4 * width, width))
+        self.ff = nn.Sequential(OrderedDict(net=net))
 
     def forward(self, x: Tensor, mask: Tensor, past: KeysValues | None = None) -> tuple[Tensor, KeysValues]:
         """Maps ``(B, N, width)`` to the same; arguments and the rest as in ``Attention``."""
@@ -172,7 +152,7 @@ class PriorTransformer(nn.Module, Configured):
 
     def conditions(
         self, *, text_embed: Tensor, text_hidden: Tensor, text_mask: Tensor, drop: Tensor | None = None
-    ) -> Conditions:
+    ) -> TextConditions:
         """Reads the text, whose tokens see neither the step nor ``x_t``; arguments as for ``forward``."""
         if drop is not None:
             text_embed = torch.where(drop[:, None], self.null_text_embed, text_embed)
@@ -191,10 +171,10 @@ class PriorTransformer(nn.Module, Configured):
         for block in self.transformer_blocks:
             x, keys_values = block(x, mask)
             past.append(keys_values)
-        return Conditions(past, text_mask)
+        return TextConditions(past, text_mask)
 
     def forward(
-        self, x_t: Tensor, t: Tensor, *, conditions: Conditions | None = None, **text: Tensor | None
+        self, x_t: Tensor, t: Tensor, *, conditions: TextConditions | None = None, **text: Tensor | None
     ) -> Tensor:
         """Predicts ``x_0``, ``(B, D)``.
 

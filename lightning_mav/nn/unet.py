@@ -17,7 +17,7 @@ from .old_names import rename_in_place
 from .pseudo3d import PseudoConv3d, TemporalAttention, TemporalConv, to_frames, to_video
 
 
-class Conditions(NamedTuple):
+class UNetConditions(NamedTuple):
     """What a network computes from its conditions: all that does not depend on the diffusion step.
 
     Attributes:
@@ -158,7 +158,7 @@ class Pseudo3DUNet(nn.Module, Configured):
         fps: Tensor | None = None,
         noise_level: Tensor | None = None,
         drop: Tensor | None = None,
-    ) -> Conditions:
+    ) -> UNetConditions:
         """Computes all that the diffusion step does not change; arguments as for ``forward``."""
         embed: Tensor | float = 0.0
         context = None
@@ -176,10 +176,10 @@ class Pseudo3DUNet(nn.Module, Configured):
         if x_cond is not None:
             weight = self.conv_in.spatial.weight[:, -x_cond.shape[1] :]
             h_cond = F.conv2d(to_frames(x_cond), weight, padding=self.conv_in.spatial.padding)
-        return Conditions(embed, context, x_cond, h_cond)
+        return UNetConditions(embed, context, x_cond, h_cond)
 
     def forward(
-        self, x_t: Tensor, t: Tensor, *, conditions: Conditions | None = None, **cond: Tensor | None
+        self, x_t: Tensor, t: Tensor, *, conditions: UNetConditions | None = None, **cond: Tensor | None
     ) -> Tensor:
         """Maps a noised video ``(B, C, F, H, W)`` to the prediction, ``(B, C_out, F, H, W)``.
 
