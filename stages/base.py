@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from lightning_mav.models import DiffusionModel
 from lightning_mav.stages.muon import Muon
 from lightning_mav.stages.old_checkpoints import bring_up_to_date
-from lightning_mav.stages.panels import log_images, log_video
+from lightning_mav.stages.panels import log_video
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.utils.numbers import Checked, check_number
 
@@ -217,6 +217,5 @@ class DiffusionStage(Stage):
 
     def log_samples(self, name: str, video: Tensor) -> None:
         """Puts ``(n, 3, F, H, W)`` into TensorBoard: a grid of images, or an animation of them."""
-        log = log_images if video.shape[2] == 1 else log_video
         for logger in self.loggers:
-            log(logger, f"samples/{name}", video.float().cpu(), self.global_step)
+            log_video(logger, f"samples/{name}", video.float().cpu(), self.global_step)

@@ -16,14 +16,20 @@ MIN_WIDTH = 512
 FRAME_MILLISECONDS = 120
 
 
-def log_images(logger: object, tag: str, video: Tensor, step: int) -> None:
-    """Logs the first frames of ``(n, 3, F, H, W)`` as a grid."""
-    _log(logger, tag, [_grid(video[:, :, 0])], step)
-
-
 def log_video(logger: object, tag: str, video: Tensor, step: int) -> None:
-    """Logs ``(n, 3, F, H, W)`` as an animated grid, which TensorBoard plays in its image panel."""
-    _log(logger, tag, [_grid(frame) for frame in video.unbind(2)], step)
+    """Logs ``(n, 3, F, H, W)`` as a grid, an animated one if ``F > 1``, for TensorBoard's image panel."""
+    if not isinstance(logger, TensorBoardLogger):
+        return
+    frames, file = [_grid(frame) for frame in video.unbind(2)], io.BytesIO()
+    frames[0].save(
+        file, "GIF", save_all=True, append_images=frames[1:], duration=FRAME_MILLISECONDS, loop=0, disposal=1
+    )
+    # The writer's own add_video does the same, but needs the package moviepy.
+    image = Summary.Image(
+        height=frames[0].height, width=frames[0].width, colorspace=3, encoded_image_string=file.getvalue()
+    )
+    writer = logger.experiment._get_file_writer()
+    writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
 
 
 def _grid(images: Tensor) -> Image.Image:
@@ -35,18 +41,3 @@ def _grid(images: Tensor) -> Image.Image:
     factor = max(1, MIN_WIDTH // pixels.shape[1])
     image = Image.fromarray(pixels.numpy())
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-
-
-def _log(logger: object, tag: str, frames: list[Image.Image], step: int) -> None:
-    if not isinstance(logger, TensorBoardLogger):
-        return
-    file = io.BytesIO()
-    frames[0].save(
-        file, "GIF", save_all=True, append_images=frames[1:], duration=FRAME_MILLISECONDS, loop=0, disposal=1
-    )
-    # The writer's own add_video does the same, but needs the package moviepy.
-    image = Summary.Image(
-        height=frames[0].height, width=frames[0].width, colorspace=3, encoded_image_string=file.getvalue()
-    )
-    writer = logger.experiment._get_file_writer()
-    writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)

@@ -13,7 +13,7 @@ from lightning_mav.diffusion import GaussianDiffusion, Sampler
 from lightning_mav.nn import Pseudo3DUNet
 from lightning_mav.stages import DecoderStage, InterpolationStage, SRHStage, SRLTStage
 from lightning_mav.stages.frames import random_frames
-from lightning_mav.stages.panels import log_images, log_video
+from lightning_mav.stages.panels import log_video
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.weights import save_weights
 
@@ -201,7 +201,7 @@ def test_panels_reach_tensorboard(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     logger = TensorBoardLogger(tmp_path, name="", version="")
-    log_images(logger, "image", torch.rand(3, 3, 1, 8, 8), 1)
+    log_video(logger, "image", torch.rand(3, 3, 1, 8, 8), 1)
     log_video(logger, "video", torch.rand(5, 3, 4, 8, 8), 2)
     logger.experiment.flush()
     events = EventAccumulator(str(tmp_path), size_guidance={"images": 0})
