@@ -65,7 +65,6 @@ def _parser() -> CommandParser:
         prog="mav ablations",
         description="Test the paper's claims: variants of training and sampling, judged alike.",
         epilog=EPILOG.format(names=", ".join(names)),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("names", nargs="*", metavar="NAME", help="ablations to run (default: all)")

@@ -17,10 +17,12 @@ from ..utils.textfile import decode_text, has_surrogates, is_blank, shortened
 class CommandParser(argparse.ArgumentParser):
     """An argument parser that raises a one-line ``UsageError`` where argparse prints the usage and exits.
 
-    In arguments of type ``Path``, ``~`` and variables are expanded, as by a shell.
+    In arguments of type ``Path``, ``~`` and variables are expanded, as by a shell. Help keeps the lines
+    of its texts.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(*args, **kwargs)
         self.register("type", Path, _path)
 

@@ -1,6 +1,5 @@
 """``mav compare``: two reports of ``mav evaluate`` side by side."""
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -57,7 +56,6 @@ def _parser() -> CommandParser:
         prog="mav compare",
         description="Put two reports of 'mav evaluate' side by side.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("a", type=Path, metavar="A", help="folder of a report, or its report.json")

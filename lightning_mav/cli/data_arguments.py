@@ -25,7 +25,6 @@ def make_parser() -> CommandParser:
         prog="mav data",
         description="Pack, check, index and show shards.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", metavar="pack|check|index|show", required=True)
     for name, help, description, add_arguments in (

@@ -1,6 +1,5 @@
 """``mav evaluate``: measures what the weights can do."""
 
-import argparse
 import dataclasses
 import time
 from pathlib import Path
@@ -82,7 +81,6 @@ def _parser() -> CommandParser:
         prog="mav evaluate",
         description="Measure what the weights can do.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add, benches = parser.add_argument, (*BENCHES, *PROTOCOLS)
     more = f"micro (default), or {', '.join(PROTOCOLS)}, which have options of their own (see BENCH --help)"

@@ -63,7 +63,6 @@ def _parser() -> CommandParser:
         prog="mav generate",
         description="Turn prompts into videos.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("prompts", nargs="+", metavar="PROMPT", help="what to show")

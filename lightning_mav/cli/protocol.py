@@ -102,7 +102,6 @@ def _parser(bench: str) -> CommandParser:
         prog=f"mav evaluate {bench}",
         description="Generate samples of a published protocol, and measure them.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     weights = "scale, or folder of weights (default: %(default)s)"

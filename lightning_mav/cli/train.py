@@ -1,7 +1,5 @@
 """``mav train``: one stage, or all of them in order."""
 
-import argparse
-
 from ..stage_table import stages
 from ..training.runs import find_run
 from ..training.signals import training_process
@@ -22,7 +20,6 @@ def main(argv: list[str]) -> None:
         prog="mav train",
         description="Train a stage, or all in order; unfinished ones are resumed, finished ones skipped.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("stage", metavar="STAGE", help=f"one of {', '.join(stages())}, or all")

@@ -132,7 +132,6 @@ def _parser() -> CommandParser:
         prog="mav weights",
         description="List, check and find weights; train the project's own feature network.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(metavar="list|check|path|train", required=True)
     for name, run, text in (
