@@ -34,37 +34,24 @@ class Measure(nn.Module, ABC):
         """Returns everything that the values depend on, as plain values."""
 
 
-class VideoMeasure(Measure):
-    """Features or logits of a whole video."""
+class NetworkMeasure(Measure):
+    """Features or logits by a network, of a whole video or of ``num_frames`` evenly spaced frames."""
 
-    def __init__(self, network: Any) -> None:
-        super().__init__()
-        self.name, self.network = network.name, network
-
-    def forward(self, video: Tensor, numbers: list[int]) -> Tensor:
-        """Returns ``(B, 1, D)``."""
-        return self.network(video)[:, None]
-
-    def settings(self) -> dict[str, Any]:
-        """Returns the settings of the network."""
-        return {"network": self.network.settings()}
-
-
-class FrameMeasure(Measure):
-    """Features of ``num_frames`` evenly spaced frames."""
-
-    def __init__(self, network: Any, num_frames: int) -> None:
+    def __init__(self, network: Any, num_frames: int | None = None) -> None:
         super().__init__()
         self.name, self.network, self.num_frames = network.name, network, num_frames
 
     def forward(self, video: Tensor, numbers: list[int]) -> Tensor:
-        """Returns ``(B, K, D)``."""
+        """Returns ``(B, K, D)``, where ``K`` is 1 for whole videos."""
+        if self.num_frames is None:
+            return self.network(video)[:, None]
         frames = rearrange(even_frames(video, self.num_frames), "b c f h w -> (b f) c 1 h w")
         return self.network(frames).unflatten(0, (len(video), -1))
 
     def settings(self) -> dict[str, Any]:
         """Returns the settings of the network, and the number of frames."""
-        return {"network": self.network.settings(), "frames_of_each_video": self.num_frames}
+        frames = {} if self.num_frames is None else {"frames_of_each_video": self.num_frames}
+        return {"network": self.network.settings(), **frames}
 
 
 class ClipMeasure(Measure):
@@ -93,18 +80,17 @@ def load_measures(settings: ProtocolSettings, items: Sequence[Item]) -> dict[str
     """
     folder = Path(settings.features) if settings.features else None
     measures: dict[str, Measure] = {}
-    loaded: dict[tuple[str, bool], Measure] = {}  # FVD and KVD share a network
+    loaded: dict[tuple[str, int | None], Measure] = {}  # FVD and KVD share a network
     for metric in settings.metrics:
         if metric == "clipsim":
             measures[metric] = ClipMeasure(*load_clip(settings), {item.id: item.prompt for item in items})
             continue
-        name, is_of_frames = settings.networks[metric], metric == "fid"
-        if (name, is_of_frames) in loaded:
-            measures[metric] = loaded[name, is_of_frames]
+        name, num_frames = settings.networks[metric], settings.num_frames_fid if metric == "fid" else None
+        if (name, num_frames) in loaded:
+            measures[metric] = loaded[name, num_frames]
             continue
-        network = load_features(name, folder)
-        measure = FrameMeasure(network, settings.num_frames_fid) if is_of_frames else VideoMeasure(network)
-        measures[metric] = loaded[name, is_of_frames] = measure
+        measure = NetworkMeasure(load_features(name, folder), num_frames)
+        measures[metric] = loaded[name, num_frames] = measure
         try:
             with torch.no_grad():
                 measure(torch.zeros(1, 3, settings.num_frames, 64, 64), [items[0].id])
