@@ -1,6 +1,7 @@
-"""The precision for a device: bf16 where its matrix units support it, else fp32."""
+"""How torch computes: on which device, in which precision (bf16 where that is fast), in one thread."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -53,3 +54,14 @@ def autocast_context(device: torch.device | str, precision: str | None = None) -
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {name!r}")
     dtype = PRECISIONS[name]
     return nullcontext() if dtype is None else torch.autocast(torch.device(device).type, dtype=dtype)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Lets torch compute in one thread meanwhile."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from ..utils.configured import ConfigDict, Configured, ForeignClassError, allow_modules, from_config
 from ..utils.errors import UsageError, first_line
 from ..utils.paths import locked, replacing
+from ..utils.precision import one_thread
 from ..utils.textfile import shortened
 from .digest import CHECKSUMS, NO_DIGEST, check_digest, read_checksums, seal, sha256, write_checksum
 from .places import OUTPUTS, SHIPPED, command_of, find_weights, weights_files
@@ -149,7 +150,7 @@ def load_weights(path: Path | str, select: Select | None = None, *, modules: Seq
         config = json.loads(metadata["config"])
         if select is not None:
             config, tensors = select(config, tensors)
-        with _one_thread():
+        with one_thread():  # a module has thousands of small tensors, which more threads only slow down
             module = from_config(config)
             module.load_state_dict(tensors)  # copies into single precision
     return module.eval()
@@ -194,19 +195,5 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
     except ForeignClassError as error:
         raise UsageError(f"{path}: {error}") from error
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise UsageError(_corrupt(path, shortened(first_line(error), 200))) from error
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Computes in one thread: a module has thousands of small tensors, which more threads only slow down."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(num_threads)
-
-
-def _corrupt(path: Path, reason: str) -> str:
-    return f"{path} is not usable ({reason}): fetch it again or train it with `{command_of(path)}`"
+        reason, remedy = shortened(first_line(error), 200), f"train it with `{command_of(path)}`"
+        raise UsageError(f"{path} is not usable ({reason}): fetch it again or {remedy}") from error

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...utils.precision import one_thread
 from ...worlds.micro.raster import EXTENT, SHAPES
 from ...worlds.micro.world import ALL, COLOURS, Scenes, rasterise, sample_trajectories
 from .micro import HEADS, MOTION_CLASSES, SPEED_EDGES, MicroVideoNetwork
@@ -96,9 +97,7 @@ def train(
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=num_steps)
     generator = torch.Generator().manual_seed(seed)
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # sums of several threads differ in their last bits
-    try:
+    with one_thread():  # sums of several threads differ in their last bits
         for step in range(num_steps):
             image_size = IMAGE_SIZES[step % len(IMAGE_SIZES)]
             halves = [
@@ -119,8 +118,6 @@ def train(
             schedule.step()
             if progress is not None:
                 progress(step + 1, loss.item())
-    finally:
-        torch.set_num_threads(num_threads)
     return network.eval()
 
 
