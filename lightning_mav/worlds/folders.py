@@ -92,7 +92,7 @@ def _move(new: Path, folder: Path, settings: dict[str, Any]) -> None:
             raise
     old = new.with_name(new.name + ".old")
     try:
-        with (folder / STATS).open("a") as stats:
+        with (folder / STATS).open("ab") as stats:
             with suppress(OSError):  # some file systems have no locks
                 fcntl.flock(stats, fcntl.LOCK_EX)
             if not holds(folder, settings):
