@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lightning_mav.data.shards.fetched import Shard
 from lightning_mav.datamodules.batches import Tally
-from lightning_mav.utils.errors import UsageError
+from lightning_mav.utils.errors import UsageError, writing
 from lightning_mav.utils.paths import replacing
 
 MAX_BYTES = 2_500_000_000
@@ -90,7 +90,7 @@ def write_store(path: Path, samples: Iterable[dict[str, Any]], tally: Tally) -> 
     texts: list[str] = []
     shape, num_bytes = (3, 0, 0), 0
     made = partial(has_store, path)  # by another process, which may be reading it already
-    try:
+    with writing(path.parent, "set cache_dir to another folder, or cache=false"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with (
             replacing(path.with_suffix(".npz"), unless=made) as index,
@@ -114,11 +114,6 @@ def write_store(path: Path, samples: Iterable[dict[str, Any]], tally: Tally) -> 
                 starts = np.concatenate([[0], np.cumsum(lengths)])
                 columns: dict[str, Any] = {"times": np.array(times), "texts": np.array(texts, str)}
                 np.savez(file, starts=starts, shape=shape, **columns, tally=json.dumps(vars(tally)))
-    except OSError as error:
-        raise UsageError(
-            f"cannot write decoded pixels to {path.parent}: {error.strerror or error}; "
-            "set cache_dir to another folder, or cache=false"
-        ) from error
 
 
 def read_store(path: Path) -> FrameStore:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..utils.console import print_table, stage_progress
-from ..utils.errors import UsageError
+from ..utils.errors import UsageError, writing
 from ..utils.paths import visible
 from .arguments import CommandParser, number_in, seed
 from .output import output_folder
@@ -118,12 +118,9 @@ def _train(args: argparse.Namespace) -> None:
     }
     for kind, shares in right.items():
         print(f"right, {kind} videos: " + ", ".join(f"{name} {share:.1%}" for name, share in shares.items()))
-    try:
-        path = save_weights(
-            network, args.out, training={"seed": args.seed, "steps": num_steps, "accuracy": right}
-        )
-    except OSError as error:
-        raise UsageError(f"cannot write {args.out}: {error.strerror}; choose another --out") from error
+    training = {"seed": args.seed, "steps": num_steps, "accuracy": right}
+    with writing(args.out, "choose another --out"):
+        path = save_weights(network, args.out, training=training)
     print(f"wrote {path}")
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..utils.errors import UsageError
+from ..utils.errors import writing
 from .arguments import CommandParser, seed
 
 
@@ -15,9 +15,7 @@ def main(argv: list[str]) -> None:
 
     from ..worlds.micro.shards import write_world
 
-    try:
+    with writing(args.out, "choose another --out"):
         args.out.mkdir(parents=True, exist_ok=True)
         write_world(args.out, seed=args.seed)
-    except OSError as error:
-        raise UsageError(f"cannot write {args.out}: {error.strerror}; choose another --out") from error
     print(f"wrote {args.out}")

@@ -13,7 +13,7 @@ from lightning.fabric.utilities.cloud_io import get_filesystem
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from ..utils.errors import UsageError, first_line
+from ..utils.errors import UsageError, first_line, writing
 from ..utils.paths import replacing, visible
 from .callbacks import StopOnSignal
 
@@ -121,16 +121,11 @@ class CheckpointFiles(TorchCheckpointIO):
         if "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        path = Path(path)
-        try:
+        path, start_again = Path(path), "start again: it goes on from the newest checkpoint"
+        with writing(path, f"make room, or name another folder by --checkpoint.dirpath, and {start_again}"):
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path, sync=True) as part, part.open("wb") as file:
                 _save(checkpoint, file)
-        except OSError as error:
-            raise UsageError(
-                f"{path}: cannot be written ({error.strerror or error}); make room, or name another folder "
-                "by --checkpoint.dirpath, and start again: it goes on from the newest checkpoint"
-            ) from error
 
 
 def _save(checkpoint: dict[str, Any], file: Any) -> None:

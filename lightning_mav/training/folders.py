@@ -3,15 +3,14 @@
 import itertools
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from ..utils.errors import UsageError
+from ..utils.errors import writing
 from ..utils.paths import claim
 
 LOCK = ".lock"
+ELSEWHERE = "move it away, or start in another folder"
 
 
 class RunFolders:
@@ -35,14 +34,15 @@ class RunFolders:
             UsageError: If one cannot be written to, or another training writes to it.
         """
         for folder in {path.resolve(): path for path in (self.run, self.checkpoints) if path}.values():
-            with _writing(folder):
+            with writing(folder, ELSEWHERE):
                 folder.mkdir(parents=True, exist_ok=True)
-                self._lock(folder)
+                remedy = "wait for it, stop it, or start this one in another folder"
+                self._locks[folder / LOCK] = claim(folder / LOCK, remedy)
         if self.checkpoints is not None:
             for part in self.checkpoints.glob(".*.ckpt*.part"):  # of a run that was killed while it wrote
                 part.unlink(missing_ok=True)
         if self.weights is not None:
-            with _writing(self.weights.parent):
+            with writing(self.weights.parent, ELSEWHERE):
                 self.weights.parent.mkdir(parents=True, exist_ok=True)
                 tempfile.TemporaryFile(dir=self.weights.parent).close()
 
@@ -59,7 +59,7 @@ class RunFolders:
             return
         numbers = (self.run.with_name(f"{self.run.name}.{i}") for i in itertools.count(1))
         self.aside = next(path for path in numbers if not path.exists())
-        with _writing(self.run):
+        with writing(self.run, ELSEWHERE):
             self.run.rename(self.aside)
             if weights and weights.exists():
                 weights.rename(self.aside / weights.name)
@@ -79,28 +79,6 @@ class RunFolders:
         print(f"put what was in {self.run} back: nothing was trained")
         self.aside = None
 
-    def _lock(self, folder: Path) -> None:
-        try:
-            self._locks[folder / LOCK] = claim(folder / LOCK)
-        except BlockingIOError as holder:
-            raise UsageError(
-                f"{folder}: another training writes there (process {holder.strerror}): wait for it, stop it, "
-                "or start this one in another folder"
-            ) from None
-
 
 def _holds_anything(folder: Path) -> bool:
     return folder.is_dir() and any(path.is_file() for path in folder.rglob("*") if path.name != LOCK)
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Turns an ``OSError`` into one line that names what cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        place = error.filename or folder
-        raise UsageError(
-            f"{place}: cannot be written to ({error.strerror or error}); move it away, or start "
-            "in another folder"
-        ) from error

@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.cli import instantiate_class
-from safetensors import SafetensorError
 
 from ..utils.configured import check_config, own_modules
-from ..utils.errors import UsageError
+from ..utils.errors import UsageError, writing
 from ..weights import read_training, save_weights
 from .checkpoints import read_newest
 from .checks import is_first_process
@@ -190,16 +189,12 @@ class TrainCLI(MavCLI):
             )
         training, dtype = {"run": self.run.name, "step": self.step}, self.config.fit.weights_dtype
         try:
-            save_weights(model.model, self.weights, training=training, dtype=dtype)
+            with writing(self.weights, "make room and start again: all steps are in the checkpoint"):
+                save_weights(model.model, self.weights, training=training, dtype=dtype)
         except ValueError as error:
             raise UsageError(
                 f"cannot write {self.weights}: {error}: the same command with --weights_dtype writes it "
                 "from the last checkpoint"
-            ) from error
-        except (OSError, SafetensorError) as error:
-            raise UsageError(
-                f"{self.weights}: cannot be written ({getattr(error, 'strerror', None) or error}); make room "
-                "and start again: all steps are in the checkpoint"
             ) from error
         print(f"wrote {self.weights}", flush=True)
 

@@ -1,3 +1,9 @@
+"""A user's mistake, and errors said in one line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
 class UsageError(Exception):
     """A user's mistake: one line that names the thing, the place and the remedy.
 
@@ -14,3 +20,22 @@ def reason_of(error: Exception) -> str:
 def first_line(error: Exception) -> str:
     """Returns the first line of an error's message, or its type if there is no message."""
     return (str(error).splitlines() or [""])[0] or type(error).__name__
+
+
+@contextmanager
+def writing(place: object, remedy: str, *others: type[Exception]) -> Iterator[None]:
+    """Says in one line what cannot be written.
+
+    Args:
+        place: What the block writes.
+        remedy: What to do if it cannot.
+        others: Errors that mean the same as an ``OSError``.
+
+    Raises:
+        UsageError: Instead of an ``OSError``, or one of ``others``.
+    """
+    try:
+        yield
+    except (OSError, *others) as error:  # type: ignore[misc]
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{place}: cannot be written ({reason}); {remedy}") from error

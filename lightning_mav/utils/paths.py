@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import IO
 
+from .errors import UsageError
+
 # Files that systems add, besides names that begin with a dot: macOS, Windows, and the servers of QNAP
 # and Synology.
 JUNK = {
@@ -76,24 +78,28 @@ def replacing(path: Path, *, sync: bool = False, unless: Callable[[], bool] | No
 _claimed: dict[tuple[int, int], IO[str]] = {}  # files claimed by this process, which its own locks do not see
 
 
-def claim(path: Path) -> IO[str]:
+def claim(path: Path, remedy: str) -> IO[str]:
     """Locks a file for this process and writes the process ID into it; creates the file if it is missing.
 
     The lock lasts until the file is closed or the process ends, even if it is killed. A lock of ``flock``
     would last as long as any process that was forked from this one.
 
+    Args:
+        path: The file, in the folder that no other run may write to.
+        remedy: What to do if another run has locked it.
+
     Returns:
         The file, to be closed.
 
     Raises:
-        BlockingIOError: If it is taken; its ``strerror`` says by which process.
+        UsageError: If it is taken, saying by which process.
         OSError: If the file cannot be written, or its file system has no locks.
     """
     if path.exists():
         status = path.stat()
         held = _claimed.get((status.st_dev, status.st_ino))
         if held is not None and not held.closed:  # opening and closing it again would lose the lock
-            raise BlockingIOError(errno.EAGAIN, f"{os.getpid()}, which is this one")
+            raise _taken(path, f"{os.getpid()}, which is this one", remedy)
     file = path.open("a+", encoding="utf-8", errors="replace")
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -102,7 +108,7 @@ def claim(path: Path) -> IO[str]:
         holder = file.readline().strip() or "unknown"
         file.close()
         if error.errno in (errno.EACCES, errno.EAGAIN):
-            raise BlockingIOError(errno.EAGAIN, holder) from None
+            raise _taken(path, holder, remedy) from None
         raise OSError(error.errno, error.strerror, str(path)) from error
     file.truncate(0)
     file.write(f"{os.getpid()} on {socket.gethostname()}\n")
@@ -110,6 +116,10 @@ def claim(path: Path) -> IO[str]:
     status = os.fstat(file.fileno())
     _claimed[status.st_dev, status.st_ino] = file
     return file
+
+
+def _taken(path: Path, holder: str, remedy: str) -> UsageError:
+    return UsageError(f"{path.parent}: another run is writing there (process {holder}); {remedy}")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import webdataset as wds
 from rich.progress import track
 
 from ..data.shards.parallel import map_in_order
-from ..utils.errors import UsageError
+from ..utils.errors import UsageError, writing
 from ..utils.paths import visible
 from ..utils.textfile import parse_json, write_text
 from ..utils.threads import num_cores
@@ -75,9 +75,10 @@ def write_folder(
         _write_shards(new, encode, settings["num_samples"], per_shard, f"{folder}", progress)
         write_text(new / STATS, json.dumps(settings, indent=2) + "\n")
         _move(new, folder, settings)
-    except OSError as error:
+    except OSError:
         if not holds(folder, settings):
-            raise UsageError(f"cannot write {folder}: {error.strerror or error}") from error
+            with writing(folder, "make room there"):
+                raise
     finally:
         shutil.rmtree(new, ignore_errors=True)
 

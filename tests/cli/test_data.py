@@ -270,7 +270,7 @@ def test_foreign_folders_are_refused(footage, photos, tmp_path, capsys):
     fails("(files differ): choose another folder", "pack", photos, out, capsys=capsys)
     assert contents(out) == whole
     (tmp_path / "file").write_text("")
-    fails("cannot write", "pack", photos, tmp_path / "file", capsys=capsys)
+    fails("cannot be written", "pack", photos, tmp_path / "file", capsys=capsys)
 
 
 def test_mistakes_are_one_line(footage, photos, tmp_path, capsys):

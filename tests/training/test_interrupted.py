@@ -222,7 +222,7 @@ def test_second_training_is_kept_out_until_the_first_is_gone_or_killed(fit, plac
     ) as holder:
         assert holder.stdout.readline() == "claimed\n"
         for fresh in (False, True):
-            with pytest.raises(UsageError, match=rf"another training writes there \(process {holder.pid} on"):
+            with pytest.raises(UsageError, match=rf"another run is writing there \(process {holder.pid} on"):
                 fit("sr_h", 3, fresh=fresh)
         assert (folder / "config.yaml").read_bytes() == config
         assert weights.exists()
@@ -288,7 +288,7 @@ def test_full_disk_at_the_weights_keeps_the_checkpoint(fit, monkeypatch):
 
 @pytest.mark.parametrize(
     ("place_of_it", "words"),
-    [("sr_h", "sr_h: cannot be written to"), ("weights", "weights: cannot be written to")],
+    [("sr_h", "sr_h: cannot be written"), ("weights", "weights: cannot be written")],
 )
 def test_folder_that_is_a_file_is_found_before_training(place_of_it, words, tmp_path, micro_world):
     (tmp_path / place_of_it).write_text("x")

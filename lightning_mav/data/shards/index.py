@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...utils.errors import UsageError, first_line
+from ...utils.errors import first_line, writing
 from ...utils.paths import is_hidden
 from ...utils.textfile import parse_json, write_json
 from .members import Member, Members
@@ -148,10 +148,8 @@ def write_index(index: ShardIndex, path: Path) -> None:
         "keys": index.keys,
         **members.columns(),
     }
-    try:
+    with writing(path, "make room there"):
         write_json(path, content, indent=None)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}; make room there") from error
 
 
 def count_samples(path: Path, num_bytes: int) -> int | None:

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ...utils.errors import UsageError, reason_of
+from ...utils.errors import reason_of, writing
 from ...utils.textfile import decode_caption
 from ..codecs.decode import MAX_VIDEO_BYTES
 from ..codecs.images import MAX_IMAGE_BYTES
@@ -98,10 +98,8 @@ def pack(
     results = iter(progress(made, len(files)))
     for number, digest in todo:
         samples = islice(results, len(shards[number]))
-        try:
+        with writing(folder, "make room there"):
             stats = write_shard(folder / f"{number:05d}.tar", digest, samples, num_digits)
-        except OSError as error:
-            raise UsageError(f"cannot write {folder}: {error.strerror or error}; make room there") from error
         summary.num_written += 1
         _count(summary, stats)
     return summary

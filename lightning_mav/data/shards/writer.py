@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...utils.errors import UsageError
+from ...utils.errors import UsageError, writing
 from ...utils.paths import replacing, visible
 from ...utils.textfile import parse_json, write_json
 from .index import index_path, read_index, scan_shard, write_index
@@ -51,7 +51,7 @@ def claim_folder(folder: Path, mark: dict[str, Any]) -> None:
         mark: Their source files and settings.
     """
     path = folder / MARK
-    try:
+    with writing(folder, "choose another folder"):
         folder.mkdir(parents=True, exist_ok=True)
         others = [entry.name for entry in visible(folder)]
         if not others:
@@ -60,11 +60,9 @@ def claim_folder(folder: Path, mark: dict[str, Any]) -> None:
             problem = f"{folder} holds files that 'mav data pack' did not write, such as {min(others)}"
             raise UsageError(f"{problem}: choose another folder")
         # Read last: another part that started at the same time may have written it first.
-        found = parse_json(path.read_bytes())
-    except OSError as error:
-        raise UsageError(
-            f"cannot write {folder}: {error.strerror or error}; choose another folder"
-        ) from error
+        data = path.read_bytes()
+    try:
+        found = parse_json(data)
     except ValueError:
         raise UsageError(f"{path} is damaged: choose another folder, or remove this one") from None
     if found != mark:
@@ -81,15 +79,13 @@ def write_notes(folder: Path, passed_over: dict[str, str]) -> None:
         passed_over: Reasons by file.
     """
     path = folder / STATS
-    try:
+    with writing(path, "make room there"):
         if not passed_over:
             path.unlink(missing_ok=True)
             return
         counts = dict(sorted(Counter(passed_over.values()).items()))
         named = dict(sorted(passed_over.items())[:MAX_NAMED])
         write_json(path, {"version": VERSION, "passed_over": counts, "problems": named})
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}; make room there") from error
 
 
 def finished_shard(path: Path, digest: str) -> dict[str, Any] | None:

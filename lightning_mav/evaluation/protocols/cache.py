@@ -14,10 +14,11 @@ from torch import Tensor
 
 from ...data.codecs.pixels import from_uint8
 from ...data.shards.writer import digest_of
-from ...utils.errors import UsageError, reason_of
+from ...utils.errors import reason_of, writing
 from ...utils.paths import replacing, visible
 from ...utils.textfile import write_json
 
+REMEDY = "make room and start again, nothing is lost"
 CHUNK = 256  # videos whose features share a file; a run that is killed loses no more than that
 
 
@@ -98,11 +99,9 @@ class FeatureCache:
         return Features(kept, values, {number: left_out[number] for number in numbers if number in left_out})
 
     def _write_spec(self) -> None:
-        try:
+        with writing(self.folder, REMEDY):
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json(self.folder / "spec.json", self.spec)
-        except OSError as error:
-            raise _cannot_write(self.folder, error) from error
 
     def _write(self, rows: dict[int, Tensor], left_out: dict[int, str]) -> None:
         first = min([*rows, *left_out])
@@ -110,12 +109,9 @@ class FeatureCache:
         if rows:
             tensors["values"] = torch.stack([*rows.values()])
         path = self.folder / f"{first:08d}.safetensors"
-        try:
-            with replacing(path) as part:
-                save_file(tensors, part, metadata={"left_out": json.dumps(left_out)})
-                part.chmod(0o644)  # safetensors makes it readable to its owner alone
-        except (OSError, SafetensorError) as error:
-            raise _cannot_write(self.folder, error) from error
+        with writing(self.folder, REMEDY, SafetensorError), replacing(path) as part:
+            save_file(tensors, part, metadata={"left_out": json.dumps(left_out)})
+            part.chmod(0o644)  # safetensors makes it readable to its owner alone
 
 
 def _load(load: Callable[[int], Tensor], number: int) -> Tensor | str:
@@ -146,10 +142,3 @@ def _read(path: Path, rows: dict[int, Tensor], left_out: dict[int, str]) -> None
         return
     rows |= dict(zip(numbers, values, strict=True))
     left_out |= {int(number): reason for number, reason in problems.items()}
-
-
-def _cannot_write(folder: Path, error: Exception) -> UsageError:
-    reason = getattr(error, "strerror", None) or error
-    return UsageError(
-        f"{folder}: cannot write features ({reason}); make room and start again, nothing is lost"
-    )

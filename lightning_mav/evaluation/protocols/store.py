@@ -6,8 +6,7 @@ killed at any time: the next one, on any number of devices, generates only the m
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,10 +15,11 @@ from torch import Tensor
 from ...data.codecs.lossless import SUFFIX, decode_lossless, encode_lossless
 from ...data.shards.index import Member, ShardError, index_path, read_index, read_member, scan_shard
 from ...data.shards.writer import Packed, digest_of, finished_shard, write_shard
-from ...utils.errors import UsageError
+from ...utils.errors import UsageError, writing
 from ...utils.paths import claim, replacing, visible
 from ...utils.textfile import parse_json, write_json
 from ..report.layout import flatten
+from .cache import REMEDY
 from .items import KEY_DIGITS, Item
 
 MARK, SINGLY = "samples.json", ".singly"
@@ -74,13 +74,7 @@ class SampleStore:
         Raises:
             UsageError: If another run holds the lock.
         """
-        try:
-            self._locked = claim(self.folder / ".lock")
-        except BlockingIOError as holder:
-            raise UsageError(
-                f"{self.folder}: another run is writing there (process {holder.strerror}); wait for it, or "
-                "choose another --out"
-            ) from None
+        self._locked = claim(self.folder / ".lock", "wait for it, or choose another --out")
 
     def unlock(self) -> None:
         """Releases the lock."""
@@ -139,7 +133,7 @@ class SampleStore:
         """
         meta = {"prompt": item.prompt, "label": item.label, "seed": item.seed, "fps": fps}
         path = self.singly / f"{item.key}.{SUFFIX}"
-        with _writing(path):
+        with writing(path, REMEDY):
             with replacing(path) as part:
                 part.write_bytes(encode_lossless(video, fps))
             write_json(path.with_suffix(".json"), meta)  # written last: it marks the sample as complete
@@ -157,7 +151,7 @@ class SampleStore:
             )
             # The name is unique, since each sample is in one shard only.
             path = self.folder / f"{keys[0]}.tar"
-            with _writing(path):
+            with writing(path, REMEDY):
                 write_shard(path, self.digest, samples, KEY_DIGITS)
                 for key in keys:
                     (self.singly / f"{key}.json").unlink()
@@ -190,17 +184,6 @@ class SampleStore:
                 for key, members in zip(index.keys, index.members, strict=True):
                     self._members[int(key)] = path, members
         return self._members
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Turns an error of writing into one that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        raise UsageError(
-            f"{path}: cannot be written ({error.strerror}); make room and start again, nothing is lost"
-        ) from error
 
 
 def _packed(key: str, video: bytes, meta: bytes) -> Packed:

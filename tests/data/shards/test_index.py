@@ -407,7 +407,7 @@ def test_many_shards_without_indexes_are_gone_through_once(tmp_path, monkeypatch
 
 
 def test_index_is_not_half_written(shard):
-    with pytest.raises(UsageError, match=r"cannot write .*: No such file"):
+    with pytest.raises(UsageError, match=r"cannot be written \(No such file"):
         write_index(scan_shard(shard, checksums=False), Path(shard.parent / "gone" / "0.index.json"))
 
 
