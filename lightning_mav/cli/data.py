@@ -8,6 +8,7 @@ from typing import Any
 
 from ..utils.console import plain_warnings, print_table
 from ..utils.errors import UsageError
+from ..utils.numbers import subsample
 from .data_arguments import make_parser
 from .output import output_folder, publishing
 
@@ -113,7 +114,7 @@ def _index(args: argparse.Namespace) -> None:
 
 def _show(args: argparse.Namespace) -> None:
     from ..data.codecs.decode import IMAGE_FORMATS, VIDEO_FORMATS
-    from ..data.shards.contact import plot_samples, spread
+    from ..data.shards.contact import plot_samples
     from ..data.shards.reader import Shards
     from ..datamodules.clips import ClipSampler
     from ..datamodules.rates import Histogram, sample_rates
@@ -131,7 +132,7 @@ def _show(args: argparse.Namespace) -> None:
         if sheet is None:
             _print_counts(problems, "not usable")
             raise UsageError(f"there is nothing to show in {args.shards}: {REMEDY}")
-        numbers = spread(len(shards), args.num_videos)
+        numbers = subsample(range(len(shards)), args.num_videos)
         bar = _track(numbers, "Drawing clips", len(numbers))
         rates = sample_rates(shards, bar, choose, args.num_draws, args.seed, problems)
         with publishing(folder, args.out, "the sheet"):

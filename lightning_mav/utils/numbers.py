@@ -8,9 +8,11 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from .textfile import shortened
+
+T = TypeVar("T")
 
 MAX_SEED = 2**63 - 1  # what torch's generators take
 MAX_COUNT = 10**7  # of samples, steps, pixels and the like: beyond what memory holds
@@ -41,6 +43,13 @@ def check_number(name: str, value: Any, low: float, high: float = math.inf) -> N
     """
     if not in_range(value, low, high):
         raise ValueError(f"{name} must be {range_text(low, high)}, got {shortened(value)}")
+
+
+def subsample(values: Sequence[T], num: int | None) -> list[T]:
+    """Returns ``num`` evenly spaced values; all if None, or if there are no more than that."""
+    if num is None or num >= len(values):
+        return list(values)
+    return [values[i * len(values) // num] for i in range(num)]
 
 
 def seed_from(*parts: Any) -> int:

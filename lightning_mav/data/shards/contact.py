@@ -7,6 +7,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from ...utils.errors import reason_of
+from ...utils.numbers import subsample
 from ...utils.textfile import MARK
 from ..codecs.decode import IMAGE_FORMATS, VIDEO_FORMATS, decode_image, decode_video
 from .reader import Sample, Shards
@@ -15,11 +16,6 @@ STRIP = 8  # frames of a video
 CELL, LINE = 160, 18  # pixels
 
 Cell = tuple[Image.Image, str]
-
-
-def spread(length: int, num: int) -> list[int]:
-    """Returns up to ``num`` evenly spaced numbers below ``length``."""
-    return [number * length // num for number in range(num)] if length > num else list(range(length))
 
 
 def plot_samples(shards: Shards, num: int, problems: Counter[str]) -> Image.Image | None:
@@ -38,7 +34,7 @@ def plot_samples(shards: Shards, num: int, problems: Counter[str]) -> Image.Imag
     def skip(number: int, error: Exception) -> None:
         problems[reason_of(error)] += 1
 
-    rows = list(shards.make_each(cells, spread(len(shards), num), skip))
+    rows = list(shards.make_each(cells, subsample(range(len(shards)), num), skip))
     return sheet(rows) if rows else None
 
 

@@ -53,10 +53,7 @@ def prepare(video: Tensor, contract: InputContract) -> Tensor:
     if contract.quantise:
         pixels = pixels.round()
     if contract.crop == "square":
-        height, width = pixels.shape[-2:]
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        pixels = pixels[..., top : top + side, left : left + side]
+        pixels = middle_square(pixels)
     if contract.size is not None and pixels.shape[-2:] != (contract.size, contract.size):
         assert contract.filter is not None
         frames = rearrange(pixels, "b c f h w -> (b f) c h w")
@@ -65,3 +62,11 @@ def prepare(video: Tensor, contract: InputContract) -> Tensor:
         frames = F.interpolate(exact, size, mode=contract.filter, antialias=contract.antialias)
         pixels = rearrange(frames.to(torch.float32), "(b f) c h w -> b c f h w", b=len(video)).clamp(0, 255)
     return pixels * ((contract.high - contract.low) / 255) + contract.low
+
+
+def middle_square(video: Tensor) -> Tensor:
+    """Cuts the middle square out of ``(..., H, W)``."""
+    height, width = video.shape[-2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return video[..., top : top + side, left : left + side]

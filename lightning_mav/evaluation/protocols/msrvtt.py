@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from ...utils.errors import UsageError
+from ...utils.numbers import subsample
 from ...utils.textfile import has_surrogates, is_blank, parse_json
 from .items import Item, Protocol, make_items
-from .real import check_files, subsample
+from .real import check_files
 from .settings import ProtocolSettings
 
 INFO = "test_videodatainfo.json"

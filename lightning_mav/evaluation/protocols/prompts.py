@@ -5,10 +5,11 @@ from pathlib import Path
 
 from ...data.codecs.decode import VIDEO_FORMATS
 from ...utils.errors import UsageError
+from ...utils.numbers import subsample
 from ...utils.paths import visible
 from ...utils.textfile import is_blank, read_lines
 from .items import Item, Protocol, make_items
-from .real import check_files, subsample
+from .real import check_files
 from .settings import ProtocolSettings
 
 

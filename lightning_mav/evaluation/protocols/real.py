@@ -2,23 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from ...data.codecs.decode import VIDEO_FORMATS, decode_video
 from ...utils.errors import UsageError
+from ..features.resize import middle_square
 
-T = TypeVar("T")
 MARGIN = 1e-3  # seconds: time stamps are rounded to the file's clock
-
-
-def subsample(values: Sequence[T], num: int | None) -> list[T]:
-    """Returns ``num`` evenly spaced values; all if None, or if there are no more than that."""
-    if num is None or num >= len(values):
-        return list(values)
-    return [values[i * len(values) // num] for i in range(num)]
 
 
 def check_files(files: Sequence[Path], remedy: str) -> list[Path]:
@@ -75,14 +67,6 @@ def read_window(path: Path, num_frames: int, fps: float, seed: int) -> Tensor:
 
     frames, _ = decode_video(path.read_bytes(), suffix, None, choose)
     return middle_square(frames.movedim(0, 1))
-
-
-def middle_square(video: Tensor) -> Tensor:
-    """Cuts the middle square out of ``(3, F, H, W)``."""
-    height, width = video.shape[-2:]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return video[..., top : top + side, left : left + side]
 
 
 def even_frames(video: Tensor, num: int) -> Tensor:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from ...data.codecs.pixels import from_uint8
 from ...data.video import write_mp4
+from ...utils.numbers import subsample
 from ..report import Report, ShownVideo
 from .items import Item, Protocol
-from .real import subsample
 from .scoring import Scores
 from .store import SampleStore
 

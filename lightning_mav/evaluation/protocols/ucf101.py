@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from ...utils.errors import UsageError
+from ...utils.numbers import subsample
 from ...utils.textfile import read_lines
 from .items import Item, Protocol, make_items
-from .real import check_files, subsample
+from .real import check_files
 from .settings import ProtocolSettings
 
 FETCH = (

@@ -23,13 +23,14 @@ from lightning_mav.evaluation.protocols import PROTOCOLS, load_settings
 from lightning_mav.evaluation.protocols.cache import FeatureCache
 from lightning_mav.evaluation.protocols.items import Item, item_seed
 from lightning_mav.evaluation.protocols.metrics import METRICS, variants, why_incomparable
-from lightning_mav.evaluation.protocols.real import even_frames, read_window, subsample, window_of
+from lightning_mav.evaluation.protocols.real import even_frames, read_window, window_of
 from lightning_mav.evaluation.protocols.samples import make_trainer
 from lightning_mav.evaluation.protocols.showing import choose_shown
 from lightning_mav.evaluation.protocols.store import SINGLY, SampleStore
 from lightning_mav.evaluation.protocols.ucf101 import apportion, read_templates
 from lightning_mav.training.runs import config_folder
 from lightning_mav.utils.errors import UsageError
+from lightning_mav.utils.numbers import subsample
 
 
 def settings_of(name, **overrides):
