@@ -35,6 +35,7 @@ MODULES = {
     "protocols": "evaluation.protocols",
     "protocols.lossless": "data.codecs.lossless",
     "report": "evaluation.report",
+    "report.terminal": "evaluation.report.write",
     "sampling": "models.sampling",
     "shards": "data.shards",
     "text": "nn.text",

@@ -161,7 +161,8 @@ class Sampler(Configured):
 
     def build_scheduler(self, diffusion: GaussianDiffusion) -> Any:
         """Returns the scheduler on the betas of ``diffusion``."""
-        cls = self._scheduler_class()
+        module, _, name = self.scheduler.rpartition(".")
+        cls = getattr(importlib.import_module(module), name)
         defaults = {"clip_sample": False, "timestep_spacing": "trailing"}
         defaults["prediction_type"] = "epsilon" if self.scheduler in TAKES_EPS else "sample"
         known = inspect.signature(cls.__init__).parameters
@@ -169,10 +170,6 @@ class Sampler(Configured):
         kwargs = {key: value for key, value in defaults.items() if key in known}
         kwargs |= {k: v for k, v in self.scheduler_args.items() if k in known or k not in of_step}
         return cls(num_train_timesteps=diffusion.num_timesteps, trained_betas=diffusion.betas, **kwargs)
-
-    def _scheduler_class(self) -> Any:
-        module, _, name = self.scheduler.rpartition(".")
-        return getattr(importlib.import_module(module), name)
 
     def clip(self, x_0: Tensor, limit: float) -> Tensor:
         """Thresholds estimates ``(B, ...)``; ``limit`` is the stage's own range."""

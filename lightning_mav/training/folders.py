@@ -55,7 +55,8 @@ class RunFolders:
     def move_aside(self) -> None:
         """Renames the folder of an old run and puts its weights there."""
         weights = self.weights
-        if not _holds_anything(self.run) and not (weights and weights.exists()):
+        files = (path for path in self.run.rglob("*") if path.name != LOCK and path.is_file())
+        if not any(files) and not (weights and weights.exists()):
             return
         numbers = (self.run.with_name(f"{self.run.name}.{i}") for i in itertools.count(1))
         self.aside = next(path for path in numbers if not path.exists())
@@ -78,7 +79,3 @@ class RunFolders:
             moved.rename(self.weights)
         print(f"put what was in {self.run} back: nothing was trained")
         self.aside = None
-
-
-def _holds_anything(folder: Path) -> bool:
-    return folder.is_dir() and any(path.is_file() for path in folder.rglob("*") if path.name != LOCK)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...utils.errors import UsageError
 from ...utils.textfile import parse_json, write_text
-from .design import CHANCE, Ablation, Comparison, Variant
+from .design import CHANCE, Ablation, Comparison
 from .verdicts import compare
 
 RECORDS = "ablations"  # folder of the records and plots, beside the page
@@ -40,7 +40,7 @@ def record(ablation: Ablation, results: Results, scale: str, weights: str) -> Re
         "comparisons": [_compare(ablation, results, pair) for pair in ablation.compare],
         "variants": {
             name: {
-                "trained": _trained(variant, scale),
+                "trained": ", ".join(f"{t.run.name} {t.steps[scale]} steps" for t in variant.runs),
                 "trainings": len(results[name]) if variant.runs else 0,
                 "figures": {metric: _figures(results[name], metric) for metric in ablation.metrics},
             }
@@ -73,11 +73,6 @@ def _compare(ablation: Ablation, results: Results, pair: Comparison) -> dict[str
 def _figures(runs: list[Result], metric: str) -> list[dict[str, float]]:
     """Returns the figures of each training, without the values of single items."""
     return [{key: run["figures"][metric][key] for key in ("value", "low", "high", "n")} for run in runs]
-
-
-def _trained(variant: Variant, scale: str) -> str:
-    """Says what was trained for a variant."""
-    return ", ".join(f"{t.run.name} {t.steps[scale]} steps" for t in variant.runs)
 
 
 def read_records(out: Path) -> dict[str, Record]:

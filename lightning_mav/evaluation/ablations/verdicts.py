@@ -67,19 +67,15 @@ def compare(
         is nearer to 0 than ``smallest``; else ``unclear``. With a margin ``holds`` if the interval lies
         within it, ``does not hold`` if it lies outside, else ``unclear``.
     """
-    others = [_constant(baseline)] if isinstance(baseline, float) else baseline
-    gain, wins = _difference(better, others)
+    if isinstance(baseline, float):  # an exact number
+        baseline = [{"value": baseline, "low": baseline, "high": baseline, "items": None}]
+    gain, wins = _difference(better, baseline)
     if is_lower_better(metric):
         gain = {"value": -gain["value"], "low": -gain["high"], "high": -gain["low"]}
         wins = wins and wins[::-1]
-        smallest *= sum(figure["value"] for figure in others) / len(others)
+        smallest *= sum(figure["value"] for figure in baseline) / len(baseline)
     word = _word(gain, smallest) if margin is None else _word_of_equality(gain, margin)
     return Outcome(word, gain, wins)
-
-
-def _constant(value: float) -> Estimate:
-    """Returns an exact number as a figure."""
-    return {"value": value, "low": value, "high": value, "items": None}
 
 
 def _difference(

@@ -34,7 +34,7 @@ def frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tenso
         shapes = [tuple(x.shape) for x in (mean_a, cov_a, mean_b, cov_b)]
         raise ValueError(f"means must be (D,) and covariances (D, D), got {shapes}")
     _require_finite(mean_a, cov_a, mean_b, cov_b)
-    root = _trace_of_root(cov_a, cov_b)
+    root = torch.linalg.svdvals(_factor(cov_a).T @ _factor(cov_b)).sum()  # tr((A B)^(1/2))
     return _combine(mean_a, mean_b, cov_a.trace() + cov_b.trace(), root)
 
 
@@ -95,13 +95,8 @@ def _kernel_sum(x: Tensor, y: Tensor) -> Tensor:
     return torch.stack([_kernel(rows @ y.T, x.shape[1]).sum() for rows in x.split(CHUNK_ROWS)]).sum()
 
 
-def _trace_of_root(cov_a: Tensor, cov_b: Tensor) -> Tensor:
-    """Returns ``tr((A B)^(1/2))`` of positive semi-definite matrices."""
-    return torch.linalg.svdvals(_factor(cov_a).T @ _factor(cov_b)).sum()
-
-
 def _factor(cov: Tensor) -> Tensor:
-    """Returns ``F`` of ``(D, rank)`` with ``cov = F F^T``."""
+    """Returns ``F`` of ``(D, rank)`` with ``cov = F F^T``, of a positive semi-definite matrix."""
     rounding = len(cov) * torch.finfo(cov.dtype).eps
     factor, failed = torch.linalg.cholesky_ex(cov)
     pivots = factor.diagonal().square()

@@ -90,18 +90,14 @@ def paired(a: Sequence[T], b: Sequence[T], key: Callable[[T], str]) -> list[Pair
     return [pair for both in by_key.values() for pair in zip_longest(*both)]
 
 
-def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Returns the dotted keys whose values differ, with both values as text; ``-`` where there is none."""
     flat_a, flat_b = flatten(a), flatten(b)
     return [
-        (key, *_both(key, flat_a, flat_b))
+        (key, *(format_value(flat[key]) if key in flat else MISSING for flat in (flat_a, flat_b)))
         for key in dict.fromkeys((*flat_a, *flat_b))
         if key not in flat_a or key not in flat_b or flat_a[key] != flat_b[key]
     ]
-
-
-def _both(key: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, str]:
-    return (format_value(a[key]) if key in a else MISSING, format_value(b[key]) if key in b else MISSING)
 
 
 def incomparable(a: Report, b: Report, rows: Sequence[Row]) -> str:

@@ -1,13 +1,15 @@
-"""Writes a report's files into its folder, beside the videos and images that they show."""
+"""Writes a report's files into its folder, beside the videos and images that they show; prints tables."""
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+from ...utils.console import print_table
 from ...utils.textfile import write_text
 from .markdown import to_markdown
 from .page import to_html
-from .results import Report
+from .results import Report, Table
 
 
 def write_report(report: Report, folder: Path) -> None:
@@ -33,3 +35,9 @@ def write_report(report: Report, folder: Path) -> None:
             write_text(Path(unfinished, name), text)
         for name in texts:
             os.replace(Path(unfinished, name), folder / name)
+
+
+def print_tables(tables: Sequence[Table]) -> None:
+    """Prints tables on stdout."""
+    for table in tables:
+        print_table(table.header, table.rows, table.title)

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...cascade import Cascade
 from ...clip import Clip
 from ...weights import sha256
 from ...worlds.micro.world import render_videos
@@ -46,10 +45,12 @@ def measure_distribution(
     num_samples = {"num_samples": len(video)}  # FVD and IS are biased by it
     with_truth = {"features": features.settings(), "real": real_set, **num_samples}
     without = {"features": logits.settings(), **num_samples}
+    clip_file = sampler.cascade.files.get("clip")
+    clip = "that of the cascade" if clip_file is None else sha256(clip_file)
     rows: list[tuple[str, str, Callable[..., float], list[Tensor], dict[str, Any]]] = [
         ("FVD", "lower", frechet_distance_of, [real, generated], with_truth),
         ("IS", "higher", inception_score, [_in_batches(logits, video)], without),
-        ("CLIPSIM", "higher", _mean, [similarity], {"clip": _clip_checksum(sampler.cascade)}),
+        ("CLIPSIM", "higher", lambda found: float(found.double().mean()), [similarity], {"clip": clip}),
     ]
     figures = []
     for name, better, statistic, groups, own in rows:
@@ -70,15 +71,5 @@ def clip_similarity(clip: Clip, video: Tensor, texts: list[str]) -> Tensor:
     return torch.cat(found)
 
 
-def _clip_checksum(cascade: Cascade) -> str:
-    """Returns the checksum of the CLIP, if its file is known."""
-    path = cascade.files.get("clip")
-    return "that of the cascade" if path is None else sha256(path)
-
-
 def _in_batches(network: FeatureNetwork, video: Tensor) -> Tensor:
     return torch.cat([network(batch) for batch in video.split(BATCH_SIZE)])
-
-
-def _mean(similarity: Tensor) -> float:
-    return float(similarity.double().mean())
