@@ -7,9 +7,12 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import Any
 
 from .textfile import printable, shortened
+
+LINE_SECONDS = 30.0  # between two lines on a stage, if there is no terminal
 
 
 class _Dropping(io.FileIO):
@@ -75,20 +78,32 @@ def plain_warnings() -> Iterator[None]:
 
 @contextmanager
 def stage_progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Yields ``progress(stage, done, total)``, which draws a bar per stage.
+    """Yields ``progress(stage, done, total)``, which draws a bar per stage, with its pace and the time left.
 
-    Without a terminal it prints one line when a stage is done.
+    Without a terminal it prints a line when a stage is done, and now and then before. What the first call
+    for a stage says to be done does not count for its pace.
     """
     title = shortened(title, 100)
+    start = last = time.perf_counter()
+    first: dict[str, tuple[float, int]] = {}  # when each stage was first heard of, and what was done then
+
+    def pace_of(stage: str, done: int) -> float:
+        """Returns the seconds that a step of a stage takes; 0 as long as that is not known."""
+        begin, before = first.setdefault(stage, (time.perf_counter(), done))
+        return (time.perf_counter() - begin) / (done - before) if done > before else 0.0
+
     if not sys.stderr.isatty():
-        start = time.perf_counter()
 
         def report(stage: str, done: int, total: int) -> None:
-            nonlocal start
+            nonlocal start, last
+            now, pace = time.perf_counter(), pace_of(stage, done)
             if done == total:
-                now = time.perf_counter()
                 print(f"{title}: {stage}, {total} steps, {now - start:.1f} s", file=sys.stderr)
-                start = now
+                start = last = now
+            elif pace and now - last >= LINE_SECONDS:
+                left = timedelta(seconds=round(pace * (total - done)))
+                print(f"{title}: {stage}, {done} of {total}, {_text(pace)}, {left} left", file=sys.stderr)
+                last = now
 
         yield report
         return
@@ -99,21 +114,27 @@ def stage_progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
         bars.TextColumn("{task.description:<13}"),
         bars.BarColumn(),
         bars.MofNCompleteColumn(),
+        bars.TextColumn("{task.fields[pace]}"),
         bars.TimeElapsedColumn(),
         bars.TextColumn("eta"),
         bars.TimeRemainingColumn(),
     )
     console = Console(stderr=True)
     console.print(title, style="bold", markup=False, emoji=False, highlight=False)
-    with bars.Progress(*columns, console=console) as live:
+    with bars.Progress(*columns, console=console, speed_estimate_period=600) as live:
         tasks: dict[str, bars.TaskID] = {}
 
         def update(stage: str, done: int, total: int) -> None:
+            pace = _text(pace_of(stage, done))
             if stage not in tasks:
-                tasks[stage] = live.add_task(stage)
-            live.update(tasks[stage], completed=done, total=total)
+                tasks[stage] = live.add_task(stage, pace=pace)
+            live.update(tasks[stage], completed=done, total=total, pace=pace)
 
         yield update
+
+
+def _text(pace: float) -> str:
+    return f"{pace:.1f} s each" if pace > 1 else f"{1 / pace:.2f} per s" if pace else ""
 
 
 def print_table(

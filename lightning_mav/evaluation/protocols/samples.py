@@ -1,12 +1,9 @@
 """Generates the samples of a protocol with Lightning, on any number of devices."""
 
 import logging
-import sys
-import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from datetime import timedelta
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -18,13 +15,12 @@ from ...cascade import Cascade
 from ...data.codecs.pixels import to_uint8
 from ...models.sampling import Sampling
 from ...stage_table import stages, video_stages
+from ...utils.console import stage_progress
 from ...utils.errors import UsageError, first_line
 from .items import Item
 from .real import window_of
 from .settings import ProtocolSettings
 from .store import SampleStore
-
-LINE_SECONDS = 30.0  # between two lines of progress, if there is no terminal
 
 
 class SampleModule(LightningModule):
@@ -128,13 +124,15 @@ class _Progress(Callback):
 
     def __init__(self) -> None:
         self._open = ExitStack()
-        self._update_bar: Callable[[int], None] | None = None
+        self._progress: Callable[[str, int, int], None] | None = None
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, SampleModule)
-        total, missing = len(pl_module.items), len(pl_module.missing)
+        self._total, missing = len(pl_module.items), len(pl_module.missing)
         if trainer.is_global_zero and missing:
-            self._update_bar = self._open.enter_context(sample_progress("generating", total, total - missing))
+            self._before = self._total - missing
+            self._progress = self._open.enter_context(stage_progress("generating"))
+            self._progress("samples", self._before, self._total)
 
     def on_predict_batch_end(
         self,
@@ -145,61 +143,12 @@ class _Progress(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if self._update_bar is not None:
-            self._update_bar((batch_idx + 1) * trainer.world_size)
+        if self._progress is not None:
+            done = self._before + (batch_idx + 1) * trainer.world_size
+            self._progress("samples", min(done, self._total), self._total)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._open.close()
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._open.close()
-
-
-@contextmanager
-def sample_progress(title: str, total: int, before: int) -> Iterator[Callable[[int], None]]:
-    """Yields ``progress(done)``, which shows samples per second and the time left.
-
-    Without a terminal it prints a line now and then.
-
-    Args:
-        title: What is being done.
-        total: All samples.
-        before: How many of them already exist; ``done`` does not count these.
-    """
-    start = last = time.perf_counter()
-
-    def rate_of(done: int) -> str:
-        rate = done / max(time.perf_counter() - start, 1e-9)
-        return f"{rate:.2f} per s" if rate >= 1 else f"{1 / max(rate, 1e-9):.1f} s each"
-
-    if not sys.stderr.isatty():
-
-        def report(done: int) -> None:
-            nonlocal last
-            now, reached = time.perf_counter(), min(total, before + done)
-            if now - last >= LINE_SECONDS or reached == total:
-                last = now
-                left = timedelta(seconds=round((now - start) / done * (total - reached)))
-                print(f"{title}: {reached} of {total}, {rate_of(done)}, {left} left", file=sys.stderr)
-
-        yield report
-        return
-    from rich import progress as bars
-    from rich.console import Console
-
-    columns = (
-        bars.TextColumn("{task.description}"),
-        bars.BarColumn(),
-        bars.MofNCompleteColumn(),
-        bars.TextColumn("{task.fields[rate]}"),
-        bars.TimeElapsedColumn(),
-        bars.TextColumn("eta"),
-        bars.TimeRemainingColumn(elapsed_when_finished=False),
-    )
-    with bars.Progress(*columns, console=Console(stderr=True), speed_estimate_period=600) as live:
-        task = live.add_task(title, total=total, completed=before, rate="")
-
-        def update_bar(done: int) -> None:
-            live.update(task, completed=min(total, before + done), rate=rate_of(done))
-
-        yield update_bar
