@@ -16,10 +16,9 @@ from lightning_mav.utils.errors import UsageError
 from lightning_mav.utils.threads import BLOCKTIME, SPINS, THREADS, WAITING, num_cores
 
 from .report import Section, Table
-from .timing import progress_bar, with_spread
+from .timing import PROMPT, progress_bar, with_spread
 
 TURNS = 3
-PROMPT = "a large red ball on a white background"
 STEPS = 50
 # A part of the suite that computes, so that a turn is short.
 TESTS = [

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> Section:
     times = take_turns({**calls, "matrix product": product}, args.turns, title="train karlo")
     peak = product.peak(times["matrix product"])
     rates = {name: rate(it.flops, times[name]) for name, it in contenders.items()}
-    table = Table(HEADER, [])
+    table = Table(HEADER, [], "Networks:")
     for name, it in contenders.items():
         work = contenders[COMPILED].flops / it.flops
         against = [turn * work for turn in ratios(times[name], times[COMPILED])]
@@ -92,7 +92,6 @@ def run(args: argparse.Namespace) -> Section:
             "one network takes when it trains alone.",
         ],
         [table, profile(contenders[COMPILED].step)],
-        captions=["Networks:", "Where the time of our compiled step goes, the top ten:"],
     )
 
 
@@ -164,4 +163,5 @@ def profile(step: Callable[[], None]) -> Table:
         for e in events[:10]
         for spent in [e.self_device_time_total]
     ]
-    return Table(["kernel", "calls", "ms", "share"], rows)
+    caption = "Where the time of our compiled step goes, the top ten:"
+    return Table(["kernel", "calls", "ms", "share"], rows, caption)

@@ -15,7 +15,7 @@ from lightning_mav.nn.pseudo3d import sinusoidal_embedding, to_frames, to_video
 
 from . import machine
 from .report import Section, Table
-from .timing import MatrixProduct, count_flops, rate, ratios, take_turns, with_spread
+from .timing import MatrixProduct, Times, count_flops, rate, ratios, take_turns, with_spread
 
 TURNS = 15
 FRAMES = 16
@@ -32,33 +32,14 @@ class Pair:
     """Two ways to write a layer, whose parameters come in the same order.
 
     Args:
-        ours: Our module.
-        call: Calls it on frames ``(B*F, C, H, W)`` in channels_last memory.
+        ours: Our module, called with frames ``(B*F, C, H, W)`` in channels_last memory, and their number.
         usual: The usual way.
         layout: Turns such frames into what it takes.
     """
 
     ours: nn.Module
-    call: Layer
     usual: nn.Module
     layout: Layer
-
-
-@dataclass
-class Timed:
-    """What the turns gave.
-
-    Args:
-        ours: Seconds of each of our turns.
-        usual: Seconds of each of the usual way's.
-        flops: Operations of a turn.
-        peak: FLOP/s of the machine.
-    """
-
-    ours: list[float]
-    usual: list[float]
-    flops: int
-    peak: float
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,17 +55,17 @@ def run(args: argparse.Namespace) -> Section:
         for precision in precisions:
             for channels, size in SIZES:
                 title = f"layers: {kind}, {precision}, {channels} channels"
-                timed = compare(build(channels), channels, size, precision, args.turns, title)
-                ways = (timed.ours, timed.usual)
+                times, flops, peak = compare(build(channels), channels, size, precision, args.turns, title)
+                ways = (times["ours"], times["usual"])
                 table.rows.append(
                     [
                         kind,
                         precision,
                         str(channels),
                         f"{size} x {size}",
-                        *(f"{1e3 * statistics.median(times):.2f}" for times in ways),
-                        with_spread(ratios(timed.usual, timed.ours)),
-                        *(f"{rate(timed.flops, times) / timed.peak:.0%}" for times in ways),
+                        *(f"{1e3 * statistics.median(way):.2f}" for way in ways),
+                        with_spread(ratios(times["usual"], times["ours"])),
+                        *(f"{rate(flops, way) / peak:.0%}" for way in ways),
                     ]
                 )
     return Section(
@@ -106,8 +87,14 @@ def run(args: argparse.Namespace) -> Section:
     )
 
 
-def compare(pair: Pair, channels: int, size: int, precision: str, turns: int, title: str) -> Timed:
-    """Times ours and the usual way, after a check that both compute the same."""
+def compare(
+    pair: Pair, channels: int, size: int, precision: str, turns: int, title: str
+) -> tuple[Times, int, float]:
+    """Times ours and the usual way, after a check that both compute the same.
+
+    Returns:
+        Seconds of each turn, operations of a turn, and FLOP/s of the machine.
+    """
     torch.manual_seed(0)
     for parameter, other in zip(pair.ours.parameters(), pair.usual.parameters(), strict=True):
         nn.init.normal_(parameter, std=channels**-0.5)
@@ -115,16 +102,20 @@ def compare(pair: Pair, channels: int, size: int, precision: str, turns: int, ti
     pair.ours.to(machine.device()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     pair.usual.to(machine.device())
     frames = to_frames(torch.randn(1, channels, FRAMES, size, size, device=machine.device()))
+
+    def ours(x: Tensor) -> Tensor:
+        return pair.ours(x, FRAMES)
+
     with torch.no_grad():
         expected = pair.usual(pair.layout(frames))
-        torch.testing.assert_close(pair.layout(pair.call(frames)), expected, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(pair.layout(ours(frames)), expected, atol=1e-3, rtol=1e-3)
     calls = {
-        "ours": passes(pair.call, frames, precision),
+        "ours": passes(ours, frames, precision),
         "usual": passes(pair.usual, pair.layout(frames), precision),
     }
     flops, product = count_flops(calls["usual"]), MatrixProduct(machine.device(), precision)
     times = take_turns({**calls, "matrix product": product}, turns, warmups=2, title=title)
-    return Timed(times["ours"], times["usual"], flops, product.peak(times["matrix product"]))
+    return times, flops, product.peak(times["matrix product"])
 
 
 def passes(layer: Layer, x: Tensor, precision: str) -> Callable[[], None]:
@@ -172,35 +163,21 @@ class UsualTemporalAttention(nn.Module):
         return x + rearrange(self.to_out(out), "(b h w) f c -> b c f h w", h=h, w=w)
 
 
-def temporal_conv(channels: int) -> Pair:
-    """Ours and ``UsualTemporalConv``."""
-    ours = TemporalConv(channels)
-    return Pair(
-        ours, lambda x: ours(x, FRAMES), UsualTemporalConv(channels, channels, 3, padding=1), as_video
-    )
-
-
-def temporal_attention(channels: int) -> Pair:
-    """Ours and ``UsualTemporalAttention``."""
-    ours = TemporalAttention(channels, head_channels=HEAD)
-    return Pair(ours, lambda x: ours(x, FRAMES), UsualTemporalAttention(channels), as_video)
-
-
-def spatial_conv(channels: int) -> Pair:
-    """Ours and Conv2d on frames in the default layout."""
-    ours = PseudoConv3d(channels, channels, temporal=False)
-    return Pair(
-        ours, lambda x: ours(x, FRAMES), nn.Conv2d(channels, channels, 3, padding=1), Tensor.contiguous
-    )
-
-
 def as_video(frames: Tensor) -> Tensor:
     """The usual layout of videos, ``(B, C, F, H, W)``."""
     return to_video(frames, FRAMES).contiguous()
 
 
 KINDS: dict[str, Callable[[int], Pair]] = {
-    "temporal convolution": temporal_conv,
-    "temporal attention": temporal_attention,
-    "spatial convolution": spatial_conv,
+    "temporal convolution": lambda channels: Pair(
+        TemporalConv(channels), UsualTemporalConv(channels, channels, 3, padding=1), as_video
+    ),
+    "temporal attention": lambda channels: Pair(
+        TemporalAttention(channels, head_channels=HEAD), UsualTemporalAttention(channels), as_video
+    ),
+    "spatial convolution": lambda channels: Pair(  # on frames in the default layout
+        PseudoConv3d(channels, channels, temporal=False),
+        nn.Conv2d(channels, channels, 3, padding=1),
+        Tensor.contiguous,
+    ),
 }

@@ -82,10 +82,9 @@ def run(args: argparse.Namespace) -> Section:
             "beginning of an epoch, and in the middle of it, as in a resumed run.",
         ],
         [
-            Table(["reading", "clips/s", "ratio"], rows),
-            Table(["starting", "first batch, ms", "ratio"], starts),
+            Table(["reading", "clips/s", "ratio"], rows, "Throughput"),
+            Table(["starting", "first batch, ms", "ratio"], starts, "Going on"),
         ],
-        captions=["Throughput", "Going on"],
     )
 
 

@@ -26,8 +26,7 @@ def run(args: argparse.Namespace) -> Section:
     precisions = machine.precisions(args.precision)
     names = ["ours", *args.peers]
     footprints = footprint.measure_all([(name, precision) for precision in precisions for name in names])
-    tables = [compare({name: footprints[name, precision] for name in names}) for precision in precisions]
-    captions = [f"In {precision}:" for precision in precisions]
+    tables = [compare({name: footprints[name, it] for name in names}, f"In {it}:") for it in precisions]
     paragraphs = [
         f"{footprint.STEPS} steps of training (forward, backward, AdamW) on {FRAMES} frames of "
         f"{SIZE} x {SIZE}, batch 1, in a fresh process for each network. Before the first step the process "
@@ -35,15 +34,13 @@ def run(args: argparse.Namespace) -> Section:
         "optimiser's state.",
         *machine.remarks(precisions),
     ]
-    for precision in precisions:
-        tables.append(recompute(footprints["ours", precision], precision, args.turns))
-        captions.append(f"Ours in {precision}, activations kept or recomputed; {args.turns} turns:")
-    return Section("memory", "Memory of a training step", paragraphs, tables, captions=captions)
+    tables += [recompute(footprints["ours", precision], precision, args.turns) for precision in precisions]
+    return Section("memory", "Memory of a training step", paragraphs, tables)
 
 
-def compare(footprints: dict[str, Footprint]) -> Table:
+def compare(footprints: dict[str, Footprint], caption: str) -> Table:
     """A row per network."""
-    table = Table(HEADER, [])
+    table = Table(HEADER, [], caption)
     ours = footprints["ours"]
     for name, it in footprints.items():
         density = it.step / it.flops
@@ -79,4 +76,5 @@ def recompute(kept: Footprint, precision: str, turns: int) -> Table:
                 slower,
             ],
         ],
+        f"Ours in {precision}, activations kept or recomputed; {turns} turns:",
     )

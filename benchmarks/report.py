@@ -42,10 +42,11 @@ It replaces the section of this name and nothing else. `ARGS=--no-docs` only pri
 
 @dataclass
 class Table:
-    """A table of text; the first column names the row."""
+    """A table of text; the first column names the row, the caption stands above if it is not empty."""
 
     header: list[str]
     rows: list[list[str]]
+    caption: str = ""
 
 
 @dataclass
@@ -58,7 +59,6 @@ class Section:
         paragraphs: Text before the tables, Markdown; each is one line, wrapped when shown.
         tables: Tables.
         images: Names of images in the folder of the documentation.
-        captions: A line above each table, if there is more than one.
     """
 
     name: str
@@ -66,7 +66,6 @@ class Section:
     paragraphs: list[str]
     tables: list[Table] = field(default_factory=list)
     images: list[str] = field(default_factory=list)
-    captions: list[str] = field(default_factory=list)
 
 
 def note(packages: Iterable[str]) -> str:
@@ -85,8 +84,8 @@ def show(section: Section, note: str) -> None:
     console.print(Text(f"\n{section.title}\n", style="bold"))
     for paragraph in section.paragraphs:
         console.print(Text(paragraph + "\n"))
-    for i, table in enumerate(section.tables):
-        print_table(table.header, table.rows, section.captions[i] if section.captions else "", width=160)
+    for table in section.tables:
+        print_table(table.header, table.rows, table.caption, width=160)
     console.print(Text(note, style="dim"))
 
 
@@ -115,9 +114,8 @@ def insert(text: str, name: str, content: str) -> str:
 def markdown(section: Section, note: str) -> str:
     """The section as Markdown."""
     parts = [f"## {section.title}", *section.paragraphs]
-    for i, table in enumerate(section.tables):
-        if section.captions:
-            parts.append(section.captions[i])
+    for table in section.tables:
+        parts += [table.caption] if table.caption else []
         ruler = ["---", *["---:"] * (len(table.header) - 1)]
         parts.append("\n".join(f"| {' | '.join(row)} |" for row in [table.header, ruler, *table.rows]))
     parts += [f"![{section.title}]({image})" for image in section.images]

@@ -1,10 +1,7 @@
 """Sampling: the demo against the first release of it, and how many steps each stage needs."""
 
 import argparse
-import json
-import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,11 +17,10 @@ from lightning_mav.training.runs import config_folder
 from lightning_mav.utils.errors import UsageError
 
 from .report import Section, Table
-from .timing import progress_bar, ratios, with_spread
+from .timing import generate, progress_bar, ratios, with_spread
 
 TURNS = 3
 FIRST_RELEASE = "0673596"  # the commit that shipped the first trained weights
-PROMPT = "a large red ball on a white background"
 STAGES = ["prior", *video_stages()]
 STEPS = {
     "prior": (1, 2, 3, 5, 10, 20),
@@ -44,22 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Section:
     """Times the demo, then draws with more and more steps."""
-    tables, captions = [], []
-    if not args.no_release:
-        tables.append(compare_releases(args.turns))
-        captions.append(
-            f"Seconds of `mav generate`, 76 frames of 192 px, in fresh processes that take turns "
-            f"({args.turns} turns). The first release is {FIRST_RELEASE}, with the weights and steps it "
-            "shipped."
-        )
+    tables = [] if args.no_release else [compare_releases(args.turns)]
     tables.append(compare_steps(args.stages, args.prompts))
-    captions.append(
-        "Accuracy by number of steps, on the prompts and true clips of `BENCH=micro`. Each stage is measured "
-        'alone: its input is true, or comes from the stages before it with their usual steps. "Right" is '
-        "shape and colour, or for the prior the cosine to the true embedding."
-    )
     text = "The number of steps of each stage is in its weights file; `--steps` overrides them."
-    return Section("sample", "Sampling", [text], tables, captions=captions)
+    return Section("sample", "Sampling", [text], tables)
 
 
 def compare_steps(stages: Sequence[str], num_per_class: int) -> Table:
@@ -77,7 +61,12 @@ def compare_steps(stages: Sequence[str], num_per_class: int) -> Table:
                 cells = [f"{figures[name]:.4g}" if name in figures else "" for name in COLUMNS]
                 rows.append([stage, f"{steps}{' (its own)' if own else ''}", *cells])
                 progress.advance(task)
-    return Table(["stage", "steps", *COLUMNS], rows)
+    caption = (
+        "Steps against accuracy, on the prompts and true clips of `BENCH=micro`: each stage by itself, its "
+        "input true or drawn as always. Right is shape and colour, and for the prior the cosine to the true "
+        "embedding."
+    )
+    return Table(["stage", "steps", *COLUMNS], rows, caption)
 
 
 def compare_releases(turns: int) -> Table:
@@ -90,13 +79,18 @@ def compare_releases(turns: int) -> Table:
         for _ in range(turns):
             for name, root in roots.items():
                 progress.update(task, description=f"releases: {name}")
-                seconds[name].append(generate(root))
+                stages, total = generate(root=root)
+                seconds[name].append({**stages, "network": sum(stages.values()), "everything": total})
                 progress.advance(task)
     rows = []
     for part in seconds["now"][0]:
         before, now = ([run[part] for run in seconds[name]] for name in seconds)
         rows.append([part, with_spread(before), with_spread(now), with_spread(ratios(before, now))])
-    return Table(["stage", "first release, s", "now, s", "ratio"], rows)
+    caption = (
+        f"Seconds of `mav generate`, 76 frames of 192 px, in fresh processes taking turns ({turns} turns). "
+        f"The first release is {FIRST_RELEASE}, with the weights and steps it shipped."
+    )
+    return Table(["stage", "first release, s", "now, s", "ratio"], rows, caption)
 
 
 def unpack(revision: str, folder: Path) -> None:
@@ -110,19 +104,6 @@ def unpack(revision: str, folder: Path) -> None:
         reason = archive.stderr.decode().strip()
         raise UsageError(f"no revision {revision} here ({reason}): pass --no-release, or clone it whole")
     subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
-
-
-def generate(root: Path) -> dict[str, float]:
-    """Runs the demo of a checkout; returns seconds by stage, of the network in all, and of everything."""
-    with tempfile.TemporaryDirectory() as out:
-        command = [sys.executable, "-m", "lightning_mav", "generate", PROMPT, "--out", out]
-        environment = {**os.environ, "PYTHONPATH": str(root)}
-        run = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True)
-        (settings,) = Path(out).glob("*.json")
-        stages = json.loads(settings.read_text())["stages"]
-    seconds = {name: stage["seconds"] for name, stage in stages.items()}
-    total = float(run.stdout.split()[-2])  # "1 video in 12.3 s"
-    return {**seconds, "network": sum(seconds.values()), "everything": total}
 
 
 COLUMNS = ("right", "motion", "PSNR, dB", "flicker")

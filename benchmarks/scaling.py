@@ -57,7 +57,6 @@ def run(args: argparse.Namespace) -> Section:
         ],
         tables,
         [PICTURE],
-        [f"Against {axis}, {fixed(axis)}:" for axis in AXES],
     )
 
 
@@ -108,7 +107,7 @@ def table(axis: str, times: Times, seconds: dict[Point, float]) -> Table:
         ]
         for name in NETWORKS
     ]
-    return Table([f"seconds, {axis}:", *columns, "exponent"], rows)
+    return Table([f"seconds, {axis}:", *columns, "exponent"], rows, f"Against {axis}, {fixed(axis)}:")
 
 
 def plot(seconds: dict[Point, float]) -> bytes:

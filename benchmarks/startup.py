@@ -2,23 +2,20 @@
 
 import argparse
 import functools
-import json
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable
-from pathlib import Path
 
 from lightning_mav.stage_table import LAST, video_stages
 from lightning_mav.utils.errors import UsageError
 
 from .report import Section, Table
-from .timing import take_turns, with_spread
+from .timing import PROMPT, generate, take_turns, with_spread
 
 TURNS = 5
-PROMPT = "a large red ball on a white background"
 NUM_PACKAGES = 10
 COMMANDS = {
     "mav --help": ("-m", "lightning_mav", "--help"),
@@ -40,7 +37,7 @@ def run(args: argparse.Namespace) -> Section:
     calls: dict[str, Callable[[], object]] = {
         name: functools.partial(python, *arguments) for name, arguments in COMMANDS.items()
     }
-    calls["mav generate"] = lambda: splits.append(generate("--until", args.until))
+    calls["mav generate"] = lambda: splits.append(generate("--until", args.until)[0])
     times = take_turns(calls, args.turns, title="startup")
     splits = splits[-args.turns :]  # without the warm-up
 
@@ -60,15 +57,9 @@ def run(args: argparse.Namespace) -> Section:
             "prompt without open_clip, whose import is timed for comparison.",
         ],
         [
-            Table(["command", "seconds"], rows),
-            Table(["part of `mav generate`", "seconds"], split_rows),
+            Table(["command", "seconds"], rows, f"{args.turns} turns:"),
+            Table(["part of `mav generate`", "seconds"], split_rows, "One of these, by stage:"),
             import_table(args.turns),
-        ],
-        captions=[
-            f"{args.turns} turns:",
-            "One of these, by stage:",
-            f"The {NUM_PACKAGES} most expensive packages that it imports, by `python -X importtime`, without "
-            "and with what they import in turn:",
         ],
     )
 
@@ -85,15 +76,6 @@ def python(*arguments: str) -> str:
     return done.stderr
 
 
-def generate(*arguments: str) -> dict[str, float]:
-    """Generates a video; returns the seconds of each stage."""
-    with tempfile.TemporaryDirectory() as out:
-        python("-m", "lightning_mav", "generate", PROMPT, "--out", out, *arguments)
-        (settings,) = Path(out).glob("*.json")
-        stages = json.loads(settings.read_text())["stages"]
-    return {stage: values["seconds"] for stage, values in stages.items()}
-
-
 def import_table(turns: int) -> Table:
     """A row per package, medians over turns; the stages after the decoder import nothing more."""
     own: dict[str, list[float]] = defaultdict(list)
@@ -107,7 +89,11 @@ def import_table(turns: int) -> Table:
             cumulative[package].append(whole)
     dearest = sorted(own, key=lambda package: -statistics.median(own[package]))[:NUM_PACKAGES]
     rows = [[package, with_spread(own[package]), with_spread(cumulative[package])] for package in dearest]
-    return Table(["package", "own modules, seconds", "with their imports, seconds"], rows)
+    caption = (
+        f"The {NUM_PACKAGES} most expensive packages that it imports, by `python -X importtime`, without "
+        "and with what they import in turn:"
+    )
+    return Table(["package", "own modules, seconds", "with their imports, seconds"], rows, caption)
 
 
 def import_times(log: str) -> dict[str, tuple[float, float]]:

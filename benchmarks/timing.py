@@ -1,14 +1,24 @@
 """Taking turns, what the turns say, and operations per second."""
 
+import json
+import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import Progress
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+from lightning_mav.utils.errors import UsageError
+
+PROMPT = "a large red ball on a white background"
 
 Times = dict[str, list[float]]  # seconds of each turn, by name
 
@@ -72,6 +82,27 @@ def with_spread(values: Sequence[float], digits: int = 2, unit: str = "") -> str
     """``median (smallest..largest)``, and the unit, if any, behind the median."""
     low, middle, high = min(values), statistics.median(values), max(values)
     return f"{middle:.{digits}f}{unit} ({low:.{digits}f}..{high:.{digits}f})"
+
+
+def generate(*arguments: str, root: Path | None = None) -> tuple[dict[str, float], float]:
+    """Generates a video in a fresh process, by the checkout in ``root`` if given.
+
+    Returns:
+        Seconds by stage, and of everything.
+
+    Raises:
+        UsageError: If it fails.
+    """
+    with tempfile.TemporaryDirectory() as out:
+        command = [sys.executable, "-m", "lightning_mav", "generate", PROMPT, "--out", out, *arguments]
+        environment = os.environ | ({} if root is None else {"PYTHONPATH": str(root)})
+        done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            raise UsageError(f"mav generate failed: {(done.stderr.splitlines() or ['?'])[-1]}")
+        (settings,) = Path(out).glob("*.json")
+        stages = json.loads(settings.read_text())["stages"]
+    total = float(done.stdout.split()[-2])  # "1 video in 12.3 s"
+    return {name: stage["seconds"] for name, stage in stages.items()}, total
 
 
 class MatrixProduct:

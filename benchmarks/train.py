@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> Section:
         times = take_turns(calls, args.turns, title=f"train, {precision}")
         flops = {name: footprints[name, precision].flops for name in names}
         peak = product.peak(times["matrix product"])
-        table = Table([*HEADER, "ours / this, FLOP/s", "peak GB"], [])
+        table = Table([*HEADER, "ours / this, FLOP/s", "peak GB"], [], f"In {precision}:")
         for name, step in steps.items():
             against = [ratio * flops["ours"] / flops[name] for ratio in ratios(times[name], times["ours"])]
             memory = footprints[name, precision]
@@ -64,7 +64,6 @@ def run(args: argparse.Namespace) -> Section:
             "Peak memory is all that a separate process takes for three steps.",
         ],
         tables,
-        captions=[f"In {precision}:" for precision in precisions],
     )
 
 
