@@ -47,6 +47,8 @@ class ShardsDataModule(Resumable, Checked):
         urls: Shards to train on: a folder, a pattern or braces, here or elsewhere (``s3://``); or several of
             these with weights: ``{data/web: 3, data/film: 1}`` takes three of four from the first.
         batch_size: Samples per batch and device.
+        image_size: Height and width of pictures, cut square and shrunk; their own if None.
+        crop_size: Height and width of a random crop from that, one for a whole clip; None for none.
         val_urls: Shards to validate on; none if None.
         num_val_batches: Batches to validate on; always the same ones.
         seed: Decides the order of samples and whatever is drawn for them.
@@ -68,6 +70,8 @@ class ShardsDataModule(Resumable, Checked):
         urls: str | dict[str, Any],
         *,
         batch_size: int,
+        image_size: int | None,
+        crop_size: int | None = None,
         val_urls: str | None = None,
         num_val_batches: int = 4,
         seed: int = 0,
@@ -88,6 +92,9 @@ class ShardsDataModule(Resumable, Checked):
             raise ValueError(f"max_samples is a positive number and goes with cache, got {max_samples=}")
         if cache and not isinstance(urls, str):
             raise ValueError(f"several sets of shards are streamed: set cache=false, got {urls=}")
+        check_sizes(image_size, crop_size, cache)
+        self.image_size = image_size
+        self.crop_size = crop_size
         self.weights = {urls: 1} if isinstance(urls, str) else check_weights(urls)
         for url in self.weights:
             check_urls(url)
@@ -218,6 +225,16 @@ class ShardsDataModule(Resumable, Checked):
         # As arrays: processes pass tensors to each other by open files, whose number is limited.
         made = self.decode(sample)
         return {key: value.numpy() if isinstance(value, Tensor) else value for key, value in made.items()}
+
+
+def check_sizes(image_size: int | None, crop_size: int | None, cache: bool) -> None:
+    """Refuses sizes that cannot be batched, stored or cropped."""
+    if image_size is None and (crop_size is None or cache):
+        raise ValueError(f"image_size=None needs crop_size and cache=False, got {crop_size=} and {cache=}")
+    if min(size for size in (image_size, crop_size, 1) if size is not None) < 1:
+        raise ValueError(f"sizes are positive, got {image_size=} and {crop_size=}")
+    if image_size is not None and crop_size is not None and crop_size > image_size:
+        raise ValueError(f"a crop fits into the image, got {crop_size=} and {image_size=}")
 
 
 def leave_signals(worker: int) -> None:

@@ -21,8 +21,6 @@ class ImageTextShards(ShardsDataModule):
 
     Args:
         urls: Shards to train on, see ``ShardsDataModule``.
-        image_size: Height and width of images, after a central square crop and shrinking; unchanged if None.
-        crop_size: Height and width of a random crop from that; None for no crop.
         with_text: Whether to read captions; if not, the members that hold them are not opened.
         keep: Filter that chooses images by their metadata; None takes all.
         batch_size: Images per batch and device.
@@ -37,17 +35,12 @@ class ImageTextShards(ShardsDataModule):
         self,
         urls: str | dict[str, Any],
         *,
-        image_size: int | None,
-        crop_size: int | None = None,
         with_text: bool = True,
         keep: MetadataFilter | None = None,
         batch_size: int = 64,
         **kwargs: Any,
     ) -> None:
         super().__init__(urls, batch_size=batch_size, **kwargs)
-        check_sizes(image_size, crop_size, self.cache)
-        self.image_size = image_size
-        self.crop_size = crop_size
         self.with_text = with_text
         self.keep = keep
         self.suffixes = frozenset(IMAGE_FORMATS) | ({"txt"} if with_text else set())
@@ -84,16 +77,6 @@ class ImageTextShards(ShardsDataModule):
         """Returns all settings that the contents of the store depend on."""
         settings = {"kind": self.kind, "image_size": self.image_size, "with_text": self.with_text}
         return settings if self.keep is None else {**settings, "keep": vars(self.keep)}
-
-
-def check_sizes(image_size: int | None, crop_size: int | None, cache: bool) -> None:
-    """Refuses sizes that cannot be batched, stored or cropped."""
-    if image_size is None and (crop_size is None or cache):
-        raise ValueError(f"image_size=None needs crop_size and cache=False, got {crop_size=} and {cache=}")
-    if min(size for size in (image_size, crop_size, 1) if size is not None) < 1:
-        raise ValueError(f"sizes are positive, got {image_size=} and {crop_size=}")
-    if image_size is not None and crop_size is not None and crop_size > image_size:
-        raise ValueError(f"a crop fits into the image, got {crop_size=} and {image_size=}")
 
 
 def find_suffix(sample: Sample, suffixes: dict[str, str]) -> str:

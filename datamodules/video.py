@@ -11,7 +11,7 @@ from lightning_mav.data.codecs.pixels import from_uint8
 from lightning_mav.data.shards.reader import Sample
 from lightning_mav.datamodules.base import Batch, ShardsDataModule
 from lightning_mav.datamodules.clips import ClipSampler
-from lightning_mav.datamodules.image_text import check_sizes, crop, find_suffix
+from lightning_mav.datamodules.image_text import crop, find_suffix
 from lightning_mav.datamodules.store import Stored
 from lightning_mav.utils.numbers import check_number
 
@@ -23,8 +23,6 @@ class VideoShards(ShardsDataModule):
 
     Args:
         urls: Shards to train on, see ``ShardsDataModule``.
-        image_size: Height and width of frames, after a central square crop and shrinking; unchanged if None.
-        crop_size: Height and width of a random crop from that, the same in all frames of a clip.
         num_frames: Frames of a clip.
         fps_range: Lowest and highest frame rate; a short or slow video may not allow all of it.
         beta: Parameters of the beta distribution over that range; (1, 1) is uniform, (3, 1) mostly high.
@@ -46,8 +44,6 @@ class VideoShards(ShardsDataModule):
         self,
         urls: str | dict[str, Any],
         *,
-        image_size: int | None,
-        crop_size: int | None = None,
         num_frames: int = 16,
         fps_range: tuple[float, float] = (1.0, 30.0),
         beta: tuple[float, float] = (1.0, 1.0),
@@ -60,9 +56,6 @@ class VideoShards(ShardsDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(urls, batch_size=batch_size, **kwargs)
-        check_sizes(image_size, crop_size, self.cache)
-        self.image_size = image_size
-        self.crop_size = crop_size
         check_number("max_seconds", max_seconds, 0)
         self.max_seconds = max_seconds
         self.choose = ClipSampler(
