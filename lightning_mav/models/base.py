@@ -112,11 +112,7 @@ class DiffusionModel(nn.Module, Configured):
         return x.std(dim=dims, keepdim=True)
 
     @torch.no_grad()
-    def denoise(
-        self,
-        noise: Tensor,
-        **kwargs: Any,
-    ) -> Tensor:
+    def denoise(self, noise: Tensor, **kwargs: Any) -> Tensor:
         """Runs the sampler from independent ``noise``, ``(B, ...)``.
 
         Args:

@@ -1,6 +1,6 @@
 """Parts of the U-Net (Dhariwal and Nichol, 2021; unCLIP): residual block with attention, embeddings."""
 
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -79,15 +79,13 @@ class Block(nn.Module):
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         embed_channels: Channels of the embedding of step and conditions.
-        resample: Halves or doubles height and width, if given.
         attention: Whether attention follows the residual block.
         head_channels: Channels per attention head.
         norm_groups: Groups of each GroupNorm.
         context_channels: Channels of the context tokens that attention sees; 0 for none.
-        film: Whether the embedding scales and shifts the second norm (decoder) or is added (SR).
-        dropout: Dropout in the residual block.
         temporal: Whether there are temporal layers.
         checkpoint: Whether training keeps the input alone, and computes the rest again in the backward pass.
+        kwargs: ``film``, ``dropout`` and ``resample`` of ``ResBlock``.
     """
 
     def __init__(
@@ -96,37 +94,22 @@ class Block(nn.Module):
         out_channels: int,
         embed_channels: int,
         *,
-        resample: Literal["down", "up"] | None = None,
         attention: bool = False,
         head_channels: int,
         norm_groups: int,
         context_channels: int = 0,
-        film: bool = True,
-        dropout: float = 0.0,
         temporal: bool = True,
         checkpoint: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__()
         self.checkpoint = checkpoint
-        self.resnet = ResBlock(
-            in_channels,
-            out_channels,
-            embed_channels,
-            norm_groups=norm_groups,
-            film=film,
-            dropout=dropout,
-            resample=resample,
-            temporal=temporal,
-        )
+        shared: dict[str, Any] = {"norm_groups": norm_groups, "temporal": temporal}
+        self.resnet = ResBlock(in_channels, out_channels, embed_channels, **shared, **kwargs)
         self.attention: PseudoAttention3d | None = None
         if attention:
-            self.attention = PseudoAttention3d(
-                out_channels,
-                head_channels=head_channels,
-                norm_groups=norm_groups,
-                context_channels=context_channels,
-                temporal=temporal,
-            )
+            shared |= {"head_channels": head_channels, "context_channels": context_channels}
+            self.attention = PseudoAttention3d(out_channels, **shared)
 
     def forward(self, x: Tensor, emb: Tensor, context: Tensor | None, num_frames: int) -> Tensor:
         """Maps frames ``(B*F, C_in, H, W)`` to ``(B*F, C_out, H', W')``.
