@@ -19,7 +19,14 @@ from .scores import clip_sim, score_of_sums, sums_of_scores
 SIDES = ("real", "generated")
 
 
-class FrechetVideoDistance(Metric):
+class VideoMetric(Metric):
+    """What the metrics here share: no gradients, and batches that do not depend on those before."""
+
+    is_differentiable = False
+    full_state_update = False
+
+
+class FrechetVideoDistance(VideoMetric):
     """FVD: the Frechet distance between the features of real and generated videos.
 
     Args:
@@ -29,8 +36,6 @@ class FrechetVideoDistance(Metric):
     """
 
     higher_is_better = False
-    is_differentiable = False
-    full_state_update = False
 
     def __init__(
         self, features: FeatureNetwork | nn.Module, *, reset_real_features: bool = True, **kwargs: Any
@@ -83,7 +88,7 @@ class FrechetVideoDistance(Metric):
         return mean, (products - num * mean[:, None] * mean) / (num - 1)
 
 
-class KernelVideoDistance(Metric):
+class KernelVideoDistance(VideoMetric):
     """KVD: the squared maximum mean discrepancy between features; it keeps the features of all videos.
 
     Args:
@@ -92,8 +97,6 @@ class KernelVideoDistance(Metric):
     """
 
     higher_is_better = False
-    is_differentiable = False
-    full_state_update = False
     real: list[Tensor]
     generated: list[Tensor]
 
@@ -120,7 +123,7 @@ class KernelVideoDistance(Metric):
         return torch.tensor(distance, dtype=torch.double)
 
 
-class VideoInceptionScore(Metric):
+class VideoInceptionScore(VideoMetric):
     """The Inception Score of videos, by a video classifier, in one split.
 
     Args:
@@ -130,8 +133,6 @@ class VideoInceptionScore(Metric):
     """
 
     higher_is_better = True
-    is_differentiable = False
-    full_state_update = False
     entropies: Tensor
     probabilities: Tensor
     num: Tensor
@@ -164,7 +165,7 @@ class VideoInceptionScore(Metric):
         return torch.tensor(score, dtype=torch.double)
 
 
-class ClipSim(Metric):
+class ClipSim(VideoMetric):
     """CLIPSIM: how near each frame is to the text, see ``clip_sim``.
 
     ``values`` holds the scores of single videos ``(N,)``, in the order they were added.
@@ -175,8 +176,6 @@ class ClipSim(Metric):
     """
 
     higher_is_better = True
-    is_differentiable = False
-    full_state_update = False
     values: list[Tensor]
 
     def __init__(self, clip: Clip, **kwargs: Any) -> None:
