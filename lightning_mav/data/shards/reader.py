@@ -44,7 +44,7 @@ class Shards:
         self.suffixes = frozenset(suffixes)
         self.max_bytes = max_bytes
         remote = any(isinstance(shard, RemoteShard) for shard in self.shards)
-        self.lengths = _each(_count, self.shards, "Counting samples", remote)
+        self.lengths = _each(lambda shard: shard.count(), self.shards, "Counting samples", remote)
         self.ends = list(accumulate(self.lengths))
 
     def __len__(self) -> int:
@@ -125,10 +125,6 @@ def locate_all(paths: list[str], cache: ShardCache) -> list[Shard]:
     # The headers of a few shards are read quickly.
     kept = cache.indexes if len(paths) >= MANY else None
     return _each(lambda path: locate(path, cache, kept), paths, "Looking for shards", remote)
-
-
-def _count(shard: Shard) -> int:
-    return shard.count()
 
 
 def _each(function: Callable[[Any], T], items: list[Any], title: str, remote: bool) -> list[T]:

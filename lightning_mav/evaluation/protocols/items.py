@@ -69,9 +69,4 @@ class Protocol(ABC):
 
 def make_items(prompts: Iterable[tuple[str, str | None]], seed: int) -> list[Item]:
     """Numbers prompts and their labels, and gives each a seed derived from ``seed`` and its number."""
-    return [Item(i, prompt, label, item_seed(seed, i)) for i, (prompt, label) in enumerate(prompts)]
-
-
-def item_seed(seed: int, number: int) -> int:
-    """Returns the seed of an item's noise, 63 bits."""
-    return seed_from(seed, number)
+    return [Item(i, prompt, label, seed_from(seed, i)) for i, (prompt, label) in enumerate(prompts)]

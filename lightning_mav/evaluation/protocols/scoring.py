@@ -11,10 +11,11 @@ from torch import Tensor
 
 from ...data.shards.writer import digest_of
 from ...utils.errors import UsageError
+from ...utils.numbers import seed_from
 from ..intervals import bootstrap_interval
 from ..report import Figure
 from .cache import FeatureCache, Features
-from .items import Protocol, item_seed
+from .items import Protocol
 from .measures import Measure
 from .metrics import METRICS, variants, why_incomparable
 from .real import read_window
@@ -123,15 +124,10 @@ def _generated(
     folder: Path,
     progress: Progress | None,
 ) -> Features:
-    spec = {"samples": store.digest, **measure.settings()}
-    return FeatureCache(folder, measure.name, spec).fill(
-        store.numbers(),
-        store.read,
-        measure,
-        batch_size=settings.batch_size,
-        num_workers=settings.num_workers,
-        progress=_part(progress, f"{METRICS[key].name}, samples"),
-    )
+    cache = FeatureCache(folder, measure.name, {"samples": store.digest, **measure.settings()})
+    how = {"batch_size": settings.batch_size, "num_workers": settings.num_workers}
+    part = _part(progress, f"{METRICS[key].name}, samples")
+    return cache.fill(store.numbers(), store.read, measure, **how, progress=part)
 
 
 def _real(
@@ -150,16 +146,12 @@ def _real(
 
     def load(number: int) -> Tensor:
         # Not the seed of the run: with each new seed, all real videos would be decoded again.
-        return read_window(files[number], settings.num_frames, settings.video_fps, item_seed(0, number))
+        return read_window(files[number], settings.num_frames, settings.video_fps, seed_from(0, number))
 
-    found = FeatureCache(root, f"{protocol.name}-{measure.name}", spec).fill(
-        range(len(files)),
-        load,
-        measure,
-        batch_size=settings.batch_size,
-        num_workers=settings.num_workers,
-        progress=_part(progress, f"{METRICS[key].name}, real videos"),
-    )
+    cache = FeatureCache(root, f"{protocol.name}-{measure.name}", spec)
+    how = {"batch_size": settings.batch_size, "num_workers": settings.num_workers}
+    part = _part(progress, f"{METRICS[key].name}, real videos")
+    found = cache.fill(range(len(files)), load, measure, **how, progress=part)
     if len(found.left_out) > MAX_LEFT_OUT * len(files):
         number, reason = next(iter(found.left_out.items()))
         raise UsageError(

@@ -21,7 +21,7 @@ from lightning_mav.evaluation.intervals import bootstrap_interval
 from lightning_mav.evaluation.metrics import frechet_distance_of, inception_score
 from lightning_mav.evaluation.protocols import PROTOCOLS, load_settings
 from lightning_mav.evaluation.protocols.cache import FeatureCache
-from lightning_mav.evaluation.protocols.items import Item, item_seed
+from lightning_mav.evaluation.protocols.items import Item
 from lightning_mav.evaluation.protocols.metrics import METRICS, variants, why_incomparable
 from lightning_mav.evaluation.protocols.real import even_frames, read_window, window_of
 from lightning_mav.evaluation.protocols.samples import make_trainer
@@ -30,7 +30,7 @@ from lightning_mav.evaluation.protocols.store import SINGLY, SampleStore
 from lightning_mav.evaluation.protocols.ucf101 import apportion, read_templates
 from lightning_mav.training.runs import config_folder
 from lightning_mav.utils.errors import UsageError
-from lightning_mav.utils.numbers import subsample
+from lightning_mav.utils.numbers import seed_from, subsample
 
 
 def settings_of(name, **overrides):
@@ -275,7 +275,7 @@ MARK = {"seed": 0, "weights": {"prior": "a" * 64, "decoder": "b" * 64}}
 
 
 def items(num):
-    return [Item(i, f"prompt {i}", None, item_seed(0, i)) for i in range(num)]
+    return [Item(i, f"prompt {i}", None, seed_from(0, i)) for i in range(num)]
 
 
 def video_of(item):
@@ -305,7 +305,7 @@ def test_samples_survive_until_the_next_run(tmp_path):
         report = check_shard(str(path), decode=True)
         assert not report.shards | report.samples
     meta = json.loads(subprocess.check_output(["tar", "-xOf", tmp_path / "s/00000000.tar", "00000001.json"]))
-    assert (meta["key"], meta["prompt"], meta["seed"]) == ("00000001", "prompt 1", item_seed(0, 1))
+    assert (meta["key"], meta["prompt"], meta["seed"]) == ("00000001", "prompt 1", seed_from(0, 1))
 
 
 @pytest.mark.parametrize("lost", [".index.json", ".stats.json"])
