@@ -16,10 +16,11 @@ export PROMPT
 
 BIN   := .venv/bin
 STAMP := .venv/.stamp
+INSTALLED := outputs/installed
 SITE  := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo train-stage train evaluate ablations bench test test-slow lint docs
+.PHONY: help setup demo train-stage train evaluate ablations bench test test-slow lint imports docs
 
 help:  ## Show this list
 	@echo 'usage: make TARGET [VARIABLE=value ...]'; echo
@@ -67,10 +68,16 @@ test-slow: $(STAMP)  ## Run the tests that take minutes
 lint: .venv/.docs  ## Check style, imports, types and spelling, and whether the site builds
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports --no-cache --no-logo
-	$(BIN)/mypy
+	@$(MAKE) --no-print-directory imports
+	cd $(INSTALLED) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p lightning_mav
 	$(BIN)/codespell
 	$(SITE) build
+
+# As when installed, where stages/, datamodules/ and configs/ are parts of the package.
+imports:
+	@rm -rf $(INSTALLED) && mkdir -p $(INSTALLED)/lightning_mav
+	@ln -s $(CURDIR)/lightning_mav/* $(CURDIR)/stages $(CURDIR)/datamodules $(CURDIR)/configs $(INSTALLED)/lightning_mav
+	cd $(INSTALLED) && $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/pyproject.toml --no-cache --no-logo
 
 docs: .venv/.docs  ## Build the documentation in outputs/site: [ARGS=serve]
 	$(SITE) $(or $(ARGS),build)
