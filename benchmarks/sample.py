@@ -62,9 +62,9 @@ def compare_steps(stages: Sequence[str], num_per_class: int) -> Table:
                 rows.append([stage, f"{steps}{' (its own)' if own else ''}", *cells])
                 progress.advance(task)
     caption = (
-        "Steps against accuracy, on the prompts and true clips of `BENCH=micro`: each stage by itself, its "
-        "input true or drawn as always. Right is shape and colour, and for the prior the cosine to the true "
-        "embedding."
+        "Accuracy by number of steps, on the prompts and true clips of `BENCH=micro`. Each stage is measured "
+        'alone: its input is true, or comes from the stages before it with their usual steps. "Right" is '
+        "shape and colour, or for the prior the cosine to the true embedding."
     )
     return Table(["stage", "steps", *COLUMNS], rows, caption)
 
@@ -87,8 +87,8 @@ def compare_releases(turns: int) -> Table:
         before, now = ([run[part] for run in seconds[name]] for name in seconds)
         rows.append([part, with_spread(before), with_spread(now), with_spread(ratios(before, now))])
     caption = (
-        f"Seconds of `mav generate`, 76 frames of 192 px, in fresh processes taking turns ({turns} turns). "
-        f"The first release is {FIRST_RELEASE}, with the weights and steps it shipped."
+        f"Seconds of `mav generate`, 76 frames of 192 px, in fresh processes that take turns ({turns} "
+        f"turns). The first release is {FIRST_RELEASE}, with the weights and steps it shipped."
     )
     return Table(["stage", "first release, s", "now, s", "ratio"], rows, caption)
 
