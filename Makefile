@@ -73,8 +73,8 @@ lint: .venv/.docs  ## Check style, imports, types and spelling, and whether the 
 	$(BIN)/codespell
 	$(SITE) build
 
-# As when installed, where stages/, datamodules/ and configs/ are parts of the package.
-imports:
+# Of the packages as they are when installed: stages/, datamodules/ and configs/ are parts of lightning_mav then.
+imports: $(STAMP)  ## Check who imports whom
 	@rm -rf $(INSTALLED) && mkdir -p $(INSTALLED)/lightning_mav
 	@ln -s $(CURDIR)/lightning_mav/* $(CURDIR)/stages $(CURDIR)/datamodules $(CURDIR)/configs $(INSTALLED)/lightning_mav
 	cd $(INSTALLED) && $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/pyproject.toml --no-cache --no-logo
