@@ -1,12 +1,11 @@
 """``mav data``: shards made of a folder, checked, indexed and shown."""
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from ..utils.console import plain_warnings, print_table
+from ..utils.console import plain_warnings, print_table, track
 from ..utils.errors import UsageError
 from ..utils.numbers import subsample
 from .data_arguments import make_parser
@@ -37,7 +36,7 @@ def _pack(args: argparse.Namespace) -> None:
     settings = PackSettings(kind, **{name: getattr(args, name) for name in names})
 
     def progress(items: Iterable[Any], total: int) -> Iterable[Any]:
-        return _track(items, f"Packing {args.folder}", total) if total else items
+        return track(items, f"Packing {args.folder}", total) if total else items
 
     done = pack(
         sources,
@@ -76,7 +75,7 @@ def _check(args: argparse.Namespace) -> None:
         paths,
         decode=args.decode,
         num_workers=args.workers,
-        progress=lambda items, total: _track(items, "Checking", total),
+        progress=lambda items, total: track(items, "Checking", total),
     )
     for problem in report.shards.values():
         print(problem)
@@ -98,7 +97,7 @@ def _index(args: argparse.Namespace) -> None:
     from ..data.shards.index import ShardError
 
     paths, num_written, num_broken = _local_shards(args.shards), 0, 0
-    for path in _track(paths, "Indexing", len(paths)):
+    for path in track(paths, "Indexing", len(paths)):
         try:
             num_written += write_missing_index(path)
         except ShardError as error:
@@ -133,7 +132,7 @@ def _show(args: argparse.Namespace) -> None:
             _print_counts(problems, "not usable")
             raise UsageError(f"there is nothing to show in {args.shards}: {REMEDY}")
         numbers = subsample(range(len(shards)), args.num_videos)
-        bar = _track(numbers, "Drawing clips", len(numbers))
+        bar = track(numbers, "Drawing clips", len(numbers))
         rates = sample_rates(shards, bar, choose, args.num_draws, args.seed, problems)
         with publishing(folder, args.out, "the sheet"):
             sheet.save(folder / "contact_sheet.png")
@@ -169,13 +168,6 @@ def _local_shards(urls: str) -> list[str]:
         problem = f"{redact_url(path)} is on no disk of this machine"
         raise UsageError(f"{problem}: run this where the shards are, and put their indexes beside them")
     return paths
-
-
-def _track(items: Iterable[Any], title: str, total: int) -> Iterable[Any]:
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(items, title, total=total, console=Console(stderr=True), disable=not sys.stderr.isatty())
 
 
 def _number(count: int, noun: str) -> str:

@@ -8,9 +8,11 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from .textfile import printable, shortened
+
+T = TypeVar("T")
 
 LINE_SECONDS = 30.0  # between two lines on a stage, if there is no terminal
 
@@ -135,6 +137,15 @@ def stage_progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
 
 def _text(pace: float) -> str:
     return f"{pace:.1f} s each" if pace > 1 else f"{1 / pace:.2f} per s" if pace else ""
+
+
+def track(items: Iterable[T], title: str, total: int, *, transient: bool = False) -> Iterable[T]:
+    """Yields items and draws a bar on stderr, if that is a terminal; a transient one goes away at the end."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console, hidden = Console(stderr=True), not sys.stderr.isatty()
+    return track(items, title, total=total, console=console, transient=transient, disable=hidden)
 
 
 def print_table(

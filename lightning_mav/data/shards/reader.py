@@ -1,12 +1,12 @@
 """Samples of shards by their number: in which shard each is, and where in the file its members lie."""
 
-import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from typing import Any, TypeVar
 
+from ...utils.console import track
 from ...utils.errors import UsageError
 from .cache import ShardCache
 from .fetched import RemoteShard, Shard, locate
@@ -131,14 +131,8 @@ def _each(function: Callable[[Any], T], items: list[Any], title: str, remote: bo
     """Calls a function for each of many shards, with a progress bar; in threads if it waits for servers."""
     if not remote and len(items) < MANY:
         return [*map(function, items)]
-    from rich.console import Console
-    from rich.progress import track
-
-    console, hidden = Console(stderr=True), not sys.stderr.isatty()
     pool = ThreadPoolExecutor(NUM_THREADS if remote else 1)
     try:
-        made = pool.map(function, items)
-        bar = track(made, title, total=len(items), console=console, transient=True, disable=hidden)
-        return [*bar]
+        return [*track(pool.map(function, items), title, len(items), transient=True)]
     finally:
         pool.shutdown(cancel_futures=True)  # calls that are left after an error
