@@ -48,7 +48,8 @@ def run(args: argparse.Namespace) -> Section:
 
 def compare_steps(stages: Sequence[str], num_per_class: int) -> Table:
     """Draws each stage's samples in more and more steps."""
-    settings = evaluation.load_settings(config_folder() / "eval" / "micro.yaml", num_per_class=num_per_class)
+    config = config_folder() / "eval" / "micro.yaml"
+    settings = evaluation.load_micro_settings(config, num_per_class=num_per_class)
     cascade, prompts = Cascade.from_pretrained("micro"), choose_prompts(num_per_class)
     rows = []
     with progress_bar() as progress:

@@ -52,7 +52,7 @@ CLASSES = {
     "evaluation.protocols": {"Settings": "ProtocolSettings"},
     "evaluation.protocols.prompts": {"Prompts": "PromptFile"},
     "evaluation.protocols.settings": {"Settings": "ProtocolSettings"},
-    "evaluation.worlds.settings": {"Settings": "MicroSettings"},
+    "evaluation.worlds.settings": {"Settings": "MicroSettings", "load_settings": "load_micro_settings"},
     "evaluation.worlds.sampling": {"Drawing": "CascadeSampler"},
 }
 

@@ -40,13 +40,14 @@ def main(argv: list[str]) -> None:
     # The folder is made first, so that one that cannot be written costs no minutes.
     with output_folder(out) as folder, plain_warnings():
         from ..evaluation.report import keep_other_report, print_tables, write_report
-        from ..evaluation.worlds import evaluate_micro, load_settings
+        from ..evaluation.worlds import evaluate_micro, load_micro_settings
         from ..evaluation.worlds.report import title_of, to_report
         from ..evaluation.worlds.sheets import write_pictures, write_videos
         from ..training.runs import config_folder
 
         overrides = given(args, "seed", "num_per_class", "steps")
-        settings = load_settings(args.config or config_folder() / "eval" / f"{bench}.yaml", **overrides)
+        config = args.config or config_folder() / "eval" / f"{bench}.yaml"
+        settings = load_micro_settings(config, **overrides)
         keep_other_report(out, title_of(args.scope))
         cascade = _load(args.weights, args.scope)
         with stage_progress(f"evaluate {bench}, {args.scope}") as progress:

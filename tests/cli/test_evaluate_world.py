@@ -12,7 +12,7 @@ from lightning_mav import cli
 from lightning_mav.cascade import Cascade
 from lightning_mav.cli.evaluate import main
 from lightning_mav.evaluation.report import load_report
-from lightning_mav.evaluation.worlds import MicroSettings, baselines, choose_prompts, load_settings
+from lightning_mav.evaluation.worlds import MicroSettings, baselines, choose_prompts, load_micro_settings
 from lightning_mav.evaluation.worlds.report import tables
 from lightning_mav.evaluation.worlds.sampling import CascadeSampler, without_time
 from lightning_mav.stage_table import stages
@@ -175,8 +175,8 @@ def test_stills_are_judged(evaluated):
 
 
 def test_shipped_settings_are_those_that_are_documented():
-    assert load_settings(config_folder() / "eval" / "micro.yaml") == MicroSettings()
-    changed = load_settings(config_folder() / "eval" / "micro.yaml", seed=3, steps=None)
+    assert load_micro_settings(config_folder() / "eval" / "micro.yaml") == MicroSettings()
+    changed = load_micro_settings(config_folder() / "eval" / "micro.yaml", seed=3, steps=None)
     assert changed == dataclasses.replace(MicroSettings(), seed=3, steps=None)
 
 
@@ -215,16 +215,16 @@ def test_wrong_settings_are_named(key, value, tmp_path):
     (tmp_path / "eval.yaml").write_text(f"{key}: {value}")
     remedy = ".*; keys are seed, fps" if key == "num_prompts" else ""
     with pytest.raises(UsageError, match=rf"eval\.yaml: .*{key}{remedy}"):
-        load_settings(tmp_path / "eval.yaml")
+        load_micro_settings(tmp_path / "eval.yaml")
     (tmp_path / "eval.yaml").write_text("seed: 1")
     with pytest.raises(UsageError, match=rf"eval\.yaml with other {key}: .*{key}{remedy}"):
-        load_settings(tmp_path / "eval.yaml", **{key: value})
+        load_micro_settings(tmp_path / "eval.yaml", **{key: value})
 
 
 def test_what_is_no_yaml_is_said_in_a_line(tmp_path):
     (tmp_path / "eval.yaml").write_text("fps: 6\n\tseed: 1\n")
     with pytest.raises(UsageError, match=r"eval\.yaml: is no YAML \(.*line 2") as caught:
-        load_settings(tmp_path / "eval.yaml")
+        load_micro_settings(tmp_path / "eval.yaml")
     assert len(str(caught.value).splitlines()) == 1
 
 

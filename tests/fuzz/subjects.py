@@ -468,13 +468,13 @@ def judge_settings(kind: str, data: bytes, whole: bytes, rng: Random, folder: Pa
 
             load_ablation(str(path))
         elif b"protocol" in whole:
-            from lightning_mav.evaluation.protocols.settings import load_settings as load_protocol
-
-            load_protocol(path)
-        else:
-            from lightning_mav.evaluation.worlds.settings import load_settings
+            from lightning_mav.evaluation.protocols.settings import load_settings
 
             load_settings(path)
+        else:
+            from lightning_mav.evaluation.worlds.settings import load_micro_settings
+
+            load_micro_settings(path)
     except UsageError as error:
         return f"refused: {one_line(error)}"
     return "read"

@@ -11,7 +11,7 @@ from lightning_mav.cli.data_arguments import make_parser
 from lightning_mav.datamodules.clips import ClipSampler
 from lightning_mav.datamodules.filters import Filtered, MetadataFilter
 from lightning_mav.evaluation.protocols import load_settings
-from lightning_mav.evaluation.worlds.settings import load_settings as load_micro
+from lightning_mav.evaluation.worlds.settings import load_micro_settings
 from lightning_mav.training.runs import config_folder
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.utils.numbers import MAX_SEED, check_number, in_range
@@ -90,7 +90,7 @@ def settings(name, **changed):
 
 
 def micro(**changed):
-    return load_micro(config_folder() / "eval" / "micro.yaml", **changed)
+    return load_micro_settings(config_folder() / "eval" / "micro.yaml", **changed)
 
 
 @pytest.mark.parametrize(

@@ -182,16 +182,12 @@ def plot(found: Record, path: Path) -> None:
 
     One training is drawn with its interval; several are drawn as dots, with their mean.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     variants, metrics = found["variants"], found["metrics"]
     size = (1.5 + 3 * len(metrics), 1.2 + 0.35 * len(variants))
-    picture, panels = pyplot.subplots(
-        1, len(metrics), figsize=size, sharey=True, squeeze=False, layout="constrained"
-    )
+    picture = Figure(size, layout="constrained")
+    panels = picture.subplots(1, len(metrics), sharey=True, squeeze=False)
     for metric, panel in zip(metrics, panels[0], strict=True):
         factor = _format(metric)[0]
         for row, variant in enumerate(variants.values()):
@@ -210,4 +206,3 @@ def plot(found: Record, path: Path) -> None:
     panels[0][0].invert_yaxis()
     picture.suptitle(found["title"], fontsize="medium")
     picture.savefig(path, dpi=120)
-    pyplot.close(picture)

@@ -105,7 +105,7 @@ class Bench:
     def _spec(self, ablation: "Ablation", variant: "Variant", seed: int | None) -> dict[str, Any]:
         """Returns everything that the result depends on."""
         from ...worlds.micro.world import WORLD_VERSION
-        from ..worlds import load_settings
+        from ..worlds import load_micro_settings
 
         trained = {training.stage for training in variant.runs}
         files = {stage: path for stage, path in self._files(ablation).items() if stage not in trained}
@@ -116,7 +116,7 @@ class Bench:
             "judge": ablation.judge,
             "how": variant.how,
             "cascade": variant.cascade,
-            "settings": vars(load_settings(config, **(ablation.settings | variant.settings))),
+            "settings": vars(load_micro_settings(config, **(ablation.settings | variant.settings))),
             "runs": [self._described(training, seed) for training in variant.runs],
             "weights": {stage: _digest(path) for stage, path in files.items()},
         }

@@ -4,7 +4,7 @@ from ..intervals import wilson
 from .micro import LAST_STAGE, Evaluation, evaluate_micro
 from .prompts import Prompts, choose_prompts
 from .scores import Reading, figures, read, read_truth, score
-from .settings import MicroSettings, load_settings
+from .settings import MicroSettings, load_micro_settings
 
 __all__ = [
     "LAST_STAGE",
@@ -15,7 +15,7 @@ __all__ = [
     "choose_prompts",
     "evaluate_micro",
     "figures",
-    "load_settings",
+    "load_micro_settings",
     "read",
     "read_truth",
     "score",

@@ -55,7 +55,7 @@ class MicroSettings:
         return self.fps * self.frame_skip
 
 
-def load_settings(path: Path, **overrides: Any) -> MicroSettings:
+def load_micro_settings(path: Path, **overrides: Any) -> MicroSettings:
     """Reads settings from a YAML file; ``overrides`` replace values of the file.
 
     Raises:

@@ -25,7 +25,7 @@ from lightning_mav.evaluation.ablations.judges import JUDGES
 from lightning_mav.evaluation.ablations.records import read_records, write_record
 from lightning_mav.evaluation.ablations.runs import Bench, _digest, set_attribute
 from lightning_mav.evaluation.ablations.verdicts import VERDICTS, compare
-from lightning_mav.evaluation.worlds import MicroSettings, load_settings
+from lightning_mav.evaluation.worlds import MicroSettings, load_micro_settings
 from lightning_mav.evaluation.worlds.sampling import CascadeSampler
 from lightning_mav.training.runs import config_folder, scales
 from lightning_mav.utils.errors import UsageError
@@ -59,7 +59,7 @@ parsed = functools.cache(parse)  # seconds each, and variants share their runs
 def test_overrides_and_settings_of_every_ablation_are_accepted(name, scale):
     ablation = load_ablation(name)
     for variant in ablation.variants.values():
-        load_settings(config_folder() / "eval" / "micro.yaml", **(ablation.settings | variant.settings))
+        load_micro_settings(config_folder() / "eval" / "micro.yaml", **(ablation.settings | variant.settings))
         for training in variant.runs:
             assert training.steps[scale] > 0
             parsed(training.run, scale, *training.arguments(scale, 7))
