@@ -112,13 +112,10 @@ def table(axis: str, times: Times, seconds: dict[Point, float]) -> Table:
 
 def plot(seconds: dict[Point, float]) -> bytes:
     """A panel per axis, both logarithmic, as PNG."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, panels = pyplot.subplots(1, 2, figsize=(9, 4), layout="constrained")
-    for axis, panel in zip(AXES, panels, strict=True):
+    figure = Figure((9, 4), layout="constrained")
+    for axis, panel in zip(AXES, figure.subplots(1, 2), strict=True):
         for name, marker in zip(NETWORKS, "os", strict=True):
             xs, ys = line(axis, name, seconds)
             panel.loglog(xs, ys, marker=marker, label=f"{name}: power {exponent(xs, ys):.2f}")
@@ -133,6 +130,5 @@ def plot(seconds: dict[Point, float]) -> bytes:
         panel.legend(frameon=False)
     drawn, small = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=100)
-    pyplot.close(figure)
     Image.open(drawn).convert("RGB").quantize(32).save(small, format="png", optimize=True)
     return small.getvalue()

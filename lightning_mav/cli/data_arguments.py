@@ -21,11 +21,7 @@ those elsewhere ("https://host/{00000..00099}.tar", "s3://bucket/folder")."""
 
 def make_parser() -> CommandParser:
     """Makes the parser of the subcommands, whose name is ``command``."""
-    parser = CommandParser(
-        prog="mav data",
-        description="Pack, check, index and show shards.",
-        epilog=EXAMPLE,
-    )
+    parser = CommandParser(prog="mav data", description="Pack, check, index and show shards.", epilog=EXAMPLE)
     commands = parser.add_subparsers(dest="command", metavar="pack|check|index|show", required=True)
     for name, help, description, add_arguments in (
         ("pack", "make shards of a folder", "Make shards of a folder.", _add_pack),

@@ -59,11 +59,7 @@ def main(argv: list[str]) -> None:
 
 
 def _parser() -> CommandParser:
-    parser = CommandParser(
-        prog="mav generate",
-        description="Turn prompts into videos.",
-        epilog=EXAMPLE,
-    )
+    parser = CommandParser(prog="mav generate", description="Turn prompts into videos.", epilog=EXAMPLE)
     add = parser.add_argument
     add("prompts", nargs="+", metavar="PROMPT", help="what to show")
     add(

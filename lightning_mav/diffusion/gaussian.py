@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..utils.configured import Configured
+from ..utils.numbers import check_number
 from .schedule import Schedule, make_betas, with_zero_terminal_snr
 
 Prediction = Literal["eps", "v", "x_0"]
@@ -67,8 +68,7 @@ class GaussianDiffusion(nn.Module, Configured):
             raise ValueError(f"timesteps must be 'uniform' or 'logit_normal', got {timesteps!r}")
         if frame_noise not in get_args(FrameNoise):
             raise ValueError(f"frame_noise must be one of {get_args(FrameNoise)}, got {frame_noise!r}")
-        if not 0 <= frame_noise_alpha < math.inf:
-            raise ValueError(f"frame_noise_alpha must be at least 0, got {frame_noise_alpha}")
+        check_number("frame_noise_alpha", frame_noise_alpha, 0)
         if min_snr_gamma is not None and not min_snr_gamma > 0:
             raise ValueError(f"min_snr_gamma must be positive, got {min_snr_gamma}")
         if zero_terminal_snr and prediction == "eps":

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..utils.configured import Configured
 from ..utils.errors import first_line
+from ..utils.numbers import check_number
 from .gaussian import GaussianDiffusion
 from .noise import StepNoise, StepNoiseMode, sample_noise
 from .threshold import Threshold, apply_threshold
@@ -117,8 +118,7 @@ class Sampler(Configured):
         # Not any import path: a weights file names the scheduler, and must not run other code.
         if scheduler not in SCHEDULERS:
             raise ValueError(f"scheduler must be one of {', '.join(SCHEDULERS)}, got {scheduler!r}")
-        if num_steps < 1:
-            raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+        check_number("num_steps", num_steps, 1)
         if threshold not in get_args(Threshold):
             raise ValueError(f"threshold must be one of {', '.join(get_args(Threshold))}, got {threshold!r}")
         if not 0 < threshold_percentile <= 1:
@@ -128,8 +128,7 @@ class Sampler(Configured):
         for name, value in (("threshold_range", threshold_range), ("threshold_max", threshold_max)):
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be positive, got {value}")
-        if not 0 <= guidance_rescale <= 1:
-            raise ValueError(f"guidance_rescale must lie in 0..1, got {guidance_rescale}")
+        check_number("guidance_rescale", guidance_rescale, 0, 1)
         if guidance_interval is not None and (
             len(guidance_interval) != 2 or not 0 <= guidance_interval[0] < guidance_interval[1]
         ):

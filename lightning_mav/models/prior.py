@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..diffusion import GaussianDiffusion, SampleOptions, Sampler, sample_noise
 from ..nn import PriorTransformer
+from ..utils.numbers import check_number
 from .base import DiffusionModel
 
 
@@ -37,8 +38,7 @@ class Prior(DiffusionModel):
         num_candidates: int = 2,
     ) -> None:
         super().__init__(net, diffusion, sampler)
-        if num_candidates < 1:
-            raise ValueError(f"num_candidates must be at least 1, got {num_candidates}")
+        check_number("num_candidates", num_candidates, 1)
         self.num_candidates = num_candidates
 
     def sample(

@@ -24,15 +24,8 @@ class Images:
     def __call__(self, index: int) -> dict[str, Any]:
         """Returns the members of an image: PNG, caption and metadata."""
         png = encode_png(to_bytes(world.rasterise(_scene(self.scenes, index), self.size))[0])
-        meta = {
-            "caption": self.texts[index],
-            "status": "success",
-            "error_message": None,
-            "width": self.size,
-            "height": self.size,
-            "sha256": hashlib.sha256(png).hexdigest(),
-        }
-        return {"png": png, "txt": self.texts[index], "json": meta}
+        text, digest = self.texts[index], hashlib.sha256(png).hexdigest()
+        return {"png": png, "txt": text, "json": {"caption": text, **_meta(self.size), "sha256": digest}}
 
 
 @dataclass
@@ -49,14 +42,7 @@ class Videos:
         fps = int(self.rates[index])
         num_frames = round(self.seconds * fps)
         pixels = to_bytes(world.rasterise(_scene(self.scenes, index, num_frames), self.size))
-        meta = {
-            "status": "success",
-            "error_message": None,
-            "width": self.size,
-            "height": self.size,
-            "fps": fps,
-            "duration": num_frames / fps,
-        }
+        meta = {**_meta(self.size), "fps": fps, "duration": num_frames / fps}
         return {"mp4": encode_mp4(pixels, fps), "json": meta}
 
 
@@ -77,6 +63,10 @@ def sample_caption(appearance: Tensor, generator: torch.Generator) -> str:
     in_full, which = torch.rand(2, generator=generator).tolist()
     shorter = world.captions(appearance)
     return world.caption(appearance) if in_full < 0.6 else shorter[int(which * len(shorter))]
+
+
+def _meta(size: int) -> dict[str, Any]:
+    return {"status": "success", "error_message": None, "width": size, "height": size}
 
 
 def _scene(scenes: world.Scenes, index: int, num_frames: int = 1) -> world.Scenes:
