@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from lightning_mav.utils.errors import UsageError
-from lightning_mav.utils.precision import has_fast_bf16
+from lightning_mav.utils.precision import BF16_UNITS, has_fast_bf16
 
 
 def device() -> torch.device:
@@ -61,8 +61,5 @@ def cpu_name() -> str:
 
 def instruction_set() -> str:
     """The best of the instruction sets that matter to matrix products."""
-    # Private, but torch has no public names for them; absent names count as "no".
-    for unit, name in (("_is_amx_tile_supported", "AMX"), ("_is_avx512_bf16_supported", "AVX512-BF16")):
-        if getattr(torch.cpu, unit, bool)():
-            return name
-    return torch.backends.cpu.get_cpu_capability()
+    fast = (name for unit, name in BF16_UNITS.items() if getattr(torch.cpu, unit, bool)())
+    return next(fast, "") or torch.backends.cpu.get_cpu_capability()

@@ -76,7 +76,7 @@ def mav(tmp_path_factory, micro_world):
     (place / "prompts.txt").write_text("a red ball\n")
 
     def run(*commands):
-        """Runs commands in one process, to start Python and torch once; returns what they print and end by."""
+        """Runs commands in one process, to start Python and torch once; returns what they print."""
         command = [sys.executable, "-c", DRIVER, json.dumps(commands)]
         environment = os.environ | {"PYTHONPATH": str(place)}
         done = subprocess.run(

@@ -9,7 +9,8 @@ from ..training.runs import config_folder
 from ..utils.console import plain_warnings, print_table, stage_progress
 from ..utils.errors import UsageError
 from ..utils.textfile import shortened
-from .arguments import CommandParser, add_import, given, number_in, seed
+from .arguments import CommandParser, given, number_in
+from .evaluate import add_shared
 from .output import output_folder, publishing
 from .provenance import provenance, sign
 
@@ -104,22 +105,15 @@ def _parser(bench: str) -> CommandParser:
         epilog=EXAMPLE,
     )
     add = parser.add_argument
-    weights = "scale, or folder of weights (default: %(default)s)"
-    add("--weights", "--scale", default="micro", metavar="NAME_OR_DIR", help=weights)
-    add("--out", type=Path, metavar="DIR", help="folder (default: outputs/evaluate/BENCH)")
+    add_shared(parser)
     add("--data", metavar="DIR", help="the benchmark's own files, or real videos (default: the bench's)")
     if bench == "prompts":
         add("--prompts", metavar="FILE", help="a prompt in each line")
     add("--num-samples", type=number_in(int, 1), metavar="N", help="default: all of the protocol")
-    add("--seed", type=seed, metavar="N", help="0 or more (default: the bench's)")
-    steps = "denoising steps of every stage (default: each stage's own)"
-    add("--steps", type=number_in(int, 1, 1000), metavar="N", help=steps)
     add("--metrics", metavar="NAMES", help="some of fvd,is,fid,clipsim (default: the bench's)")
     add("--features", metavar="DIR", help="folder of the feature networks' weights")
     add("--clip", metavar="NAME", help="a CLIP of open_clip, or one of your own, such as micro/clip")
     add("--clip-file", metavar="FILE", help="weights of that CLIP")
-    add_import(parser)
-    add("--config", type=Path, metavar="YAML", help="settings instead of the bench's own")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="any other setting of that file")
     add("--accelerator", default="auto", metavar="NAME", help="cpu, gpu, ... (default: %(default)s)")
     add(

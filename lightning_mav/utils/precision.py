@@ -7,6 +7,8 @@ import torch
 
 from .errors import UsageError, first_line
 
+# Private, but torch has no public names for them; absent names count as "no".
+BF16_UNITS = {"_is_amx_tile_supported": "AMX", "_is_avx512_bf16_supported": "AVX512-BF16"}
 PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
@@ -32,9 +34,7 @@ def has_fast_bf16(device: torch.device | str) -> bool:
         # On older GPUs bf16 exists only as a slow emulation.
         return torch.cuda.get_device_capability(device)[0] >= 8
     if kind == "cpu":
-        # Private, but torch has no public names for them; absent names count as "no".
-        units = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-        return any(getattr(torch.cpu, unit, bool)() for unit in units)
+        return any(getattr(torch.cpu, unit, bool)() for unit in BF16_UNITS)
     return False
 
 
