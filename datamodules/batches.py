@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
-from lightning_mav.datamodules.filters import Filtered
 from lightning_mav.datamodules.ledger import describe
+from lightning_mav.datamodules.metadata_filter import Filtered
 from lightning_mav.utils.errors import UsageError, reason_of
 
 Batch = dict[str, Any]

@@ -11,7 +11,7 @@ from lightning_mav.data.codecs.images import MAX_IMAGE_BYTES
 from lightning_mav.data.codecs.pixels import from_uint8
 from lightning_mav.data.shards.reader import Sample
 from lightning_mav.datamodules.base import Batch, ShardsDataModule
-from lightning_mav.datamodules.filters import MetadataFilter
+from lightning_mav.datamodules.metadata_filter import MetadataFilter
 from lightning_mav.datamodules.store import Stored
 from lightning_mav.utils.textfile import decode_caption
 

@@ -18,6 +18,9 @@ MAX_NAMED = 200  # samples listed for each reason
 class Ledger:
     """Counts the samples read and skipped in each pass over the shards; together these are all samples.
 
+    It counts in the training process, for messages. The ``Tally`` of each reading process decides whether too
+    many samples are broken.
+
     Args:
         num_samples: Number of samples in a pass.
     """

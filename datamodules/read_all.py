@@ -11,8 +11,8 @@ from rich.progress import track
 from lightning_mav.data.shards.parallel import map_in_order
 from lightning_mav.data.shards.reader import Sample, Shards
 from lightning_mav.datamodules.batches import Tally
-from lightning_mav.datamodules.filters import Filtered
 from lightning_mav.datamodules.ledger import describe
+from lightning_mav.datamodules.metadata_filter import Filtered
 from lightning_mav.utils.errors import UsageError, reason_of
 
 PART_SIZE = 32  # samples that a process handles at a time

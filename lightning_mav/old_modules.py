@@ -26,6 +26,8 @@ MODULES = {
     "commands.claims": "evaluation.ablations.page",
     "commands.console": "utils.console",
     "commands.samples": "evaluation.protocols.samples",
+    "datamodules.filters": "datamodules.metadata_filter",
+    "datamodules.rates": "datamodules.fps_histogram",
     "evaluation.drawing": "evaluation.worlds.sampling",
     "evaluation.verdicts": "evaluation.ablations.verdicts",
     "features": "evaluation.features",

@@ -116,7 +116,7 @@ def _show(args: argparse.Namespace) -> None:
     from ..data.shards.contact import plot_samples
     from ..data.shards.reader import Shards
     from ..datamodules.clips import ClipSampler
-    from ..datamodules.rates import Histogram, sample_rates
+    from ..datamodules.fps_histogram import Histogram, sample_rates
     from ..evaluation.report import keep_other_report
 
     try:

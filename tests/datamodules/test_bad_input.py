@@ -48,7 +48,7 @@ from lightning_mav.data.shards.index import ShardError, index_path, load_index
 from lightning_mav.datamodules import ImageTextShards, VideoShards
 from lightning_mav.datamodules.batches import Plan
 from lightning_mav.datamodules.clips import ClipSampler
-from lightning_mav.datamodules.filters import MetadataFilter
+from lightning_mav.datamodules.metadata_filter import MetadataFilter
 from lightning_mav.diffusion import GaussianDiffusion, Sampler
 from lightning_mav.evaluation.features import MicroVideoNetwork
 from lightning_mav.models.sampling import Sampling

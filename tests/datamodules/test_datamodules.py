@@ -15,7 +15,7 @@ from lightning_mav.data.shards.reader import Shards
 from lightning_mav.datamodules import ImageTextShards, MicroImages, MicroVideos, MixedShards, VideoShards
 from lightning_mav.datamodules.batches import MIN_COUNTED
 from lightning_mav.datamodules.clips import ClipSampler
-from lightning_mav.datamodules.filters import MetadataFilter
+from lightning_mav.datamodules.metadata_filter import MetadataFilter
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.worlds.micro.shards import write_videos
 

@@ -9,7 +9,7 @@ import pytest
 from lightning_mav.cli.arguments import number_in
 from lightning_mav.cli.data_arguments import make_parser
 from lightning_mav.datamodules.clips import ClipSampler
-from lightning_mav.datamodules.filters import Filtered, MetadataFilter
+from lightning_mav.datamodules.metadata_filter import Filtered, MetadataFilter
 from lightning_mav.evaluation.protocols import load_settings
 from lightning_mav.evaluation.worlds.settings import load_micro_settings
 from lightning_mav.training.runs import config_folder

@@ -16,6 +16,7 @@ from ...weights import find_weights, load_weights, sha256
 from ..features import load_features
 from ..metrics import clip_sim
 from .items import Item
+from .metrics import METRICS
 from .real import even_frames
 from .settings import ProtocolSettings
 
@@ -82,10 +83,11 @@ def load_measures(settings: ProtocolSettings, items: Sequence[Item]) -> dict[str
     measures: dict[str, Measure] = {}
     loaded: dict[tuple[str, int | None], Measure] = {}  # FVD and KVD share a network
     for metric in settings.metrics:
-        if metric == "clipsim":
+        sees = METRICS[metric].sees
+        if sees == "prompt":
             measures[metric] = ClipMeasure(*load_clip(settings), {item.id: item.prompt for item in items})
             continue
-        name, num_frames = settings.networks[metric], settings.num_frames_fid if metric == "fid" else None
+        name, num_frames = settings.networks[metric], settings.num_frames_fid if sees == "frames" else None
         if (name, num_frames) in loaded:
             measures[metric] = loaded[name, num_frames]
             continue

@@ -1,13 +1,14 @@
-"""The metrics, and when published numbers can be compared with them."""
+"""The one table of metrics, and when published numbers can be compared with them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..metrics import frechet_distance_of, inception_score, kernel_distance
-from .items import Protocol
-from .settings import ProtocolSettings
+
+if TYPE_CHECKING:
+    from .items import Protocol
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class Metric:
         better: ``lower`` or ``higher``.
         network: Network behind the published numbers; figures by another cannot be compared.
         statistic: Maps features ``(N, K, D)``, real ones first where they are needed, to the number.
+        sees: What the network sees: whole videos, a few frames of each, or each video with its prompt.
+        needs_real: Whether samples are compared with real videos.
         sha256: Checksum of that network's weights, if its name alone does not determine them.
         num_splits: Number of splits of the samples that published numbers are averaged over, if any.
     """
@@ -27,6 +30,8 @@ class Metric:
     better: str
     network: str
     statistic: Callable[..., float]
+    sees: Literal["video", "frames", "prompt"] = "video"
+    needs_real: bool = False
     sha256: str | None = None
     num_splits: int | None = None
 
@@ -41,16 +46,17 @@ def _of_all(statistic: Callable[..., float]) -> Callable[..., float]:
 
 
 METRICS = {
-    "fvd": Metric("FVD", "lower", "i3d", _of_all(frechet_distance_of)),
-    "kvd": Metric("KVD", "lower", "i3d", _of_all(kernel_distance)),
+    "fvd": Metric("FVD", "lower", "i3d", _of_all(frechet_distance_of), needs_real=True),
+    "kvd": Metric("KVD", "lower", "i3d", _of_all(kernel_distance), needs_real=True),
     "is": Metric("IS", "higher", "c3d", _of_all(inception_score), num_splits=10),
-    "fid": Metric("FID", "lower", "inception", _of_all(frechet_distance_of)),
+    "fid": Metric("FID", "lower", "inception", _of_all(frechet_distance_of), sees="frames", needs_real=True),
     "clipsim": Metric(
         "CLIPSIM",
         "higher",
         "ViT-B-32-quickgelu",
         lambda similarity: float(similarity.double().mean()),
-        OPENAI_CLIP,
+        sees="prompt",
+        sha256=OPENAI_CLIP,
     ),
 }
 
@@ -58,18 +64,23 @@ METRICS = {
 MetricVariant = tuple[str, Callable[..., float], dict[str, Any]]
 
 
-def variants(metric: Metric, settings: ProtocolSettings) -> list[MetricVariant]:
-    """Returns the figures of a metric: name, statistic, and the settings that only this figure has."""
+def variants(metric: Metric, num_splits: int) -> list[MetricVariant]:
+    """Returns the figures of a metric: name, statistic, and the settings that only this figure has.
+
+    Args:
+        metric: The metric.
+        num_splits: Splits of the samples, for a metric that has them; beside it stands the one in one split.
+    """
     if metric.num_splits is None:
         return [(metric.name, metric.statistic, {})]
     found: list[MetricVariant] = []
-    for num in dict.fromkeys((settings.num_splits, 1)):
-        name = metric.name if num == settings.num_splits else f"{metric.name} in one split"
+    for num in dict.fromkeys((num_splits, 1)):
+        name = metric.name if num == num_splits else f"{metric.name} in one split"
         found.append((name, partial(metric.statistic, num_splits=num), {"num_splits": num}))
     return found
 
 
-def why_incomparable(metric: Metric, facts: dict[str, Any], num: int, protocol: Protocol) -> list[str]:
+def why_incomparable(metric: Metric, facts: dict[str, Any], num: int, protocol: "Protocol") -> list[str]:
     """Returns why published numbers cannot be compared with a figure; empty if they can be.
 
     Args:

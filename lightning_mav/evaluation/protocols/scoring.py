@@ -19,7 +19,7 @@ from .items import Protocol
 from .measures import Measure
 from .metrics import METRICS, variants, why_incomparable
 from .real import read_window
-from .settings import COMPARING, ProtocolSettings
+from .settings import ProtocolSettings
 from .store import SampleStore
 
 MAX_LEFT_OUT = 0.01  # largest share of the real videos that may be unusable
@@ -78,9 +78,9 @@ def score(
         num = len(generated.numbers)
         groups, facts = [generated.values.to(device)], measure.settings()
         facts |= {"resolution": resolution, "num_frames": settings.num_frames, "fps": settings.video_fps}
-        if key != "clipsim":  # it biases most of the others
+        if metric.sees != "prompt":  # it biases most of the others
             facts["num_samples"] = num
-        if key in COMPARING:
+        if metric.needs_real:
             real = _real(key, protocol, measure, real_files, real_root, progress)
             scores.left_out |= {str(real_files[number]): why for number, why in real.left_out.items()}
             groups.insert(0, real.values.to(device))
@@ -88,7 +88,7 @@ def score(
         measure.cpu()
         scores.seconds[f"{metric.name} features"] = round(time.perf_counter() - start, 2)
         facts["num_resamples"] = settings.num_resamples
-        for name, statistic, more in variants(metric, settings):
+        for name, statistic, more in variants(metric, settings.num_splits):
             start, own = time.perf_counter(), facts | more
             value = statistic(*groups)
             low, high = bootstrap_interval(
@@ -99,7 +99,7 @@ def score(
             if published and (reasons := why_incomparable(metric, own, num, protocol)):
                 scores.incomparable[name], published = reasons, {}
             scores.figures.append(Figure(name, value, low, high, num, metric.better, own, published))
-        if key == "clipsim":
+        if metric.sees == "prompt":
             values = generated.values.flatten().tolist()
             for number, similarity in zip(generated.numbers, values, strict=True):
                 scores.by_sample.setdefault(number, {})[metric.name] = similarity

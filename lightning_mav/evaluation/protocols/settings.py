@@ -8,9 +8,8 @@ from ...stage_table import KEY_FRAMES, LAST, stages, stages_until
 from ...utils.numbers import MAX_COUNT, MAX_GUIDANCE, MAX_SEED, check_number
 from ...utils.paths import expanded
 from ...utils.settings import read_settings
+from .metrics import METRICS
 
-METRIC_NAMES = ("fvd", "kvd", "is", "fid", "clipsim")
-COMPARING = ("fvd", "kvd", "fid")  # metrics that need real videos
 RANGES = {
     "seed": (0, MAX_SEED),
     "fps": (1, 30),
@@ -67,12 +66,12 @@ class ProtocolSettings:
         for name, (low, high) in RANGES.items():
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), low, high)
-        unknown = [name for name in self.metrics if name not in METRIC_NAMES]
+        unknown = [name for name in self.metrics if name not in METRICS]
         if unknown or not self.metrics:
-            raise ValueError(
-                f"metrics are some of {', '.join(METRIC_NAMES)}, got {', '.join(unknown) or 'none'}"
-            )
-        unnamed = [name for name in self.metrics if name != "clipsim" and name not in self.networks]
+            raise ValueError(f"metrics are some of {', '.join(METRICS)}, got {', '.join(unknown) or 'none'}")
+        unnamed = [
+            name for name in self.metrics if METRICS[name].sees != "prompt" and name not in self.networks
+        ]
         if unnamed:
             raise ValueError(f"networks names no feature network for {', '.join(unnamed)}")
 
@@ -95,7 +94,7 @@ class ProtocolSettings:
     @property
     def compares(self) -> bool:
         """Whether anything is measured against real videos."""
-        return any(name in COMPARING for name in self.metrics)
+        return any(METRICS[name].needs_real for name in self.metrics)
 
 
 def load_settings(path: Path, **overrides: Any) -> ProtocolSettings:
