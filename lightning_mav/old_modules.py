@@ -1,6 +1,7 @@
-"""Names that modules and classes had in version 0.1.0: what imports them still works, with a warning.
+"""Names that modules had in version 0.1.0, and classes with another name since: importing them still works.
 
-An old module holds what the new one does, and is made when it is first imported.
+An old module holds what the new one does, and is made when it is first imported, with a warning. Functions
+and constants that were renamed or removed are not kept.
 """
 
 import importlib
@@ -48,12 +49,16 @@ MODULES = {
 }
 CLASSES = {
     "data.codecs.nal": {"Order": "PictureOrder"},
+    "data.shards.check": {"Report": "CheckReport"},
     "data.shards.pack": {"Settings": "PackSettings"},
     "evaluation.ablations.verdicts": {"Figure": "Estimate"},
     "evaluation.features": {"Input": "InputContract"},
-    "evaluation.protocols": {"Settings": "ProtocolSettings"},
+    "evaluation.features.resize": {"Input": "InputContract"},
+    "evaluation.protocols": {"Settings": "ProtocolSettings", "Prompts": "PromptFile"},
     "evaluation.protocols.prompts": {"Prompts": "PromptFile"},
     "evaluation.protocols.settings": {"Settings": "ProtocolSettings"},
+    "evaluation.report": {"Sample": "ShownVideo"},
+    "evaluation.report.results": {"Sample": "ShownVideo"},
     "evaluation.worlds.settings": {"Settings": "MicroSettings", "load_settings": "load_micro_settings"},
     "evaluation.worlds.sampling": {"Drawing": "CascadeSampler"},
 }
@@ -75,9 +80,10 @@ class _Finder(MetaPathFinder, Loader):
         package, _, old = name.partition(".")
         if package != PACKAGE or (new := new_name(old)) is None:
             return None
-        if importlib.util.find_spec(f"{PACKAGE}.{new}") is None:
+        found = importlib.util.find_spec(f"{PACKAGE}.{new}")
+        if found is None:
             return None
-        return ModuleSpec(name, self, is_package=True)
+        return ModuleSpec(name, self, is_package=found.submodule_search_locations is not None)
 
     def exec_module(self, module: ModuleType) -> None:
         new = new_name(module.__name__.partition(".")[2])

@@ -5,11 +5,13 @@ It imports nothing heavy, so that command lines can be read without torch.
 
 import importlib
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from .utils.configured import import_own_modules
+from .utils.errors import UsageError
 
 Input = Literal["image_embed", "video", "fps", "frame_skip"]
+PHASES = ("image", "video")
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,9 @@ class StageSpec:
             ``frame_skip``, a number.
         adds_frames: Whether it multiplies the frame rate by ``frame_skip``.
         frame_by_frame: Whether it works on single frames, so that only the frames that are kept must be made.
+
+    Raises:
+        ValueError: If phases or inputs are others than these, or none where one is needed.
     """
 
     name: str
@@ -40,10 +45,27 @@ class StageSpec:
     adds_frames: bool = False
     frame_by_frame: bool = False
 
+    def __post_init__(self) -> None:
+        for name, known, least in (("phases", PHASES, 1), ("inputs", get_args(Input), int(self.makes_video))):
+            given = getattr(self, name)
+            if not isinstance(given, tuple) or len(given) < least or not set(given) <= set(known):
+                raise ValueError(
+                    f"stage {self.name!r}: {name} is a tuple of {', '.join(known)}, got {given!r}"
+                )
+
     def model_class(self) -> type[Any]:
-        """Imports and returns the class of its model."""
+        """Imports and returns the class of its model.
+
+        Raises:
+            UsageError: If there is none.
+        """
         module, _, name = self.model.rpartition(".")
-        return getattr(importlib.import_module(module), name)
+        try:
+            found = getattr(importlib.import_module(module or name), name)
+        except (ImportError, AttributeError) as error:
+            problem = f"stage {self.name!r}: there is no class {self.model} ({error})"
+            raise UsageError(f"{problem}; mend its StageSpec") from error
+        return found
 
 
 # In the order in which they are trained, and in which they make a video (Make-A-Video, equation 1).

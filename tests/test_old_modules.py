@@ -50,3 +50,10 @@ def test_stars_and_dir_see_the_names_of_an_old_module():
     exec("from lightning_mav.metrics import *", space)
     assert "frechet_distance" in space
     assert "write_mp4" in dir(importlib.import_module("lightning_mav.video"))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_name_that_an_old_module_lacks_is_said_so():
+    sys.modules.pop("lightning_mav.video", None)
+    with pytest.raises(ImportError, match="cannot import name 'nothing'"):
+        exec("from lightning_mav.video import nothing", {})

@@ -9,6 +9,11 @@ from pathlib import Path
 import pytest
 
 from helpers.tiny_cascade import save_tiny_cascade
+from lightning_mav import stage_table
+from lightning_mav.cli import main
+from lightning_mav.stage_table import StageSpec
+from lightning_mav.utils.configured import allow_modules
+from lightning_mav.utils.errors import UsageError
 
 STAGE = '''
 from lightning_mav.models import SRH
@@ -110,3 +115,42 @@ def test_stage_of_ones_own_does_all_that_the_others_do(mav):
     assert "exit status" not in mav(judge)
     report = json.loads(Path(mav.place, "report/report.json").read_text())
     assert "sr_x" in report["weights"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"phases": ()}, "phases is a tuple of image, video"),
+        ({"phases": "image"}, "phases is a tuple of image, video"),
+        ({"phases": ("audio",)}, "phases is a tuple of image, video"),
+        ({"inputs": ("vidio",)}, "inputs is a tuple of image_embed, video, fps, frame_skip"),
+        ({"inputs": ()}, "inputs is a tuple of"),
+    ],
+)
+def test_an_entry_that_cannot_work_is_refused(change, message):
+    entry = {"phases": ("image",), "inputs": ("video",), "makes_video": True}
+    with pytest.raises(ValueError, match=message):
+        StageSpec("sr_x", "own_stage.SRX", **(entry | change))
+
+
+@pytest.mark.parametrize("model", ["lightning_mav.models.SRHH", "nowhere.SRX", "SRX"])
+def test_a_class_that_is_not_there_is_named_before_training(model, monkeypatch, capsys):
+    monkeypatch.setitem(stage_table._STAGES, "sr_h", StageSpec("sr_h", model, ("image",)))
+    with pytest.raises(SystemExit) as end:
+        main(["train", "sr_h", "--scale", "nano"])
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"stage 'sr_h': there is no class {model}" in line
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [(None, "PYTHONPATH"), ("raise RuntimeError('no')", "mend that module"), ("def (", "mend that module")],
+)
+def test_a_module_that_cannot_be_imported_is_one_line_with_its_remedy(code, remedy, tmp_path, monkeypatch):
+    name = f"own_{'missing' if code is None else len(code)}"
+    if code is not None:
+        (tmp_path / f"{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UsageError, match=f"cannot import {name} .*{remedy}"):
+        allow_modules(name)

@@ -47,7 +47,7 @@ def main(bench: str, argv: list[str]) -> None:
         protocol = PROTOCOLS[bench](settings)
         keep_other_report(out, protocol.title)
         items = protocol.items()
-        real_files = protocol.real_files() if settings.compares else []
+        real_files = protocol.real_files() if settings.comparing else []
         _check_numbers(settings, len(items), len(real_files))
         measures = load_measures(settings, items)
         cascade = Cascade.from_pretrained(args.weights, "cpu", until=settings.until, text_only=True)
@@ -89,13 +89,17 @@ def main(bench: str, argv: list[str]) -> None:
 
 def _check_numbers(settings: "ProtocolSettings", num_samples: int, num_real: int) -> None:
     """Refuses too few samples or real videos for the metrics that are asked for."""
-    if settings.compares and min(num_samples, num_real) < 2:
-        raise UsageError("FVD and FID need two samples and two real videos, or more: raise num_samples")
-    if "is" in settings.metrics and num_samples < settings.num_splits:
-        raise UsageError(
-            f"IS in {settings.num_splits} splits needs as many samples, got {num_samples}:"
-            " raise num_samples, or set num_splits=1"
-        )
+    from ..evaluation.protocols.metrics import METRICS
+
+    if settings.comparing and min(num_samples, num_real) < 2:
+        names = ", ".join(settings.comparing)
+        raise UsageError(f"{names}: two samples and two real videos, or more, are needed: raise num_samples")
+    for metric in (METRICS[name] for name in settings.metrics):
+        if metric.num_splits is not None and num_samples < settings.num_splits:
+            raise UsageError(
+                f"{metric.name} in {settings.num_splits} splits needs as many samples, got {num_samples}:"
+                " raise num_samples, or set num_splits=1"
+            )
 
 
 def _parser(bench: str) -> CommandParser:
@@ -110,7 +114,7 @@ def _parser(bench: str) -> CommandParser:
     if bench == "prompts":
         add("--prompts", metavar="FILE", help="a prompt in each line")
     add("--num-samples", type=number_in(int, 1), metavar="N", help="default: all of the protocol")
-    add("--metrics", metavar="NAMES", help="some of fvd,is,fid,clipsim (default: the bench's)")
+    add("--metrics", metavar="NAMES", help="some of fvd,kvd,is,fid,clipsim (default: the bench's)")
     add("--features", metavar="DIR", help="folder of the feature networks' weights")
     add("--clip", metavar="NAME", help="a CLIP of open_clip, or one of your own, such as micro/clip")
     add("--clip-file", metavar="FILE", help="weights of that CLIP")

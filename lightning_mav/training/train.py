@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 
+from ..stage_table import stages
 from ..utils.console import print_table
 from ..utils.errors import UsageError
 from .runs import Run, all_runs, config_layers, scale_name
@@ -35,6 +36,7 @@ def train(
         UsageError: If something in the configuration is wrong, or does not go with an unfinished run.
     """
     layers = config_layers(run, scale)
+    stages()[run.stage].model_class()  # before hours of training, whose weights nothing could load
     from .trainer import AlreadyFinished, TrainCLI, are_started_side_by_side
 
     outputs = outputs or Path("outputs", scale_name(scale))

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .errors import UsageError
+from .errors import UsageError, first_line
 from .numbers import check_types
 
 ConfigDict = dict[str, Any]
@@ -63,10 +63,10 @@ def allow_modules(*names: str) -> None:
         try:
             importlib.import_module(name)
         except (Exception, SystemExit) as error:
-            raise UsageError(
-                f"cannot import {name} ({type(error).__name__}: {error}): it must be installed, or be in a "
-                "folder that PYTHONPATH names"
-            ) from error
+            missing = isinstance(error, ModuleNotFoundError) and error.name in (name, name.split(".")[0])
+            remedy = "it must be installed, or be in a folder that PYTHONPATH names"
+            problem = f"cannot import {name} ({type(error).__name__}: {first_line(error)})"
+            raise UsageError(f"{problem}: {remedy if missing else 'mend that module'}") from error
         _own_modules.add(name)
 
 

@@ -17,7 +17,7 @@ def reason_of(error: Exception) -> str:
     return text or type(error).__name__
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Returns the first line of an error's message, or its type if there is no message."""
     return (str(error).splitlines() or [""])[0] or type(error).__name__
 

@@ -1,5 +1,6 @@
 """``mav evaluate ucf101``, ``msrvtt``, ``prompts``: killed and gone on with, the score is that of one go."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -251,7 +252,10 @@ def test_prompts_of_ones_own_need_no_data(place):
         (["msrvtt", "--data", "msrvtt", "--clip-file", "no.pt"], r"there is no no\.pt; fetch"),
         (["ucf101", "--data", "ucf101", "--features", "no"], "i3d: there is no no; fetch"),
         (["prompts"], "--prompts FILE"),
-        (["prompts", "--prompts", "ucf101/ucfTrainTestlist/classInd.txt", "--metrics", "fvd"], "--data"),
+        (
+            ["prompts", "--prompts", "ucf101/ucfTrainTestlist/classInd.txt", "--metrics", "kvd"],
+            "real videos are needed for KVD.*--data",
+        ),
         (["ucf101", "--data", "ucf101", "--weights", "no/where"], "no weights there"),
         (["ucf101", "--data", "ucf101", "--num-samples", "1"], "two samples"),
         (
@@ -301,3 +305,23 @@ def test_killed_processes_neither_lose_nor_repeat_a_sample(devices, whole, place
     assert figures(out) == figures(whole)
     assert not [*out.glob("samples/.singly/*"), *out.glob("samples/.*.part")]
     assert json.loads((out / "samples/samples.json").read_text())["num_samples"] == 8
+
+
+def test_every_metric_of_the_table_is_in_the_help(capsys):
+    from lightning_mav.evaluation.protocols.metrics import METRICS
+
+    with pytest.raises(SystemExit):
+        main(["prompts", "--help"])
+    assert f"some of {','.join(METRICS)}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_metric_in_splits_asks_for_as_many_samples_whatever_its_name(monkeypatch):
+    from lightning_mav.cli.protocol import _check_numbers
+    from lightning_mav.evaluation.protocols.metrics import METRICS
+    from lightning_mav.evaluation.protocols.settings import ProtocolSettings
+
+    monkeypatch.setitem(METRICS, "is5", dataclasses.replace(METRICS["is"], name="IS5"))
+    settings = ProtocolSettings("prompts", metrics=["is5"], networks={"is5": "c3d"}, num_frames=16)
+    with pytest.raises(UsageError, match="IS5 in 10 splits needs as many samples, got 9"):
+        _check_numbers(settings, 9, 0)
+    _check_numbers(settings, 10, 0)

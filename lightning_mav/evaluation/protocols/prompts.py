@@ -39,7 +39,8 @@ class PromptFile(Protocol):
     def real_files(self) -> list[Path]:
         """Returns the videos in the folder, and below it, sorted by name."""
         if self.settings.data is None:
-            raise UsageError("real videos are needed for FVD and FID: name their folder with --data")
+            names = ", ".join(self.settings.comparing)
+            raise UsageError(f"real videos are needed for {names}: name their folder with --data")
         folder = Path(self.settings.data)
         found = (path for path in visible(folder, "**/*") if not path.is_dir())
         files = [path for path in found if path.suffix.lower()[1:] in VIDEO_FORMATS]

@@ -92,9 +92,9 @@ class ProtocolSettings:
         return self.frame_skip if any(stages()[name].adds_frames for name in stages_until(self.until)) else 1
 
     @property
-    def compares(self) -> bool:
-        """Whether anything is measured against real videos."""
-        return any(METRICS[name].needs_real for name in self.metrics)
+    def comparing(self) -> list[str]:
+        """Names of the metrics that compare samples with real videos."""
+        return [METRICS[name].name for name in self.metrics if METRICS[name].needs_real]
 
 
 def load_settings(path: Path, **overrides: Any) -> ProtocolSettings:
