@@ -87,7 +87,7 @@ def check_average(ema: Any, max_steps: int) -> None:
     """Refuses an average that is never updated: it would be written instead of the trained weights.
 
     Args:
-        ema: Arguments of Lightning's ``EMAWeightAveraging``.
+        ema: Arguments of ``EMA``.
         max_steps: Steps of the training, -1 for no limit.
 
     Raises:

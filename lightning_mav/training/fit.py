@@ -10,7 +10,6 @@ from typing import Any, Literal
 import torch
 from jsonargparse.typing import PositiveInt
 from lightning import Trainer
-from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
@@ -23,6 +22,7 @@ from ..utils.paths import expanded
 from ..utils.precision import precision_name
 from ..utils.settings import UNREADABLE
 from ..utils.threads import share_threads
+from .average import EMA
 from .callbacks import DataMonitor, OwnRates, SaveConfig, StepSeed, StopOnSignal
 from .checkpoints import Checkpoint, CheckpointFiles, check_remote, read_checkpoint
 from .checks import (
@@ -67,7 +67,7 @@ class MavCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the options that belong to neither the trainer, nor the stage, nor its data."""
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
-        parser.add_lightning_class_args(EMAWeightAveraging, "ema")
+        parser.add_lightning_class_args(EMA, "ema")
         parser.add_argument(
             "--compile", type=bool, default=False, help="Compile the network (torch.compile)."
         )
