@@ -1,6 +1,7 @@
-"""Encodes pixels of the micro-world as PNG and MP4 files."""
+"""Encodes pixels of a world as PNG and MP4 files."""
 
 import io
+from collections.abc import Sequence
 from fractions import Fraction
 
 import av
@@ -13,6 +14,7 @@ from .x264 import x264_params
 
 # Colour is stored at full resolution (yuv444p): at 64 px, halving it costs 15 dB.
 VIDEO_OPTIONS = {"crf": "12", "preset": "ultrafast", "x264-params": x264_params()}
+MS = Fraction(1, 1000)
 
 
 def to_bytes(video: Tensor) -> Tensor:
@@ -27,8 +29,14 @@ def encode_png(pixels: Tensor) -> bytes:
     return data.getvalue()
 
 
-def encode_mp4(frames: Tensor, fps: int) -> bytes:
-    """Encodes ``(F, H, W, 3)`` uint8 frames as H.264 with a key frame every second or so."""
+def encode_mp4(frames: Tensor, fps: Fraction | int, times: Sequence[int] | None = None) -> bytes:
+    """Encodes ``(F, H, W, 3)`` uint8 frames as H.264 with a key frame every second or so.
+
+    Args:
+        frames: Frames of one video.
+        fps: Frames per second.
+        times: When each frame is shown, in milliseconds; even steps of ``1 / fps`` if None.
+    """
     data = io.BytesIO()
     reformatter = VideoReformatter()
     with av.open(data, "w", format="mp4") as container:
@@ -37,10 +45,12 @@ def encode_mp4(frames: Tensor, fps: int) -> bytes:
         stream.pix_fmt = "yuv444p"
         stream.gop_size = 30
         stream.codec_context.thread_count = 1
+        if times is not None:
+            stream.codec_context.time_base = MS
         for index, pixels in enumerate(frames.numpy()):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame = reformatter.reformat(frame, format="yuv444p")
-            frame.pts, frame.time_base = index, Fraction(1, fps)
+            frame.pts, frame.time_base = (index, 1 / Fraction(fps)) if times is None else (times[index], MS)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return data.getvalue()
