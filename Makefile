@@ -4,6 +4,7 @@ PROMPT = a large red ball on a white background
 OUT    = outputs/demo
 SCALE  = micro
 BENCH  = micro
+WORLD  = micro
 STAGE  =
 PHASE  =
 NAMES  =
@@ -20,7 +21,7 @@ INSTALLED := outputs/installed
 SITE  := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo train-stage train evaluate ablations bench test test-slow lint imports docs
+.PHONY: help setup world demo train-stage train evaluate ablations bench test test-slow lint imports docs
 
 help:  ## Show this list
 	@echo 'usage: make TARGET [VARIABLE=value ...]'; echo
@@ -35,6 +36,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
+
+world: $(STAMP)  ## Write the shards of a world: [WORLD=micro|emoji] [ARGS="--from FOLDER"]
+	@$(BIN)/mav world '$(WORLD)' $(ARGS)
 
 demo: $(STAMP)  ## Turn a sentence into a video: PROMPT="a small blue star on a dark background"
 	@$(BIN)/mav generate --out $(OUT) $(ARGS) -- "$$PROMPT"

@@ -18,7 +18,7 @@ COMMANDS = {
     "evaluate": "measure what the weights can do",
     "compare": "put two evaluations side by side",
     "ablations": "test the paper's claims, one variant against another",
-    "world": "write the micro-world's shards",
+    "world": "write a world's shards",
     "data": "pack, check, index and show shards",
     "weights": "list, check and find weights and feature networks",
     "fit": "train as LightningCLI does, from any --config files",

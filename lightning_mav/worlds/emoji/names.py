@@ -1,0 +1,125 @@
+"""What each emoji is called: names, keywords and skin tones of Unicode's CLDR, and captions made of them."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+VARIATION = "fe0f"  # asks for a coloured picture; data sets write it or leave it out
+FLAG_END = "e007f"  # ends the letters of a region in flags such as that of Wales
+TONES = {
+    "1f3fb": "light skin tone",
+    "1f3fc": "medium-light skin tone",
+    "1f3fd": "medium skin tone",
+    "1f3fe": "medium-dark skin tone",
+    "1f3ff": "dark skin tone",
+}
+ANNOTATIONS = (  # files of the two packages of names
+    "annotations/en/annotations.json",
+    "annotationsDerived/en/annotations.json",
+)
+
+
+@dataclass(frozen=True)
+class Emoji:
+    """One picture and what it is called.
+
+    Args:
+        code: Code points in hexadecimal, joined by hyphens, without U+FE0F: ``1f469-1f3fd-200d-1f373``.
+        name: Name, without the skin tones: ``woman cook``.
+        keywords: Other words for it, without the skin tones.
+        tones: Its skin tones in words; two for some couples, none for most things.
+    """
+
+    code: str
+    name: str
+    keywords: tuple[str, ...] = ()
+    tones: tuple[str, ...] = ()
+
+    @property
+    def thing(self) -> str:
+        """Code without skin tones: the same for all tones of a thing."""
+        return "-".join(part for part in self.code.split("-") if part not in TONES)
+
+    @property
+    def full_name(self) -> str:
+        """Name with skin tones, as CLDR writes it: ``woman cook: medium skin tone``."""
+        return f"{self.name}: {', '.join(self.tones)}" if self.tones else self.name
+
+    @property
+    def character(self) -> str:
+        """The emoji as text."""
+        return "".join(chr(int(part, 16)) for part in self.code.split("-"))
+
+
+def code_of(stem: str) -> str:
+    """Returns the code of a file's name without its suffix.
+
+    Data sets differ: some write U+FE0F, leading zeros or underscores, and leave out the last point of a flag.
+    """
+    parts = [f"{int(part, 16):x}" for part in stem.replace("_", "-").split("-")]
+    parts = [part for part in parts if part != VARIATION]
+    if len(parts) > 1 and parts[-1][:3] == "e00" and parts[-1] != FLAG_END:
+        parts.append(FLAG_END)
+    return "-".join(parts)
+
+
+def read_annotations(folder: Path) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Reads English names and keywords by code from the packages of CLDR that lie in a folder.
+
+    Raises:
+        OSError: If a file is missing.
+        ValueError: If a file is not what CLDR publishes.
+    """
+    found = {}
+    for pattern in ANNOTATIONS:
+        for path in sorted(folder.glob(f"*/{pattern}")):
+            root: Any = json.loads(path.read_text(encoding="utf-8"))
+            (entries,) = (
+                root[key]["annotations"] for key in ("annotations", "annotationsDerived") if key in root
+            )
+            for character, entry in entries.items():
+                code = code_of("-".join(f"{ord(point):x}" for point in character))
+                if "tts" in entry:
+                    found[code] = (entry["tts"][0], tuple(entry.get("default", ())))
+    return found
+
+
+def describe(code: str, annotations: dict[str, tuple[str, tuple[str, ...]]]) -> Emoji | None:
+    """Returns an emoji with its names; None if CLDR has no name for it."""
+    if code not in annotations:
+        return None
+    full, keywords = annotations[code]
+    tones = tuple(TONES[part] for part in code.split("-") if part in TONES)
+    parts = [part for part in full.replace(": ", ", ").split(", ") if part not in TONES.values()]
+    # "woman: medium skin tone, red hair" has a name of its own; what is left keeps CLDR's colon.
+    name = parts[0] + (": " + ", ".join(parts[1:]) if parts[1:] else "")
+    others = tuple(word for word in keywords if word not in (*TONES.values(), name))
+    return Emoji(code, name, others, tones)
+
+
+def captions(emoji: Emoji, rng: Random) -> str:
+    """Draws a caption: the name in one of several ways, or keywords."""
+    name = emoji.name
+    if ": " in name:
+        name = rng.choice([name, name.replace(": ", " "), " ".join(reversed(name.split(": ")))])
+    if emoji.keywords and rng.random() < 0.4:
+        words = rng.sample(emoji.keywords, min(len(emoji.keywords), rng.randint(1, 3)))
+        words += [] if len(words) > 1 and rng.random() < 0.3 else [name]
+        name = rng.choice([", ", " "]).join(rng.sample(words, len(words)))
+    name = rng.choice(["{}", "{}", "{}", "{} emoji", "{article} {}", "emoji of {article} {}"]).format(
+        name, article="an" if name[:1] in "aeiou" else "a"
+    )
+    if not emoji.tones:
+        return name
+    tones = " and ".join(dict.fromkeys(emoji.tones))
+    return rng.choice(["{name}: {tones}", "{name} with {tones}", "{tones} {name}", "{name}, {tones}"]).format(
+        name=name, tones=tones
+    )
+
+
+def without_name(codes: Iterable[str], annotations: dict[str, Any]) -> list[str]:
+    """Lists the pictures that have no name."""
+    return sorted(code for code in codes if code not in annotations)

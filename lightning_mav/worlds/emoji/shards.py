@@ -1,0 +1,193 @@
+"""Writes the emoji as shards: captioned stills, and unlabelled clips of those that are not hidden.
+
+``images/`` holds every still several times with different captions, first all with their names.
+``videos/``, ``videos-val/``, ``videos-things/`` and ``videos-tones/`` hold the clips that are seen, those to
+choose by, and those that are hidden. ``emoji.json`` lists all emoji with their names and how they are hidden,
+``left_out.json`` what has no name or no picture. ``ORIGIN.md`` says whose the pictures and names are.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from ...data.codecs.animations import count_frames
+from ...data.codecs.images import GROUND
+from ...utils.errors import UsageError
+from ...utils.textfile import write_text
+from ..folders import holds, write_folder
+from . import hidden
+from .names import Emoji, code_of, describe, read_annotations
+from .packages import Package
+from .samples import Clips, Stills
+
+VERSION = 1  # increase it when the same settings give other shards than before
+IMAGES_PER_SHARD, VIDEOS_PER_SHARD = 1000, 50
+FOLDERS = {
+    hidden.SEEN: "videos",
+    hidden.VALIDATION: "videos-val",
+    hidden.THINGS: "videos-things",
+    hidden.TONES_HIDDEN: "videos-tones",
+}
+# Both licences ask that these lines go with every copy; the packages hold the licences' texts.
+ORIGIN = """# Where these pictures and names come from
+
+Pictures: Fluent Emoji, Copyright (c) Microsoft Corporation, MIT License
+(https://github.com/microsoft/fluentui-emoji, https://github.com/microsoft/fluentui-emoji-animated).
+Names and keywords: CLDR, Copyright (c) 1991-2025 Unicode, Inc., Unicode License V3
+(https://www.unicode.org/license.txt).
+
+Packages of the npm registry that they were taken from; `packages` holds them with their licences:
+
+"""
+STILLS, ANIMATIONS = "*emoji-3d*", "*emoji-anim*"  # folders of packages
+
+
+@dataclass
+class EmojiSettings:
+    """All that decides what is written.
+
+    Args:
+        packages: Where pictures and names come from.
+        ground: Colour under transparent pixels: red, green and blue, 0 to 255.
+        video_size: Height and width of clips.
+        min_seconds: Animations are repeated to at least this length.
+        captions: Captions of each still.
+        hidden_things: See ``hidden.split``.
+        hidden_tones: See ``hidden.split``.
+        validation: See ``hidden.split``.
+        seed: Decides what is hidden, and the captions.
+    """
+
+    packages: list[Package] = field(default_factory=list)
+    ground: list[int] = field(default_factory=lambda: list(GROUND))
+    video_size: int = 256
+    min_seconds: float = 4.0
+    captions: int = 8
+    hidden_things: float = 0.2
+    hidden_tones: float = 0.2
+    validation: float = 0.03
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.ground) != 3 or not all(0 <= value <= 255 for value in self.ground):
+            raise ValueError(f"ground is red, green and blue, 0 to 255 each, got {self.ground}")
+        if self.video_size < 2 or self.video_size % 2:
+            raise ValueError(f"video_size is even and at least 2, got {self.video_size}")
+
+
+@dataclass
+class World:
+    """The emoji that were found.
+
+    Args:
+        emoji: By code, those that have a name and a still.
+        stills: File of each still, by code.
+        clips: File of each animation, by code.
+        kinds: How each animation is hidden, by code.
+        without_name: Codes of stills that have no name.
+        without_picture: Codes that have a name, and no still.
+    """
+
+    emoji: dict[str, Emoji]
+    stills: dict[str, Path]
+    clips: dict[str, Path]
+    kinds: dict[str, str]
+    without_name: list[str]
+    without_picture: list[str]
+
+
+def find_world(packages: Path, settings: EmojiSettings) -> World:
+    """Finds pictures and names in a folder of unpacked packages.
+
+    Raises:
+        UsageError: If a package is missing there.
+    """
+    annotations = read_annotations(packages)
+    stills = _by_code(packages.glob(f"{STILLS}/assets/*.webp"))
+    for what, found in (("names", annotations), ("stills", stills)):
+        if not found:
+            raise UsageError(f"{packages} holds no package with {what}: run 'mav world emoji' without --from")
+    named = {code: describe(code, annotations) for code in stills}
+    emoji = {code: one for code, one in sorted(named.items()) if one is not None}
+    moving = _by_code(packages.glob(f"{ANIMATIONS}/assets/*.webp"))
+    clips = {
+        code: path for code, path in moving.items() if code in emoji and count_frames(path.read_bytes()) > 1
+    }
+    kinds = hidden.split(
+        clips,
+        things=settings.hidden_things,
+        tones=settings.hidden_tones,
+        validation=settings.validation,
+        seed=settings.seed,
+    )
+    without_picture = sorted(code for code in annotations if code not in stills)
+    return World(emoji, stills, clips, kinds, sorted(stills.keys() - emoji.keys()), without_picture)
+
+
+def _by_code(paths: Iterator[Path]) -> dict[str, Path]:
+    return {code_of(path.stem): path for path in sorted(paths)}
+
+
+def write_world(root: Path, packages: Path, settings: EmojiSettings, *, progress: bool = True) -> World:
+    """Writes all shards under ``root``; folders that were written with these settings stay.
+
+    Returns:
+        What was found in the packages.
+
+    Raises:
+        UsageError: If a package is missing, or a folder cannot be written.
+    """
+    world = find_world(packages, settings)
+    ground = (settings.ground[0], settings.ground[1], settings.ground[2])
+    common = {
+        "world_version": f"emoji {VERSION}",
+        "packages": [package.spec for package in settings.packages],
+        "ground": list(ground),
+        "seed": settings.seed,
+    }
+    stills = Stills([(one, world.stills[code]) for code, one in world.emoji.items()], ground, settings.seed)
+    num = settings.captions * len(world.emoji)
+    wanted = {**common, "num_samples": num}
+    if not holds(root / "images", wanted):
+        write_folder(root / "images", wanted, stills, IMAGES_PER_SHARD, progress)
+    for kind, name in FOLDERS.items():
+        codes = sorted(code for code, own in world.kinds.items() if own == kind)
+        Random(settings.seed).shuffle(codes)  # so that each shard holds some of everything
+        clips = Clips(
+            [(code, world.clips[code]) for code in codes], ground, settings.video_size, settings.min_seconds
+        )
+        shares = [settings.hidden_things, settings.hidden_tones, settings.validation]
+        size = {"video_size": settings.video_size, "min_seconds": settings.min_seconds, "hidden": shares}
+        wanted = {**common, **size, "num_samples": len(codes)}
+        if not holds(root / name, wanted):
+            write_folder(root / name, wanted, clips, VIDEOS_PER_SHARD, progress)
+    listed = [_entry(one, world.kinds.get(code)) for code, one in world.emoji.items()]
+    left_out = {"without_name": world.without_name, "without_picture": world.without_picture}
+    for name, content in (("emoji.json", listed), ("left_out.json", left_out)):
+        write_text(root / name, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    specs = "".join(f"- {package.spec}\n" for package in settings.packages)
+    write_text(root / "ORIGIN.md", ORIGIN + specs)
+    return world
+
+
+def _entry(emoji: Emoji, kind: str | None) -> dict[str, Any]:
+    return {
+        "code": emoji.code,
+        "emoji": emoji.character,
+        "name": emoji.full_name,
+        "keywords": list(emoji.keywords),
+        "thing": emoji.thing,
+        "tones": list(emoji.tones),
+        "animation": kind or "none",
+    }
+
+
+def count_kinds(world: World) -> Counter[str]:
+    """Counts animations by how they are hidden, and stills that never move."""
+    counts = Counter(world.kinds.values())
+    counts["never animated"] = len(world.emoji) - len(world.clips)
+    return counts

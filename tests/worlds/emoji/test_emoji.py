@@ -1,0 +1,264 @@
+"""``mav world emoji``: from archives of the registry to shards, and what may go wrong on the way."""
+
+import io
+import json
+import os
+import stat
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers.emoji_packages import NUM_FRAMES, PEOPLE, animation, codes, write_packages
+from lightning_mav.cli import main
+from lightning_mav.data.codecs.decode import decode_video
+from lightning_mav.data.codecs.resize import to_square
+from lightning_mav.worlds.emoji.packages import Package, unpack_all
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("archives")
+    (folder / "world.yaml").write_text(write_packages(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def world(archives, tmp_path_factory):
+    root = tmp_path_factory.mktemp("emoji")
+    write(root, archives)
+    return root
+
+
+def write(root, archives, *options):
+    main(
+        [
+            "world",
+            "emoji",
+            f"--out={root}",
+            f"--from={archives}",
+            f"--config={archives / 'world.yaml'}",
+            *options,
+        ]
+    )
+
+
+def fails(capsys, *arguments):
+    with pytest.raises(SystemExit) as error:
+        main(["world", *map(str, arguments)])
+    assert error.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    return line
+
+
+def samples(folder):
+    found = {}
+    for path in sorted(folder.glob("*.tar")):
+        with tarfile.open(path) as tar:
+            for member in tar:
+                key, _, suffix = member.name.partition(".")
+                found.setdefault(key, {})[suffix] = tar.extractfile(member).read()
+    return list(found.values())
+
+
+def test_every_still_comes_first_with_its_name_then_with_other_captions(world):
+    images, listed = samples(world / "images"), json.loads((world / "emoji.json").read_text())
+    assert len(images) == 3 * len(listed) == 3 * (len(codes()) + 1)
+    assert [image["txt"].decode() for image in images[: len(listed)]] == [entry["name"] for entry in listed]
+    for number, image in enumerate(images):
+        assert json.loads(image["json"])["code"] == listed[number % len(listed)]["code"]
+        assert Image.open(io.BytesIO(image["webp"])).size == (32, 32)
+    assert {image["txt"] for image in images[len(listed) :]} - {
+        image["txt"] for image in images[: len(listed)]
+    }
+
+
+def test_clips_are_the_animations_repeated_at_their_own_times_and_say_nothing(world):
+    listed = {entry["code"]: entry["animation"] for entry in json.loads((world / "emoji.json").read_text())}
+    found = {}
+    for folder in ("videos", "videos-val", "videos-things", "videos-tones"):
+        for sample in samples(world / folder):
+            assert sample.keys() == {"mp4", "json"}
+            found[json.loads(sample["json"])["code"]] = folder
+            frames, times = decode_video(sample["mp4"], "mp4", None)
+            assert len(frames) == 3 * NUM_FRAMES  # the fewest rounds of .84 seconds that give 2 seconds
+            assert np.allclose(times, 0.042 * np.arange(len(frames)), atol=1e-3)
+            assert (
+                frames[:NUM_FRAMES].float() - frames[NUM_FRAMES : 2 * NUM_FRAMES].float()
+            ).abs().mean() < 2
+    kinds = {
+        "videos": "seen",
+        "videos-val": "validation",
+        "videos-things": "hidden thing",
+        "videos-tones": "hidden tone",
+    }
+    assert {code: kinds[folder] for code, folder in found.items()} == {
+        code: kind for code, kind in listed.items() if kind != "none"
+    }
+    assert set(found) == set(codes())
+
+
+def test_pixels_of_a_clip_are_those_of_the_animation(world):
+    sample = samples(world / "videos")[0]
+    code = json.loads(sample["json"])["code"]
+    frames, _ = decode_video(sample["mp4"], "mp4", None)
+    with Image.open(io.BytesIO(animation(code))) as image:
+        image.seek(5)
+        ground = Image.new("RGBA", image.size, "white")
+        ground.alpha_composite(image.convert("RGBA"))
+    true = to_square(np.asarray(ground.convert("RGB")), 32).astype(int)
+    assert np.abs(frames[5].permute(1, 2, 0).numpy() - true).mean() < 3
+
+
+def test_what_was_left_out_is_counted_and_listed(archives, tmp_path, capsys):
+    write(tmp_path, archives)
+    said = capsys.readouterr().out
+    assert "1 pictures without a name: 1f999" in said
+    assert "1 names without a picture: 1f600" in said
+    assert json.loads((tmp_path / "left_out.json").read_text()) == {
+        "without_name": ["1f999"],
+        "without_picture": ["1f600"],
+    }
+    assert "Microsoft" in (tmp_path / "ORIGIN.md").read_text()
+
+
+def test_a_second_run_writes_nothing_anew_and_a_broken_one_goes_on(world, archives):
+    before = {path: path.stat().st_mtime_ns for path in world.rglob("*.tar")}
+    (world / "videos-val" / "stats.json").unlink()  # as if that folder were another's
+    for path in (world / "videos-val").iterdir():
+        path.unlink()
+    (world / "videos-val").rmdir()
+    write(world, archives)
+    after = {path: path.stat().st_mtime_ns for path in world.rglob("*.tar")}
+    assert after.keys() == before.keys()
+    assert {path.parent.name for path in after if after[path] != before[path]} == {"videos-val"}
+
+
+def test_other_settings_hide_others(world, archives, tmp_path):
+    write(tmp_path, archives, "--seed=3")
+    first, second = (json.loads((root / "emoji.json").read_text()) for root in (world, tmp_path))
+    assert [entry["code"] for entry in first] == [entry["code"] for entry in second]
+    assert [entry["animation"] for entry in first] != [entry["animation"] for entry in second]
+
+
+def test_another_ground_is_under_stills_and_clips(archives, tmp_path):
+    config = tmp_path / "green.yaml"
+    config.write_text((archives / "world.yaml").read_text() + "ground: [0, 255, 0]\n")
+    main(["world", "emoji", f"--out={tmp_path / 'w'}", f"--from={archives}", f"--config={config}"])
+    still = Image.open(io.BytesIO(samples(tmp_path / "w" / "images")[0]["png"]))
+    assert still.getpixel((0, 0)) == (0, 255, 0)
+    frames, _ = decode_video(samples(tmp_path / "w" / "videos")[0]["mp4"], "mp4", None)
+    red, green, blue = frames[0, :, 0, 0].tolist()
+    assert green > 230
+    assert max(red, blue) < 25
+
+
+def npm(folder, script):
+    """Puts a program called npm before all others."""
+    path = folder / "npm"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IEXEC)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+def test_packages_are_fetched_with_npm(archives, tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    # npm pack --silent NAME@VERSION --pack-destination FOLDER
+    copy = f'stem=$(echo "${{3#@}}" | sed "s#[/@]#-#g"); cp {archives}/$stem.tgz "$5/"'
+    monkeypatch.setenv("PATH", npm(tmp_path / "bin", copy))
+    main(["world", "emoji", f"--out={tmp_path / 'w'}", f"--config={archives / 'world.yaml'}"])
+    assert samples(tmp_path / "w" / "videos")
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        (
+            "echo npm error network getaddrinfo ENOTFOUND >&2; exit 1",
+            "npm error network getaddrinfo ENOTFOUND",
+        ),
+        ("exit 0", "exit code 0"),  # and no archive
+        (None, "npm was not found: install Node.js"),
+    ],
+)
+def test_no_npm_and_no_network_are_one_line_with_the_remedy(
+    script, message, archives, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "bin").mkdir()
+    path = npm(tmp_path / "bin", script) if script else str(tmp_path / "bin")
+    monkeypatch.setenv("PATH", path)
+    line = fails(capsys, "emoji", "--out", tmp_path / "w", "--config", archives / "world.yaml")
+    assert message in line
+    assert "npm pack @test/fluent-emoji-3d@1.0.0" in line
+    assert "--from" in line
+
+
+def test_a_changed_package_is_refused_and_what_is_there_stays(archives, tmp_path, capsys):
+    own = tmp_path / "archives"
+    own.mkdir()
+    for path in archives.iterdir():
+        (own / path.name).write_bytes(path.read_bytes())
+    changed = own / "cldr-annotations-full-1.0.0.tgz"
+    changed.write_bytes(changed.read_bytes() + b"x")
+    options = ["--out", tmp_path / "w", "--from", own, "--config", own / "world.yaml"]
+    line = fails(capsys, "emoji", *options)
+    assert "cldr-annotations-full-1.0.0.tgz is not cldr-annotations-full@1.0.0" in line
+    unpacked = {path.name for path in (tmp_path / "w" / "packages").iterdir()}
+    assert unpacked == {"test-fluent-emoji-3d-1.0.0", "test-fluent-emoji-anim-1-1.0.0"}  # whole ones alone
+    changed.write_bytes((archives / changed.name).read_bytes()[:-100])
+    assert "fetch it again" in fails(capsys, "emoji", *options)
+    changed.unlink()
+    assert "npm pack cldr-annotations-full@1.0.0" in fails(capsys, "emoji", *options)
+    changed.write_bytes((archives / changed.name).read_bytes())
+    main(["world", *map(str, ["emoji", *options])])
+    assert samples(tmp_path / "w" / "videos")
+
+
+def test_an_archive_cannot_write_outside_its_folder(tmp_path):
+    import base64
+    import hashlib
+
+    path = tmp_path / "evil-1.0.0.tgz"
+    with tarfile.open(path, "w:gz") as tar:
+        info = tarfile.TarInfo("package/../../escaped")
+        info.size = 1
+        tar.addfile(info, io.BytesIO(b"x"))
+    digest = base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode()
+    from lightning_mav.utils.errors import UsageError
+
+    with pytest.raises(UsageError, match="no archive of npm"):
+        unpack_all(
+            [Package("evil", "1.0.0", digest)], tmp_path / "a" / "b", archives=tmp_path, progress=False
+        )
+    assert not list(tmp_path.rglob("escaped"))
+
+
+def test_options_of_the_emoji_are_refused_for_the_micro_world(capsys, tmp_path):
+    assert "for the emoji world" in fails(capsys, "micro", "--from", tmp_path, "--out", tmp_path / "w")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("ground: [300, 0, 0]", "ground is red, green and blue"),
+        ("video_size: 31", "video_size is even"),
+        ("hidden_things: lots", "hidden_things"),
+        ("packages: []", "no package with"),
+    ],
+)
+def test_wrong_settings_are_one_line(line, message, archives, tmp_path, capsys):
+    key = line.partition(":")[0]
+    import yaml
+
+    settings = yaml.safe_load((archives / "world.yaml").read_text()) | yaml.safe_load(line)
+    config = tmp_path / "world.yaml"
+    config.write_text(yaml.safe_dump(settings))
+    said = fails(capsys, "emoji", "--out", tmp_path / "w", "--from", archives, "--config", config)
+    assert message in said, key
+
+
+def test_people_have_other_tones_to_learn_from(world):
+    listed = json.loads((world / "emoji.json").read_text())
+    toned = [entry for entry in listed if entry["tones"]]
+    assert {entry["thing"] for entry in toned} == set(PEOPLE)
