@@ -1,0 +1,1 @@
+"""Work for a GPU that is at hand for minutes: each script keeps to a time limit and writes small files."""

@@ -1,0 +1,96 @@
+"""Trains the emoji decoder within a given time.
+
+First ``python -m benchmarks.gpu.emoji image --seconds 180``, then ``... video --seconds 420``. Both may be
+started at once: the second waits for the first, and with ``--compile`` compiles meanwhile.
+
+Needs the emoji world in ``data/emoji`` and its CLIP in ``outputs/emoji/weights``. Figures are left in
+``outputs/emoji/gpu_image.json`` and ``gpu_video.json``, logs beside them.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+BUDGET = "lightning_mav.training.budget.TimeBudget"
+DATA, RUNS = Path("data/emoji"), Path("outputs/emoji")
+WRITING = 20  # seconds that are left for the last checkpoint and the weights
+STARTING = 25  # seconds that a training takes to start
+
+
+def main() -> None:
+    """Checks what is needed, then trains a phase."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("phase", choices=["image", "video"])
+    parser.add_argument("--seconds", type=float, required=True, help="time for all, start and end included")
+    parser.add_argument("--images", type=int, default=256, help="images a step of the image phase")
+    parser.add_argument("--clips", type=int, default=48, help="clips a step of the video phase, and images")
+    parser.add_argument("--workers", type=int, default=6, help="reading processes for each kind of data")
+    parser.add_argument("--compile", action="store_true", help="compile the network: minutes at the start")
+    args = parser.parse_args()
+    deadline = time.monotonic() + args.seconds - WRITING
+    for path in (DATA / f"{args.phase}s", RUNS / "weights" / "clip.safetensors"):
+        if not path.exists():
+            sys.exit(f"there is no {path}: write the world and train its CLIP first")
+    options = [f"--compile={str(args.compile and torch.cuda.is_available()).lower()}"]
+    sizes = {"batch_size": args.images, "num_workers": args.workers}
+    if args.phase == "video":
+        sizes["batch_size"] = args.clips
+        options += [f"--data.init_args.video.init_args.{key}={value}" for key, value in sizes.items()]
+        options += [f"--data.init_args.image.init_args.{key}={value}" for key, value in sizes.items()]
+        wait_for(RUNS / "weights" / "decoder_image.safetensors", options, deadline)
+    else:
+        options += [f"--data.init_args.{key}={value}" for key, value in sizes.items()]
+    began = time.monotonic()
+    budget = max(5.0, deadline - began - STARTING)
+    options += [f"--trainer.callbacks+={BUDGET}", f"--trainer.callbacks.seconds={budget:.0f}"]
+    log = RUNS / f"gpu_{args.phase}.log"
+    code = start(args.phase, [*options, "--trainer.max_steps=100000"], log).wait()
+    if code:
+        print(log.read_text(encoding="utf-8", errors="replace")[-3000:])
+        sys.exit(f"the {args.phase} phase failed with code {code}")
+    run = RUNS / ("decoder" if args.phase == "video" else "decoder_image") / "checkpoints"
+    figures = {
+        **vars(args),
+        "steps": max(int(path.stem.partition("=")[2]) for path in run.glob("step=*.ckpt")),
+        "training_seconds": round(time.monotonic() - began),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "torch": torch.__version__,
+    }
+    text = json.dumps(figures, indent=1)
+    (RUNS / f"gpu_{args.phase}.json").write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+def wait_for(weights: Path, options: list[str], deadline: float) -> None:
+    """Waits for the weights of the image phase."""
+    if "--compile=true" in options and not weights.exists():
+        compile_ahead(options)
+    while not weights.exists():
+        if time.monotonic() > deadline:
+            sys.exit(f"there is no {weights} yet, and the time is over")
+        time.sleep(1)
+
+
+def compile_ahead(options: list[str]) -> None:
+    """Trains a few steps from scratch, so that the compiler's cache holds the network."""
+    trial = str(RUNS / "trial")
+    where = [f"--trainer.default_root_dir={trial}", f"--checkpoint.dirpath={trial}", "--trainer.max_steps=3"]
+    start("video", [*options, *where, "--model.init_args.init_from=null"], RUNS / "gpu_trial.log").wait()
+    (RUNS / "weights" / "decoder.safetensors").unlink(missing_ok=True)  # of the trial
+
+
+def start(phase: str, options: list[str], log: Path) -> subprocess.Popen[bytes]:
+    """Starts a training whose output goes to a file."""
+    command = [sys.executable, "-m", "lightning_mav", "train", "decoder", f"--phase={phase}", "--scale=emoji"]
+    with log.open("wb") as file:
+        quiet = ["--trainer.enable_progress_bar=false", "--checkpoint.every_n_train_steps=500"]
+        return subprocess.Popen([*command, *quiet, *options], stdout=file, stderr=subprocess.STDOUT)
+
+
+if __name__ == "__main__":
+    main()
