@@ -49,6 +49,11 @@ class EMA(EMAWeightAveraging):
         )
         WeightAveraging.__init__(self, device, use_buffers, multi_avg_fn=multi_avg_fn or grown_average(decay))
 
+    @property
+    def state_key(self) -> str:
+        """Name of its state in checkpoints: that of Lightning's class, which older runs were averaged by."""
+        return EMAWeightAveraging.__qualname__
+
 
 def grown_average(decay: float) -> Update:
     """Returns the update of averages for ``AveragedModel``: decay ``min(decay, (1 + n) / (10 + n))``.

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -72,3 +73,8 @@ def test_all_weights_are_averaged_in_one_call(monkeypatch):
 def test_a_decay_that_is_no_share_is_refused(decay):
     with pytest.raises(ValueError, match=r"decay"):
         EMA(decay=decay)
+
+
+def test_checkpoints_of_runs_that_lightning_averaged_are_taken_up():
+    assert EMA().state_key == EMAWeightAveraging().state_key
+    assert EMA().state_dict().keys() == EMAWeightAveraging().state_dict().keys()
