@@ -105,3 +105,16 @@ def add_import(parser: argparse.ArgumentParser) -> None:
 def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
     """Returns those of the arguments that were given, by name."""
     return {name: value for name in names if (value := getattr(args, name, None)) is not None}
+
+
+def add_evaluation(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that all benches of ``mav evaluate`` have."""
+    add = parser.add_argument
+    weights = "scale, or folder of weights (default: %(default)s)"
+    add("--weights", "--scale", default="micro", metavar="NAME_OR_DIR", help=weights)
+    add("--out", type=Path, metavar="DIR", help="folder (default: outputs/evaluate/BENCH)")
+    add("--seed", type=seed, metavar="N", help="0 or more (default: the bench's)")
+    steps = "denoising steps of every stage (default: each stage's own)"
+    add("--steps", type=number_in(int, 1, 1000), metavar="N", help=steps)
+    add("--config", type=Path, metavar="YAML", help="settings instead of the bench's own")
+    add_import(parser)

@@ -1,6 +1,5 @@
 """``mav evaluate``: measures what the weights can do."""
 
-import argparse
 import dataclasses
 import time
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..utils.console import plain_warnings, stage_progress
 from ..utils.errors import UsageError
-from .arguments import CommandParser, add_import, given, number_in, seed
+from .arguments import CommandParser, add_evaluation, given, number_in
 from .output import output_folder, publishing
 from .provenance import provenance, sign
 
@@ -92,21 +91,8 @@ def _parser() -> CommandParser:
     add("--stage", dest="scope", choices=SCOPES, default=SCOPES[0], metavar="STAGE", help=scopes)
     num = "prompts of each shape, seen and held out (default: the bench's)"
     add("--num-per-class", type=number_in(int, 1), metavar="N", help=num)
-    add_shared(parser)
+    add_evaluation(parser)
     return parser
-
-
-def add_shared(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that all benches have."""
-    add = parser.add_argument
-    weights = "scale, or folder of weights (default: %(default)s)"
-    add("--weights", "--scale", default="micro", metavar="NAME_OR_DIR", help=weights)
-    add("--out", type=Path, metavar="DIR", help="folder (default: outputs/evaluate/BENCH)")
-    add("--seed", type=seed, metavar="N", help="0 or more (default: the bench's)")
-    steps = "denoising steps of every stage (default: each stage's own)"
-    add("--steps", type=number_in(int, 1, 1000), metavar="N", help=steps)
-    add("--config", type=Path, metavar="YAML", help="settings instead of the bench's own")
-    add_import(parser)
 
 
 def _load(weights: str, scope: str) -> "Cascade":

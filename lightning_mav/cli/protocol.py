@@ -9,8 +9,7 @@ from ..training.runs import config_folder
 from ..utils.console import plain_warnings, print_table, stage_progress
 from ..utils.errors import UsageError
 from ..utils.textfile import shortened
-from .arguments import CommandParser, given, number_in
-from .evaluate import add_shared
+from .arguments import CommandParser, add_evaluation, given, number_in
 from .output import output_folder, publishing
 from .provenance import provenance, sign
 
@@ -109,7 +108,7 @@ def _parser(bench: str) -> CommandParser:
         epilog=EXAMPLE,
     )
     add = parser.add_argument
-    add_shared(parser)
+    add_evaluation(parser)
     add("--data", metavar="DIR", help="the benchmark's own files, or real videos (default: the bench's)")
     if bench == "prompts":
         add("--prompts", metavar="FILE", help="a prompt in each line")

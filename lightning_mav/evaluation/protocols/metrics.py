@@ -1,14 +1,11 @@
-"""The one table of metrics, and when published numbers can be compared with them."""
+"""The one table of metrics."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ..metrics import frechet_distance_of, inception_score, kernel_distance
-
-if TYPE_CHECKING:
-    from .items import Protocol
 
 
 @dataclass(frozen=True)
@@ -78,26 +75,3 @@ def variants(metric: Metric, num_splits: int) -> list[MetricVariant]:
         name = metric.name if num == num_splits else f"{metric.name} in one split"
         found.append((name, partial(metric.statistic, num_splits=num), {"num_splits": num}))
     return found
-
-
-def why_incomparable(metric: Metric, facts: dict[str, Any], num: int, protocol: "Protocol") -> list[str]:
-    """Returns why published numbers cannot be compared with a figure; empty if they can be.
-
-    Args:
-        metric: What was measured.
-        facts: All that the figure depends on.
-        num: Number of samples behind it.
-        protocol: Protocol that it was measured for.
-    """
-    network, reasons = facts["network"], list[str]()
-    if network["name"] != metric.network or metric.sha256 not in (None, network["sha256"]):
-        reasons.append("with another network, or other weights, than published numbers")
-    if facts["resolution"] != protocol.published_resolution:
-        reasons.append(f"at {facts['resolution']} pixels, published ones at {protocol.published_resolution}")
-    if protocol.published_num is not None and num < protocol.published_num:
-        reasons.append(f"on {num:,} samples, published ones on {protocol.published_num:,}")
-    if facts.get("num_splits") != metric.num_splits:
-        reasons.append(f"in {facts['num_splits']} splits, published ones in {metric.num_splits}")
-    if facts.get("real", {}).get("thinned"):
-        reasons.append(f"against only {facts['real']['num_videos']:,} of the real videos")
-    return reasons

@@ -17,7 +17,7 @@ from ..report import Figure
 from .cache import FeatureCache, Features
 from .items import Protocol
 from .measures import Measure
-from .metrics import METRICS, variants, why_incomparable
+from .metrics import METRICS, Metric, variants
 from .real import read_window
 from .settings import ProtocolSettings
 from .store import SampleStore
@@ -165,3 +165,26 @@ def _part(progress: Progress | None, name: str) -> Callable[[int, int], None] | 
     if progress is None:
         return None
     return lambda done, total: progress(name, done, total)
+
+
+def why_incomparable(metric: Metric, facts: dict[str, Any], num: int, protocol: Protocol) -> list[str]:
+    """Returns why published numbers cannot be compared with a figure; empty if they can be.
+
+    Args:
+        metric: What was measured.
+        facts: All that the figure depends on.
+        num: Number of samples behind it.
+        protocol: Protocol that it was measured for.
+    """
+    network, reasons = facts["network"], list[str]()
+    if network["name"] != metric.network or metric.sha256 not in (None, network["sha256"]):
+        reasons.append("with another network, or other weights, than published numbers")
+    if facts["resolution"] != protocol.published_resolution:
+        reasons.append(f"at {facts['resolution']} pixels, published ones at {protocol.published_resolution}")
+    if protocol.published_num is not None and num < protocol.published_num:
+        reasons.append(f"on {num:,} samples, published ones on {protocol.published_num:,}")
+    if facts.get("num_splits") != metric.num_splits:
+        reasons.append(f"in {facts['num_splits']} splits, published ones in {metric.num_splits}")
+    if facts.get("real", {}).get("thinned"):
+        reasons.append(f"against only {facts['real']['num_videos']:,} of the real videos")
+    return reasons

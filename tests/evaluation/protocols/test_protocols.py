@@ -22,9 +22,10 @@ from lightning_mav.evaluation.metrics import frechet_distance_of, inception_scor
 from lightning_mav.evaluation.protocols import PROTOCOLS, load_settings
 from lightning_mav.evaluation.protocols.cache import FeatureCache
 from lightning_mav.evaluation.protocols.items import Item
-from lightning_mav.evaluation.protocols.metrics import METRICS, variants, why_incomparable
+from lightning_mav.evaluation.protocols.metrics import METRICS, variants
 from lightning_mav.evaluation.protocols.real import even_frames, read_window, window_of
 from lightning_mav.evaluation.protocols.samples import make_trainer
+from lightning_mav.evaluation.protocols.scoring import why_incomparable
 from lightning_mav.evaluation.protocols.showing import choose_shown
 from lightning_mav.evaluation.protocols.store import SINGLY, SampleStore
 from lightning_mav.evaluation.protocols.ucf101 import apportion, read_templates
