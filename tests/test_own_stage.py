@@ -12,8 +12,6 @@ from helpers.tiny_cascade import save_tiny_cascade
 from lightning_mav import stage_table
 from lightning_mav.cli import main
 from lightning_mav.stage_table import StageSpec
-from lightning_mav.utils.configured import allow_modules
-from lightning_mav.utils.errors import UsageError
 
 STAGE = '''
 from lightning_mav.models import SRH
@@ -141,16 +139,3 @@ def test_a_class_that_is_not_there_is_named_before_training(model, monkeypatch, 
     assert end.value.code == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert f"stage 'sr_h': there is no class {model}" in line
-
-
-@pytest.mark.parametrize(
-    ("code", "remedy"),
-    [(None, "PYTHONPATH"), ("raise RuntimeError('no')", "mend that module"), ("def (", "mend that module")],
-)
-def test_a_module_that_cannot_be_imported_is_one_line_with_its_remedy(code, remedy, tmp_path, monkeypatch):
-    name = f"own_{'missing' if code is None else len(code)}"
-    if code is not None:
-        (tmp_path / f"{name}.py").write_text(code)
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(UsageError, match=f"cannot import {name} .*{remedy}"):
-        allow_modules(name)

@@ -1,11 +1,12 @@
 """What each emoji is called: names, keywords and skin tones of Unicode's CLDR, and captions made of them."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
+
+from ...utils.textfile import parse_json
 
 VARIATION = "fe0f"  # asks for a coloured picture; data sets write it or leave it out
 FLAG_END = "e007f"  # ends the letters of a region in flags such as that of Wales
@@ -76,7 +77,7 @@ def read_annotations(folder: Path) -> dict[str, tuple[str, tuple[str, ...]]]:
     found = {}
     for pattern in ANNOTATIONS:
         for path in sorted(folder.glob(f"*/{pattern}")):
-            root: Any = json.loads(path.read_text(encoding="utf-8"))
+            root: Any = parse_json(path.read_bytes())
             (entries,) = (
                 root[key]["annotations"] for key in ("annotations", "annotationsDerived") if key in root
             )

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.progress import track
 
 from ...utils.errors import UsageError, writing
-from ...utils.textfile import shortened
+from ...utils.textfile import shortened, split_lines
 
 TOP = "package"  # folder within every archive of npm
 MINUTES = 30  # for one package
@@ -84,7 +84,7 @@ def _fetch(package: Package, folder: Path) -> None:
             f"npm did not fetch {package.spec} in {MINUTES} minutes: try again, {by_hand}"
         ) from None
     if done.returncode or not (folder / f"{package.stem}.tgz").is_file():
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines() or [f"exit code {done.returncode}"]
+        said = split_lines(done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}")
         why = shortened(said[0], 200)
         raise UsageError(f"npm cannot fetch {package.spec} ({why}): look at the network, {by_hand}")
 
