@@ -32,7 +32,7 @@ def _pack(args: argparse.Namespace) -> None:
     kind, sources = find_sources(args.source, args.kind, passed_over, args.folder)
     if kind == "image" and (args.gop or args.size):
         raise UsageError("--gop and --size are for videos, and these are images: leave them out")
-    names = ("gop", "size", "min_frames", "samples_per_shard", "max_bytes_per_shard")
+    names = ("gop", "size", "min_frames", "samples_per_shard", "max_bytes_per_shard", "ground")
     settings = PackSettings(kind, **{name: getattr(args, name) for name in names})
 
     def progress(items: Iterable[Any], total: int) -> Iterable[Any]:

@@ -43,7 +43,7 @@ def _add_pack(parser: argparse.ArgumentParser) -> None:
         "source",
         type=Path,
         metavar="SRC",
-        help="folder of videos, or of images and captions; or list of files",
+        help="folder of videos or animated pictures, or of images and captions; or list of files",
     )
     add("folder", type=Path, metavar="DST", help="folder for the shards")
     add("--kind", choices=("video", "image"), help="which to pack where SRC holds both")
@@ -59,6 +59,8 @@ def _add_pack(parser: argparse.ArgumentParser) -> None:
     add("--min-frames", type=count, default=16, metavar="N", help="of a video (default: %(default)s)")
     few = number_in(int, 1, MAX_SAMPLES)
     add("--samples-per-shard", type=few, default=1000, metavar="N", help="(default: %(default)s)")
+    help = "under transparent pixels: a name such as white, or #rrggbb (default: white)"
+    add("--ground", type=_colour, default=(255, 255, 255), metavar="COLOUR", help=help)
     add("--max-bytes-per-shard", type=count, metavar="N", help="of files as they are in SRC")
     add(
         "--part",
@@ -97,6 +99,17 @@ def _add_workers(parser: argparse.ArgumentParser) -> None:
     number, cores = number_in(int, 1, 1000), min(8, num_cores())
     help = "processes (default: %(default)s)"
     parser.add_argument("--workers", type=number, default=cores, metavar="N", help=help)
+
+
+def _colour(text: str) -> tuple[int, ...]:
+    from PIL import ImageColor
+
+    try:
+        return ImageColor.getrgb(text)[:3]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"must be a colour's name or #rrggbb, got {shortened(text) or 'nothing'}"
+        ) from None
 
 
 def _part(text: str) -> tuple[int, int]:

@@ -3,10 +3,12 @@
 from io import BytesIO
 
 import numpy as np
+import torch
 from PIL import Image, UnidentifiedImageError
 
 from .images import BROKEN, GROUND
 from .kinds import kind_of
+from .lossless import encode_lossless
 from .resize import check_size
 
 ANIMATED = {"WebP": "WEBP", "GIF": "GIF", "PNG": "PNG"}
@@ -64,6 +66,18 @@ def count_frames(data: bytes) -> int:
             return int(getattr(image, "n_frames", 1))
     except (UnidentifiedImageError, *BROKEN) as error:
         raise ValueError(f"broken animation: {error or type(error).__name__}") from error
+
+
+def animation_to_video(data: bytes, ground: tuple[int, int, int] = GROUND) -> bytes:
+    """Turns one round of an animation into a lossless video (see ``encode_lossless``) with its frame times.
+
+    Raises:
+        ValueError: If it is no whole animation, or too large.
+    """
+    frames, ends = read_animation(data, ground)
+    times = [0, *(round(end) for end in ends[:-1])]
+    video = torch.from_numpy(frames).permute(3, 0, 1, 2)
+    return encode_lossless(video, 1000 * len(frames) / float(ends[-1]), times)
 
 
 def _on_ground(image: Image.Image, ground: tuple[int, int, int]) -> np.ndarray:

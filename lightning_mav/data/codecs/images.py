@@ -38,23 +38,20 @@ BROKEN = (
     *(OSError, SyntaxError, EOFError, LookupError, ArithmeticError, ValueError, TypeError, AssertionError),
     *(struct.error, zlib.error),
 )
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+TURN = Image.Transpose
+TURNS = (  # for EXIF's orientations from 2 on
+    *(TURN.FLIP_LEFT_RIGHT, TURN.ROTATE_180, TURN.FLIP_TOP_BOTTOM, TURN.TRANSPOSE),
+    *(TURN.ROTATE_270, TURN.TRANSVERSE, TURN.ROTATE_90),
+)
 
 
-def read_image(data: bytes, suffix: str) -> np.ndarray:
+def read_image(data: bytes, suffix: str, ground: tuple[int, int, int] = GROUND) -> np.ndarray:
     """Returns the ``(H, W, 3)`` sRGB bytes of a PNG, JPEG or WebP file, whatever its name.
 
     Args:
         data: The file; its first bytes tell the format.
         suffix: Suffix of its name, for error messages.
+        ground: Colour under transparent pixels.
 
     Raises:
         ValueError: If it is no whole image of these kinds, or too large.
@@ -80,8 +77,8 @@ def read_image(data: bytes, suffix: str) -> np.ndarray:
                 colours = _to_srgb(colours, profile)
             elif still and still.gamma:
                 colours = colours.point([*_at_display_gamma(still.gamma, 255)] * len(colours.getbands()))
-        shown = _on_ground(colours.convert("RGB"), alpha, still)
-        turn = TURNS.get(_orientation(image))
+        shown = _on_ground(colours.convert("RGB"), alpha, still, ground)
+        turn = dict(enumerate(TURNS, 2)).get(_orientation(image))
         return np.asarray(shown if turn is None else shown.transpose(turn))
 
 
@@ -120,13 +117,15 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _on_ground(colours: Image.Image, alpha: Image.Image | None, still: Still | None) -> Image.Image:
+def _on_ground(
+    colours: Image.Image, alpha: Image.Image | None, still: Still | None, ground: tuple[int, int, int]
+) -> Image.Image:
     size, corner = (colours.size, (0, 0)) if still is None else (still.size, still.corner)
     if alpha is None and size == colours.size:
         return colours
-    ground = Image.new("RGB", size, GROUND)
-    ground.paste(colours, corner, mask=alpha)
-    return ground
+    picture = Image.new("RGB", size, ground)
+    picture.paste(colours, corner, mask=alpha)
+    return picture
 
 
 def _split(image: Image.Image, data: bytes) -> tuple[Image.Image, Image.Image | None]:

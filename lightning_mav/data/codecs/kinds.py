@@ -81,6 +81,18 @@ def kind_of(head: bytes) -> str:
     return "HTML" if text.startswith((b"<!doctype html", b"<html")) else ""
 
 
+def may_be_animated(head: bytes) -> bool:
+    """Whether a file is a picture that may have several frames: a GIF, or a WebP or PNG that says so.
+
+    Args:
+        head: The file, or its first ``HEAD_BYTES``.
+    """
+    kind, head = kind_of(head), head[:HEAD_BYTES]
+    if kind == "WebP":
+        return head[12:16] == b"VP8X" and len(head) > 20 and bool(head[20] & 2)
+    return kind == "GIF" or (kind == "PNG" and b"acTL" in head.partition(b"IDAT")[0])
+
+
 def suffix_of(head: bytes, suffix: str) -> str:
     """Returns the right suffix for a file: its own if that fits its kind, else the first of its kind.
 

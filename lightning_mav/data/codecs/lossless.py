@@ -6,6 +6,7 @@ byte, takes a quarter to a twelfth of the space, and its frames carry checksums.
 report uses separate copies.
 """
 
+from collections.abc import Sequence
 from fractions import Fraction
 from io import BytesIO
 
@@ -15,16 +16,18 @@ import torch
 from torch import Tensor
 
 from .decode import decode_video
+from .encode import MS
 
 SUFFIX = "mkv"
 
 
-def encode_lossless(video: Tensor, fps: float) -> bytes:
+def encode_lossless(video: Tensor, fps: float, times: Sequence[int] | None = None) -> bytes:
     """Encodes bytes ``(3, F, H, W)`` as FFV1 in Matroska.
 
     Args:
         video: uint8, of any size.
         fps: Frames per second.
+        times: When each frame is shown, in milliseconds; even steps of ``1 / fps`` if None.
     """
     if video.dtype != torch.uint8 or video.ndim != 4 or video.shape[0] != 3:
         raise ValueError(f"a video must be bytes (3, F, H, W), got {video.dtype} {tuple(video.shape)}")
@@ -35,10 +38,12 @@ def encode_lossless(video: Tensor, fps: float) -> bytes:
         stream.height, stream.width, stream.pix_fmt = video.shape[2], video.shape[3], "bgr0"
         # Threads would make the file depend on the number of cores.
         stream.codec_context.thread_count = 1
+        if times is not None:
+            stream.codec_context.time_base = MS
         for i, pixels in enumerate(video.permute(1, 2, 3, 0).numpy()):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
             frame = frame.reformat(format="bgr0")
-            frame.pts, frame.time_base = i, 1 / rate
+            frame.pts, frame.time_base = (i, 1 / rate) if times is None else (times[i], MS)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return output.getvalue()

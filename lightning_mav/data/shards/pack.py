@@ -9,11 +9,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ...utils.errors import reason_of, writing
 from ...utils.textfile import decode_caption
+from ..codecs.animations import animation_to_video
 from ..codecs.decode import MAX_VIDEO_BYTES
-from ..codecs.images import MAX_IMAGE_BYTES
-from ..codecs.kinds import kind_of, suffix_of
+from ..codecs.encode import encode_png
+from ..codecs.images import GROUND, MAX_IMAGE_BYTES, read_image
+from ..codecs.kinds import kind_of, may_be_animated, suffix_of
+from ..codecs.lossless import SUFFIX as LOSSLESS
 from ..codecs.probe import probe_image, probe_video
 from ..codecs.recode import recode
 from .parallel import map_in_order
@@ -35,6 +40,7 @@ class PackSettings:
         min_frames: Minimal number of frames of a video.
         samples_per_shard: Source files per shard, including those that turn out to be unusable.
         max_bytes_per_shard: Maximal size of the source files of a shard together; one file may be larger.
+        ground: Colour under transparent pixels; if it is not white, images that have some are written anew.
     """
 
     kind: str
@@ -43,6 +49,12 @@ class PackSettings:
     min_frames: int = 16
     samples_per_shard: int = 1000
     max_bytes_per_shard: int | None = None
+    ground: tuple[int, int, int] = GROUND
+
+    def plain(self) -> dict[str, Any]:
+        """Returns all settings; without the ground if it is white, as in versions that did not know it."""
+        settings = {**asdict(self), "ground": list(self.ground)}  # as JSON has it
+        return {name: value for name, value in settings.items() if name != "ground" or self.ground != GROUND}
 
 
 @dataclass
@@ -85,7 +97,7 @@ def pack(
     write_notes(folder, passed_over or {})
     summary, todo = Summary(), []
     for number in range(part[0] - 1, len(shards), part[1]):
-        digest = digest_of([asdict(settings), *map(_identity, shards[number])])
+        digest = digest_of([settings.plain(), *map(_identity, shards[number])])
         stats = finished_shard(folder / f"{number:05d}.tar", digest)
         if stats is None:
             todo.append((number, digest))
@@ -130,12 +142,16 @@ def prepare(source: Source, *, settings: PackSettings) -> Packed:
         suffix, note = _suffix(data, source, settings.kind)
         if settings.kind == "image":
             caption = _caption(source)
+            if settings.ground != GROUND:
+                data, suffix = encode_png(torch.from_numpy(read_image(data, suffix, settings.ground))), "png"
             meta |= probe_image(data, suffix)
             return Packed(source.name, {suffix: data, "txt": caption.encode()}, meta, note=note)
+        if animated := may_be_animated(data):
+            data = animation_to_video(data, settings.ground)
         facts = probe_video(data, suffix)
         if facts["num_frames"] < settings.min_frames:
             raise ValueError(f"too few frames: {facts['num_frames']} of {settings.min_frames}")
-        if settings.gop or settings.size:
+        if animated or settings.gop or settings.size:
             data, suffix = recode(data, suffix, gop=settings.gop, size=settings.size), "mp4"
             facts = probe_video(data, suffix)
         return Packed(source.name, {suffix: data}, meta | facts, note=note)
@@ -154,6 +170,8 @@ def _suffix(data: bytes, source: Source, kind: str) -> tuple[str, str]:
         ValueError: If the file is of another kind than those that are packed.
     """
     what, suffix = kind_of(data), suffix_of(data, source.suffix)
+    if kind == "video" and may_be_animated(data):
+        return LOSSLESS, ""  # what it is turned into
     if what and suffix not in KINDS[kind]:
         raise ValueError(f"{what} file, no {kind} of a kind that is read: its name ends in .{source.suffix}")
     if not suffix or suffix == source.suffix:
@@ -175,7 +193,7 @@ def _count(summary: Summary, stats: dict[str, Any]) -> None:
 def _mark(sources: list[Source], settings: PackSettings, num_shards: int) -> dict[str, Any]:
     return {
         "version": VERSION,
-        **asdict(settings),
+        **settings.plain(),
         "num_files": len(sources),
         "num_shards": num_shards,
         "files": digest_of(map(_identity, sources)),

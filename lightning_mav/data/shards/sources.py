@@ -13,9 +13,10 @@ from ...utils.errors import UsageError
 from ...utils.paths import is_hidden
 from ...utils.textfile import read_lines
 from ..codecs.decode import IMAGE_FORMATS, VIDEO_FORMATS
-from ..codecs.kinds import HEAD_BYTES, kind_of, suffix_of
+from ..codecs.kinds import HEAD_BYTES, kind_of, may_be_animated, suffix_of
 
 KINDS = {"video": VIDEO_FORMATS, "image": IMAGE_FORMATS}
+ANIMATED = ("animated", "gif")  # pictures of several frames: those that may be images too, and GIFs
 CAPTIONS = "captions.tsv"
 TEXT = ("txt", "tsv", "json")  # captions, and what img2dataset writes beside files
 NUM_THREADS = 16
@@ -54,7 +55,8 @@ def find_sources(
     """Returns the kind of the files to pack, and the files sorted by name.
 
     The first bytes of a file tell its kind; its name counts only if they do not. Hidden files and folders are
-    left out, and links to folders are not followed.
+    left out, and links to folders are not followed. Animated pictures are videos if ``kind`` says so or if
+    there is nothing else; otherwise their first frame is an image, and a GIF is passed over.
 
     Args:
         source: Folder to search with all its subfolders; or a text file of paths relative to it, one a line.
@@ -68,7 +70,7 @@ def find_sources(
     passed = {} if passed_over is None else passed_over
     names = _walk(source, skip, passed) if source.is_dir() else _read_list(source)
     root = source if source.is_dir() else source.parent
-    found: dict[str, list[str]] = {kind: [] for kind in KINDS}
+    found: dict[str, list[str]] = {which: [] for which in (*KINDS, *ANIMATED)}
     with ThreadPoolExecutor(NUM_THREADS) as pool:  # the threads may wait for network disks
         for name, (which, problem) in zip(
             names, pool.map(_look, [root / name for name in names]), strict=True
@@ -77,11 +79,7 @@ def find_sources(
                 found[which].append(name)
             elif problem:
                 passed[name] = problem
-    if kind is None:
-        if found["video"] and found["image"]:
-            counts = f"{len(found['video'])} videos and {len(found['image'])} images"
-            raise UsageError(f"{source} holds {counts}: add --kind video or --kind image")
-        kind = "video" if found["video"] else "image"
+    kind = _choose(source, kind, found, passed)
     if not found[kind]:
         wanted = ", ".join(KINDS[kind] if found["video"] or found["image"] else VIDEO_FORMATS | IMAGE_FORMATS)
         others = f" but {describe(Counter(passed.values()))}" if passed else ""
@@ -96,6 +94,22 @@ def find_sources(
         state = _state(path) + (_state(path.with_suffix(".txt")) if kind == "image" else ())
         sources.append(Source(name, path, state, captions.get(path)))
     return kind, sources
+
+
+def _choose(source: Path, kind: str | None, found: dict[str, list[str]], passed: dict[str, str]) -> str:
+    """Returns the kind to pack, and puts animated pictures where they belong."""
+    animated, gifs = found.pop("animated"), found.pop("gif")
+    num_videos, num_images = len(found["video"]), len(found["image"]) + len(animated)
+    if kind is None and num_videos and num_images:
+        counts = f"{num_videos} videos and {num_images} images"
+        raise UsageError(f"{source} holds {counts}: add --kind video or --kind image")
+    chosen = kind or ("video" if num_videos or (gifs and not num_images) else "image")
+    if chosen == "video" and (kind or not num_videos):
+        found["video"] += animated + gifs
+    else:
+        found["image"] += animated
+        passed |= dict.fromkeys(gifs, "GIF file")
+    return chosen
 
 
 def describe(reasons: Counter[str]) -> str:
@@ -137,6 +151,8 @@ def _look(path: Path) -> tuple[str, str]:
         return by_name, error.strerror or "cannot be read"
     except ValueError as error:
         return "", str(error)
+    if may_be_animated(head):
+        return "gif" if kind_of(head) == "GIF" else "animated", ""
     right = suffix_of(head, suffix)
     kind = next((kind for kind, formats in KINDS.items() if right in formats), by_name)
     if kind or suffix in TEXT:

@@ -1,11 +1,14 @@
 """Animated pictures are read as a viewer shows them: every frame, on its ground, at its time."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
 from helpers.emoji_packages import animation, frames
 from lightning_mav.data.codecs.animations import count_frames, read_animation
+from lightning_mav.data.codecs.kinds import HEAD_BYTES, may_be_animated
 
 
 @pytest.mark.parametrize("kind", ["WEBP", "GIF", "PNG"])
@@ -64,3 +67,15 @@ def test_animations_too_large_to_hold_are_refused_before_they_are_decoded(monkey
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
     with pytest.raises(ValueError, match="too large: 5 frames of 32x32 pixels"):
         read_animation(data)
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "GIF", "PNG"])
+def test_the_first_bytes_tell_animations_from_stills(kind):
+    assert may_be_animated(animation("1f600", 3, kind=kind)[:HEAD_BYTES])
+    stills = [animation("1f600", 1, kind=kind)]
+    if kind == "WEBP":  # with the header that animations have, too
+        file = io.BytesIO()
+        frames("1f600", 1)[0].save(file, "WEBP", quality=50)
+        assert file.getvalue()[12:16] == b"VP8X"
+        stills.append(file.getvalue())
+    assert [may_be_animated(still) for still in stills] == [kind == "GIF"] * len(stills)
