@@ -238,8 +238,10 @@ def test_both_kinds_are_told_apart_by_content(messy, tmp_path, capsys):
     other = tmp_path / "other"
     other.mkdir()
     (other / "a.gif").write_bytes(picture("GIF"))
-    fails("nothing to pack in", "pack", other, tmp_path / "out", capsys=capsys)
-    fails("but 1 x GIF file", "pack", other, tmp_path / "out", capsys=capsys)
+    # GIFs alone are videos; this one has a single frame.
+    fails("could be used: 1 file, too few frames", "pack", other, tmp_path / "videos", capsys=capsys)
+    fails("nothing to pack in", "pack", other, tmp_path / "out", "--kind", "image", capsys=capsys)
+    fails("but 1 x GIF file", "pack", other, tmp_path / "out", "--kind", "image", capsys=capsys)
     (other / "a.jpg").write_bytes(picture("GIF"))
     fails(
         "could be used: 1 file, GIF file, no image of a kind", "pack", other, tmp_path / "out", capsys=capsys
