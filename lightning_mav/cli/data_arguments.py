@@ -60,7 +60,7 @@ def _add_pack(parser: argparse.ArgumentParser) -> None:
     few = number_in(int, 1, MAX_SAMPLES)
     add("--samples-per-shard", type=few, default=1000, metavar="N", help="(default: %(default)s)")
     help = "under transparent pixels: a name such as white, or #rrggbb (default: white)"
-    add("--ground", type=_colour, default=(255, 255, 255), metavar="COLOUR", help=help)
+    add("--ground", type=_colour, default="white", metavar="COLOUR", help=help)
     add("--max-bytes-per-shard", type=count, metavar="N", help="of files as they are in SRC")
     add(
         "--part",

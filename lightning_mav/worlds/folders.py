@@ -58,6 +58,8 @@ def write_folder(
 ) -> None:
     """Renders samples into shards and moves them to ``folder`` all at once: readers never see a part of them.
 
+    Nothing is done if the folder was written with the same settings.
+
     Args:
         folder: Where to put them; shards that this function wrote there before are replaced.
         settings: All that the samples depend on, with ``num_samples``; kept in ``stats.json``.
@@ -68,6 +70,8 @@ def write_folder(
     Raises:
         UsageError: If the folder holds other files, or cannot be written.
     """
+    if holds(folder, settings):
+        return
     _refuse_others(folder)
     new = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}"
     try:

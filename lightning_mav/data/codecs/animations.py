@@ -1,12 +1,14 @@
 """Decodes animated pictures (WebP, GIF, APNG) into frames and the times at which a viewer shows them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from .images import BROKEN, GROUND
+from .images import BROKEN, GROUND, on_ground
 from .kinds import kind_of
 from .lossless import encode_lossless
 from .resize import check_size
@@ -31,26 +33,20 @@ def read_animation(data: bytes, ground: tuple[int, int, int] = GROUND) -> tuple[
     Raises:
         ValueError: If it is no whole animation of these kinds, or too large.
     """
-    kind = kind_of(data)
-    if kind not in ANIMATED:
-        raise ValueError(f"no animation: a {kind or 'file of unknown kind'}, not WebP, GIF or PNG")
     frames, durations = [], []
-    try:
-        with Image.open(BytesIO(data), formats=[ANIMATED[kind]]) as image:
-            check_size(*image.size)
-            num_frames = getattr(image, "n_frames", 1)
-            if image.width * image.height * num_frames > MAX_PIXELS:
-                raise ValueError(f"too large: {num_frames} frames of {image.width}x{image.height} pixels")
+    with _open(data) as image:
+        num_frames = _num_frames(image)
+        check_size(*image.size)
+        if image.width * image.height * num_frames > MAX_PIXELS:
+            raise ValueError(f"too large: {num_frames} frames of {image.width}x{image.height} pixels")
+        with _reading():
             for index in range(num_frames):
                 image.seek(index)
-                image.load()
-                frames.append(_on_ground(image, ground))
-                shown = float(image.info.get("duration") or 0)
-                durations.append(shown if shown > SHORTEST_MS else INSTEAD_MS)
-    except (UnidentifiedImageError, *BROKEN) as error:
-        if isinstance(error, ValueError) and str(error).startswith(("too large", "empty")):
-            raise
-        raise ValueError(f"broken animation: {error or type(error).__name__}") from error
+                rgba = image.convert("RGBA")
+                shown = on_ground(rgba.convert("RGB"), rgba.getchannel("A"), None, ground)
+                frames.append(np.asarray(shown))
+                duration = float(image.info.get("duration") or 0)
+                durations.append(duration if duration > SHORTEST_MS else INSTEAD_MS)
     return np.stack(frames), np.cumsum(durations)
 
 
@@ -60,12 +56,8 @@ def count_frames(data: bytes) -> int:
     Raises:
         ValueError: If it is no picture of these kinds.
     """
-    kind = kind_of(data)
-    try:
-        with Image.open(BytesIO(data), formats=[ANIMATED.get(kind, "WEBP")]) as image:
-            return int(getattr(image, "n_frames", 1))
-    except (UnidentifiedImageError, *BROKEN) as error:
-        raise ValueError(f"broken animation: {error or type(error).__name__}") from error
+    with _open(data) as image:
+        return _num_frames(image)
 
 
 def animation_to_video(data: bytes, ground: tuple[int, int, int] = GROUND) -> bytes:
@@ -80,10 +72,25 @@ def animation_to_video(data: bytes, ground: tuple[int, int, int] = GROUND) -> by
     return encode_lossless(video, 1000 * len(frames) / float(ends[-1]), times)
 
 
-def _on_ground(image: Image.Image, ground: tuple[int, int, int]) -> np.ndarray:
-    """Returns the present frame as ``(H, W, 3)`` bytes, its transparent pixels on the ground."""
-    if not image.has_transparency_data:
-        return np.asarray(image.convert("RGB"))
-    picture = Image.new("RGBA", image.size, (*ground, 255))
-    picture.alpha_composite(image.convert("RGBA"))
-    return np.asarray(picture.convert("RGB"))
+def _open(data: bytes) -> Image.Image:
+    kind = kind_of(data)
+    if kind not in ANIMATED:
+        raise ValueError(f"no animation: a {kind or 'file of unknown kind'}, not WebP, GIF or PNG")
+    with _reading():
+        return Image.open(BytesIO(data), formats=[ANIMATED[kind]])
+
+
+def _num_frames(image: Image.Image) -> int:
+    with _reading():
+        return int(getattr(image, "n_frames", 1))
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Turns errors of Pillow's readers into ``ValueError`` with a reason to count."""
+    try:
+        yield
+    except Image.DecompressionBombError as error:  # Pillow looks at some sizes before we can
+        raise ValueError(f"empty or too large: {error}") from error
+    except BROKEN as error:
+        raise ValueError(f"broken animation: {error or type(error).__name__}") from error

@@ -77,7 +77,7 @@ def read_image(data: bytes, suffix: str, ground: tuple[int, int, int] = GROUND) 
                 colours = _to_srgb(colours, profile)
             elif still and still.gamma:
                 colours = colours.point([*_at_display_gamma(still.gamma, 255)] * len(colours.getbands()))
-        shown = _on_ground(colours.convert("RGB"), alpha, still, ground)
+        shown = on_ground(colours.convert("RGB"), alpha, still, ground)
         turn = dict(enumerate(TURNS, 2)).get(_orientation(image))
         return np.asarray(shown if turn is None else shown.transpose(turn))
 
@@ -117,9 +117,10 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _on_ground(
+def on_ground(
     colours: Image.Image, alpha: Image.Image | None, still: Still | None, ground: tuple[int, int, int]
 ) -> Image.Image:
+    """Puts RGB colours with their alpha channel, which is None if all is opaque, on a ground."""
     size, corner = (colours.size, (0, 0)) if still is None else (still.size, still.corner)
     if alpha is None and size == colours.size:
         return colours

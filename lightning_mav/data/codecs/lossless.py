@@ -11,12 +11,11 @@ from fractions import Fraction
 from io import BytesIO
 
 import av
-import numpy as np
 import torch
 from torch import Tensor
 
 from .decode import decode_video
-from .encode import MS
+from .encode import write_frames
 
 SUFFIX = "mkv"
 
@@ -36,16 +35,7 @@ def encode_lossless(video: Tensor, fps: float, times: Sequence[int] | None = Non
     with av.open(output, "w", format="matroska", options={"fflags": "bitexact"}) as container:
         stream = container.add_stream("ffv1", rate=rate, options={"level": "3"})
         stream.height, stream.width, stream.pix_fmt = video.shape[2], video.shape[3], "bgr0"
-        # Threads would make the file depend on the number of cores.
-        stream.codec_context.thread_count = 1
-        if times is not None:
-            stream.codec_context.time_base = MS
-        for i, pixels in enumerate(video.permute(1, 2, 3, 0).numpy()):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-            frame = frame.reformat(format="bgr0")
-            frame.pts, frame.time_base = (i, 1 / rate) if times is None else (times[i], MS)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+        write_frames(container, stream, video.permute(1, 2, 3, 0), rate, times)
     return output.getvalue()
 
 

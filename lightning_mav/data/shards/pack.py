@@ -139,15 +139,17 @@ def prepare(source: Source, *, settings: PackSettings) -> Packed:
         read_head(source.path)  # refuses pipes and devices, which may have no end
         data = source.path.read_bytes()
         meta = {"name": source.name, "sha256": hashlib.sha256(data).hexdigest()}
-        suffix, note = _suffix(data, source, settings.kind)
+        animated = settings.kind == "video" and may_be_animated(data)
+        if animated:
+            data, suffix, note = animation_to_video(data, settings.ground), LOSSLESS, ""
+        else:
+            suffix, note = _suffix(data, source, settings.kind)
         if settings.kind == "image":
             caption = _caption(source)
             if settings.ground != GROUND:
                 data, suffix = encode_png(torch.from_numpy(read_image(data, suffix, settings.ground))), "png"
             meta |= probe_image(data, suffix)
             return Packed(source.name, {suffix: data, "txt": caption.encode()}, meta, note=note)
-        if animated := may_be_animated(data):
-            data = animation_to_video(data, settings.ground)
         facts = probe_video(data, suffix)
         if facts["num_frames"] < settings.min_frames:
             raise ValueError(f"too few frames: {facts['num_frames']} of {settings.min_frames}")
@@ -170,8 +172,6 @@ def _suffix(data: bytes, source: Source, kind: str) -> tuple[str, str]:
         ValueError: If the file is of another kind than those that are packed.
     """
     what, suffix = kind_of(data), suffix_of(data, source.suffix)
-    if kind == "video" and may_be_animated(data):
-        return LOSSLESS, ""  # what it is turned into
     if what and suffix not in KINDS[kind]:
         raise ValueError(f"{what} file, no {kind} of a kind that is read: its name ends in .{source.suffix}")
     if not suffix or suffix == source.suffix:

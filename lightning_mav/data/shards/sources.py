@@ -151,8 +151,10 @@ def _look(path: Path) -> tuple[str, str]:
         return by_name, error.strerror or "cannot be read"
     except ValueError as error:
         return "", str(error)
-    if may_be_animated(head) and (kind_of(head) != "GIF" or not by_name):
-        return "gif" if kind_of(head) == "GIF" else "animated", ""  # a GIF named .jpg is a misnamed image
+    if may_be_animated(head) and kind_of(head) != "GIF":
+        return "animated", ""
+    if kind_of(head) == "GIF" and not by_name:  # one named .jpg is a misnamed image
+        return "gif", ""
     right = suffix_of(head, suffix)
     kind = next((kind for kind, formats in KINDS.items() if right in formats), by_name)
     if kind or suffix in TEXT:

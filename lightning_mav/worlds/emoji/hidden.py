@@ -7,7 +7,7 @@ Three kinds are hidden. *Things*: no tone of the thing is seen moving. *Tones*: 
 from collections.abc import Iterable
 from random import Random
 
-from .names import TONES
+from .names import thing_of
 
 SEEN, THINGS, TONES_HIDDEN, VALIDATION = "seen", "hidden thing", "hidden tone", "validation"
 
@@ -30,7 +30,7 @@ def split(
     """
     by_thing: dict[str, list[str]] = {}
     for code in sorted(codes):
-        by_thing.setdefault("-".join(part for part in code.split("-") if part not in TONES), []).append(code)
+        by_thing.setdefault(thing_of(code), []).append(code)
     rng, kinds = Random(seed), dict.fromkeys((code for codes in by_thing.values() for code in codes), SEEN)
     for with_tones in (False, True):
         pool = [thing for thing, own in by_thing.items() if (len(own) > 1) == with_tones]

@@ -1,6 +1,5 @@
 """What each emoji is called: names, keywords and skin tones of Unicode's CLDR, and captions made of them."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -42,7 +41,7 @@ class Emoji:
     @property
     def thing(self) -> str:
         """Code without skin tones: the same for all tones of a thing."""
-        return "-".join(part for part in self.code.split("-") if part not in TONES)
+        return thing_of(self.code)
 
     @property
     def full_name(self) -> str:
@@ -53,6 +52,11 @@ class Emoji:
     def character(self) -> str:
         """The emoji as text."""
         return "".join(chr(int(part, 16)) for part in self.code.split("-"))
+
+
+def thing_of(code: str) -> str:
+    """Returns a code without its skin tones."""
+    return "-".join(part for part in code.split("-") if part not in TONES)
 
 
 def code_of(stem: str) -> str:
@@ -119,8 +123,3 @@ def captions(emoji: Emoji, rng: Random) -> str:
     return rng.choice(["{name}: {tones}", "{name} with {tones}", "{tones} {name}", "{name}, {tones}"]).format(
         name=name, tones=tones
     )
-
-
-def without_name(codes: Iterable[str], annotations: dict[str, Any]) -> list[str]:
-    """Lists the pictures that have no name."""
-    return sorted(code for code in codes if code not in annotations)

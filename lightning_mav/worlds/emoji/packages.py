@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +67,7 @@ def unpack_all(
                 archive = (archives or Path(temporary)) / f"{package.stem}.tgz"
                 if archives is None:
                     _fetch(package, Path(temporary))
-                _unpack(package, archive, folder)
+                _unpack(package, archive, Path(temporary), folder)
 
 
 def _fetch(package: Package, folder: Path) -> None:
@@ -89,8 +88,8 @@ def _fetch(package: Package, folder: Path) -> None:
         raise UsageError(f"npm cannot fetch {package.spec} ({why}): look at the network, {by_hand}")
 
 
-def _unpack(package: Package, archive: Path, folder: Path) -> None:
-    """Checks an archive and unpacks it, in one move."""
+def _unpack(package: Package, archive: Path, temporary: Path, folder: Path) -> None:
+    """Checks an archive, unpacks it below ``temporary``, and moves it into ``folder`` at once."""
     if not archive.is_file():
         raise UsageError(f"there is no {archive}: fetch it with 'npm pack {package.spec}'")
     with archive.open("rb") as file:
@@ -100,13 +99,10 @@ def _unpack(package: Package, archive: Path, folder: Path) -> None:
             f"{archive.name} is not {package.spec} as it was when this world was made: its SHA-512 is "
             f"{digest[:12]}..., not {package.sha512[:12]}...; fetch it again"
         )
-    new = folder / f".{package.stem}.{uuid.uuid4().hex[:8]}"
     try:
         with tarfile.open(archive) as tar:
-            tar.extractall(new, filter="data")
-        if not (folder / package.stem).exists():  # another process may have been faster
-            (new / TOP).rename(folder / package.stem)
+            tar.extractall(temporary, filter="data")
     except tarfile.TarError as error:
         raise UsageError(f"{archive} is no archive of npm ({error}): fetch it again") from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
+    if not (folder / package.stem).exists():  # another process may have been faster
+        (temporary / TOP).rename(folder / package.stem)

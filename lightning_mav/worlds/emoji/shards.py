@@ -17,8 +17,9 @@ from typing import Any
 from ...data.codecs.animations import count_frames
 from ...data.codecs.images import GROUND
 from ...utils.errors import UsageError
+from ...utils.numbers import MAX_SEED, check_number
 from ...utils.textfile import write_text
-from ..folders import holds, write_folder
+from ..folders import write_folder
 from . import hidden
 from .names import Emoji, code_of, describe, read_annotations
 from .packages import Package
@@ -77,6 +78,10 @@ class EmojiSettings:
             raise ValueError(f"ground is red, green and blue, 0 to 255 each, got {self.ground}")
         if self.video_size < 2 or self.video_size % 2:
             raise ValueError(f"video_size is even and at least 2, got {self.video_size}")
+        ranges = {"seed": (0, MAX_SEED), "min_seconds": (0, 60), "captions": (1, 1000)}
+        ranges |= dict.fromkeys(("hidden_things", "hidden_tones", "validation"), (0, 1))
+        for name, (low, high) in ranges.items():
+            check_number(name, getattr(self, name), low, high)
 
 
 @dataclass
@@ -142,7 +147,8 @@ def write_world(root: Path, packages: Path, settings: EmojiSettings, *, progress
         UsageError: If a package is missing, or a folder cannot be written.
     """
     world = find_world(packages, settings)
-    ground = (settings.ground[0], settings.ground[1], settings.ground[2])
+    red, green, blue = settings.ground
+    ground = red, green, blue
     common = {
         "world_version": f"emoji {VERSION}",
         "packages": [package.spec for package in settings.packages],
@@ -150,10 +156,8 @@ def write_world(root: Path, packages: Path, settings: EmojiSettings, *, progress
         "seed": settings.seed,
     }
     stills = Stills([(one, world.stills[code]) for code, one in world.emoji.items()], ground, settings.seed)
-    num = settings.captions * len(world.emoji)
-    wanted = {**common, "num_samples": num}
-    if not holds(root / "images", wanted):
-        write_folder(root / "images", wanted, stills, IMAGES_PER_SHARD, progress)
+    wanted = {**common, "num_samples": settings.captions * len(world.emoji)}
+    write_folder(root / "images", wanted, stills, IMAGES_PER_SHARD, progress)
     for kind, name in FOLDERS.items():
         codes = sorted(code for code, own in world.kinds.items() if own == kind)
         Random(settings.seed).shuffle(codes)  # so that each shard holds some of everything
@@ -163,8 +167,7 @@ def write_world(root: Path, packages: Path, settings: EmojiSettings, *, progress
         shares = [settings.hidden_things, settings.hidden_tones, settings.validation]
         size = {"video_size": settings.video_size, "min_seconds": settings.min_seconds, "hidden": shares}
         wanted = {**common, **size, "num_samples": len(codes)}
-        if not holds(root / name, wanted):
-            write_folder(root / name, wanted, clips, VIDEOS_PER_SHARD, progress)
+        write_folder(root / name, wanted, clips, VIDEOS_PER_SHARD, progress)
     listed = [_entry(one, world.kinds.get(code)) for code, one in world.emoji.items()]
     left_out = {"without_name": world.without_name, "without_picture": world.without_picture}
     for name, content in (("emoji.json", listed), ("left_out.json", left_out)):

@@ -244,6 +244,10 @@ def test_options_of_the_emoji_are_refused_for_the_micro_world(capsys, tmp_path):
         ("ground: [300, 0, 0]", "ground is red, green and blue"),
         ("video_size: 31", "video_size is even"),
         ("hidden_things: lots", "hidden_things"),
+        ("hidden_tones: 1.5", "hidden_tones"),
+        ("validation: -0.1", "validation"),
+        ("captions: 0", "captions"),
+        ("min_seconds: .nan", "min_seconds"),
         ("packages: []", "no package with"),
     ],
 )
