@@ -47,6 +47,7 @@ class EMA(EMAWeightAveraging):
             update_starting_at_step,
             update_starting_at_epoch,
         )
+        # Once more, because Lightning's class always passes an update of its own.
         WeightAveraging.__init__(self, device, use_buffers, multi_avg_fn=multi_avg_fn or grown_average(decay))
 
     @property

@@ -29,14 +29,14 @@ class TimeBudget(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock."""
-        self.started = self.told = time.perf_counter()
+        self.started = self.told = self._now(trainer)
         self.first = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Sets the number of steps by the pace so far, and ends training when the time is over."""
-        now, step = time.perf_counter(), trainer.global_step
+        now, step = self._now(trainer), trainer.global_step
         left = self.seconds - (now - self.started)
         if step - self.first <= self.WARM_UP:
             self.warm = now, step
@@ -47,3 +47,7 @@ class TimeBudget(Callback):
                 self.told = now
                 rank_zero_info(f"step {step}: {pace:.2f} steps a second, {left:.0f} seconds left")
         trainer.should_stop = trainer.should_stop or left <= 0
+
+    def _now(self, trainer: Trainer) -> float:
+        """Reads the clock of the first process: all of them must end at the same step."""
+        return float(trainer.strategy.broadcast(time.perf_counter()))
