@@ -1,7 +1,8 @@
 """Trains the emoji decoder within a given time.
 
 First ``python -m benchmarks.gpu.emoji image --seconds 180``, then ``... video --seconds 420``. Both may be
-started at once: the second waits for the first, and with ``--compile`` compiles meanwhile.
+started at once: the second waits for the first, and with ``--compile`` compiles meanwhile. Other options are
+passed on to ``mav train``.
 
 Needs the emoji world in ``data/emoji`` and its CLIP in ``outputs/emoji/weights``. Figures are left in
 ``outputs/emoji/gpu_image.json`` and ``gpu_video.json``, logs beside them.
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=48, help="clips a step of the video phase, and images")
     parser.add_argument("--workers", type=int, default=6, help="reading processes for each kind of data")
     parser.add_argument("--compile", action="store_true", help="compile the network: minutes at the start")
-    args = parser.parse_args()
+    args, others = parser.parse_known_args()  # the others are passed on to ``mav train``
     deadline = time.monotonic() + args.seconds - WRITING
     for path in (DATA / f"{args.phase}s", RUNS / "weights" / "clip.safetensors"):
         if not path.exists():
@@ -49,7 +50,7 @@ def main() -> None:
     budget = max(5.0, deadline - began - STARTING)
     options += [f"--trainer.callbacks+={BUDGET}", f"--trainer.callbacks.seconds={budget:.0f}"]
     log = RUNS / f"gpu_{args.phase}.log"
-    code = start(args.phase, [*options, "--trainer.max_steps=100000"], log).wait()
+    code = start(args.phase, [*options, "--trainer.max_steps=100000", *others], log).wait()
     if code:
         print(log.read_text(encoding="utf-8", errors="replace")[-3000:])
         sys.exit(f"the {args.phase} phase failed with code {code}")
