@@ -14,14 +14,13 @@ from .provenance import provenance, sign
 if TYPE_CHECKING:
     from ..cascade import Cascade
 
-BENCHES = ("micro",)
+BENCHES = ("micro", "emoji")
 PROTOCOLS = ("ucf101", "msrvtt", "prompts")  # commands of their own, with other options
 SCOPES = ("cascade", "decoder", "image")
 EXAMPLE = """example:
   mav evaluate micro --stage decoder --num-per-class 12
 
-The folder receives report.json, report.md, index.html to look at, the videos it shows, contact_sheet.png,
-sheets with a contact sheet of each shape and, for videos, fps_response.png."""
+The folder receives report.json, report.md, index.html to look at, the videos it shows and contact sheets."""
 
 
 def main(argv: list[str]) -> None:
@@ -40,24 +39,25 @@ def main(argv: list[str]) -> None:
     # The folder is made first, so that one that cannot be written costs no minutes.
     with output_folder(out) as folder, plain_warnings():
         from ..evaluation.report import keep_other_report, print_tables, write_report
-        from ..evaluation.worlds import evaluate_micro, load_micro_settings
-        from ..evaluation.worlds.report import title_of, to_report
-        from ..evaluation.worlds.sheets import write_pictures, write_videos
+        from ..evaluation.worlds.bench import find_bench
         from ..training.runs import config_folder
 
+        world = find_bench(bench)
         overrides = given(args, "seed", "num_per_class", "steps")
+        if bench != "micro" and "num_per_class" in overrides:
+            raise UsageError("--num-per-class is for micro: set the numbers of the others in a --config")
         config = args.config or config_folder() / "eval" / f"{bench}.yaml"
-        settings = load_micro_settings(config, **overrides)
-        keep_other_report(out, title_of(args.scope))
+        settings = world.load_settings(config, **overrides)
+        keep_other_report(out, world.title_of(args.scope))
         cascade = _load(args.weights, args.scope)
         with stage_progress(f"evaluate {bench}, {args.scope}") as progress:
-            evaluation = evaluate_micro(cascade, settings, args.scope, progress)
-        report = to_report(evaluation, args.scope)
+            evaluation = world.evaluate(cascade, settings, args.scope, progress)
+        report = world.to_report(evaluation, args.scope)
         report.settings = dataclasses.asdict(settings)
         sign(report, provenance(cascade, "diffusers"))
         with publishing(folder, out, "the report"):
-            write_pictures(evaluation, report, folder)
-            write_videos(evaluation, report, folder)
+            world.write_pictures(evaluation, report, folder)
+            world.write_videos(evaluation, report, folder)
             report.seconds["total"] = round(time.perf_counter() - start, 2)
             write_report(report, folder)
             names = sorted(path.name for path in folder.iterdir())
@@ -84,7 +84,7 @@ def _parser() -> CommandParser:
         epilog=EXAMPLE,
     )
     add, benches = parser.add_argument, (*BENCHES, *PROTOCOLS)
-    more = f"micro (default), or {', '.join(PROTOCOLS)}, which have options of their own (see BENCH --help)"
+    more = f"micro (default), emoji, or {', '.join(PROTOCOLS)}, which have their own options (BENCH --help)"
     add("bench", nargs="?", choices=benches, default=BENCHES[0], metavar="BENCH", help=more)
     add("--bench", dest="named", choices=benches, metavar="BENCH", help="the same, by name")
     scopes = f"what to judge: {', '.join(SCOPES)} (default: %(default)s)"

@@ -16,7 +16,7 @@ from ...worlds.micro.world import render_videos
 from ..report import Figure
 from . import baselines, controls
 from .distribution import clip_similarity, measure_distribution
-from .prompts import Prompts, choose_prompts
+from .prompts import NUM_CLASSES, Prompts, choose_prompts
 from .sampling import CascadeSampler, Progress
 from .scores import Reading, figures, read, read_truth, score
 from .settings import MicroSettings
@@ -76,7 +76,7 @@ def evaluate_micro(
     if scope == "image":
         videos = {"image": stills}
     else:
-        videos = sampler.videos(prompts, image_embed, LAST_STAGE[scope])
+        videos = sample_videos(sampler, prompts, image_embed, LAST_STAGE[scope])
         measured = _judge_motion(sampler, prompts, image_embed, videos["decoder"], report)
     if scope == "cascade":
         _judge_upsampling(sampler, prompts, report)
@@ -94,6 +94,23 @@ def evaluate_micro(
     similarity = clip_similarity(cascade.clip, videos[last], prompts.texts[: len(videos[last])])
     fps = frame_rate(settings, last)
     return Evaluation(report, prompts, videos[last], fps, readings[last], similarity, measured)
+
+
+def sample_videos(
+    sampler: CascadeSampler, prompts: Prompts, image_embed: Tensor, until: str
+) -> dict[str, Tensor]:
+    """Samples the videos of each stage up to ``until``; later stages for fewer prompts.
+
+    SR_h treats frames independently, so it runs only on every ``final_stride``-th, with the same result.
+    """
+    settings, videos = sampler.settings, {"decoder": sampler.key_frames(image_embed)}
+    if until == "sr_h":
+        num_between = NUM_CLASSES * settings.num_between_per_class
+        num_final = NUM_CLASSES * settings.num_final_per_class
+        videos["interpolation"] = sampler.between(videos["decoder"][:num_between], image_embed)
+        videos["sr_lt"] = sampler.enlarge(videos["interpolation"][:num_final], "sr_lt")
+        videos["sr_h"] = sampler.enlarge(videos["sr_lt"][:, :, :: settings.final_stride], "sr_h")
+    return videos
 
 
 def judge(

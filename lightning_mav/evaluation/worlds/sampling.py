@@ -4,6 +4,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,14 +14,30 @@ from ...models import Decoder
 from ...models.sampling import Sampling
 from ...utils.configured import from_config
 from ...utils.precision import autocast_context
-from .prompts import NUM_CLASSES, Prompts
-from .settings import MicroSettings
 
 Progress = Callable[[str, int, int], None]
 
 
+class SamplingSettings(Protocol):
+    """What the settings of any world's evaluation say about sampling."""
+
+    seed: int
+    fps: float
+    frame_skip: int
+    steps: int | None
+    batch_size: int
+
+    @property
+    def fast_fps(self) -> float:
+        """Frame rate after interpolation."""
+        ...
+
+
+Settings = TypeVar("Settings", bound=SamplingSettings)
+
+
 @dataclass
-class CascadeSampler:
+class CascadeSampler(Generic[Settings]):
     """Samples from a cascade in batches: seeded, timed and with progress.
 
     Args:
@@ -31,7 +48,7 @@ class CascadeSampler:
     """
 
     cascade: Cascade
-    settings: MicroSettings
+    settings: Settings
     progress: Progress | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -121,20 +138,6 @@ class CascadeSampler:
         frames = video.transpose(1, 2).flatten(0, 1)[:, :, None]
         enlarged = self.enlarge(frames, stage, part, size=8)
         return enlarged[:, :, 0].unflatten(0, (len(video), -1)).transpose(1, 2)
-
-    def videos(self, prompts: Prompts, image_embed: Tensor, until: str) -> dict[str, Tensor]:
-        """Samples the videos of each stage up to ``until``; later stages for fewer prompts.
-
-        SR_h treats frames independently, so it runs only on every ``final_stride``-th, with the same result.
-        """
-        videos = {"decoder": self.key_frames(image_embed)}
-        if until == "sr_h":
-            num_between = NUM_CLASSES * self.settings.num_between_per_class
-            num_final = NUM_CLASSES * self.settings.num_final_per_class
-            videos["interpolation"] = self.between(videos["decoder"][:num_between], image_embed)
-            videos["sr_lt"] = self.enlarge(videos["interpolation"][:num_final], "sr_lt")
-            videos["sr_h"] = self.enlarge(videos["sr_lt"][:, :, :: self.settings.final_stride], "sr_h")
-        return videos
 
     def _counted(self, part: str, i: int, num_parts: int) -> Progress | None:
         progress = self.progress

@@ -1,0 +1,135 @@
+"""Evaluates what a cascade trained on the emoji can do, with controls and ceilings.
+
+An independent network reads which emoji a video shows. What moves is compared with true animations that
+training never saw.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ....cascade import Cascade
+from ...intervals import wilson
+from ...report import Figure
+from ..sampling import CascadeSampler, Progress
+from .judge import EmojiJudge, load_judge
+from .moving import judge_distribution, judge_motion, true_clips
+from .prompts import Prompts, choose_prompts
+from .results import EmojiEvaluation, Share, Truth
+from .settings import EmojiBench
+from .truth import SEEN, THINGS, TONES_HIDDEN, Animation, Entry, read_animations, read_entries, read_stills
+from .upsampling import compare_enlarging, enlarge_some
+from .words import judge_words, read_captions, read_other_names
+
+SIZE = 32  # height and width of true animations
+
+
+def evaluate_emoji(
+    cascade: Cascade,
+    settings: EmojiBench,
+    scope: str = "cascade",
+    progress: Progress | None = None,
+    judge: EmojiJudge | None = None,
+) -> EmojiEvaluation:
+    """Judges a cascade.
+
+    Args:
+        cascade: Stages to judge.
+        settings: Numbers of prompts and steps.
+        scope: ``image`` for stills of the decoder, ``decoder`` for key frames, ``cascade`` for everything.
+        progress: Called as ``progress(part, done, total)``.
+        judge: Reads which still a video shows; None loads ``emoji/judge``.
+
+    Raises:
+        UsageError: If the world or the judge is missing or damaged.
+    """
+    if judge is None:
+        judge = load_judge()
+    sampler, root = CascadeSampler(cascade, settings, progress), Path(settings.data)
+    entries = read_entries(root)
+    prompts = choose_prompts(entries, settings)
+    truth = read_truth(root, entries, prompts, progress)
+    image_embed = sampler.embeds(prompts.texts)
+    video = sampler.images(image_embed) if scope == "image" else sampler.key_frames(image_embed)
+    with torch.inference_mode():
+        features = judge(truth.stills)
+    nearest = nearest_still(judge, features, video)
+    found = EmojiEvaluation(settings, prompts, video, truth, nearest, seconds=sampler.seconds)
+    found.words = judge_words(cascade, entries, truth.stills, read_other_names(root), read_captions(root))
+    for kind in prompts.kinds():
+        rows = prompts.rows(kind)
+        found.appearance[kind] = judge_appearance(prompts, entries, rows, found.nearest[rows])
+    if scope != "image":
+        clips = true_clips(sampler, prompts, truth)
+        rows = list(clips)
+        ceiling = nearest_still(judge, features, torch.stack([clips[row] for row in rows]))
+        found.appearance["true clips"] = judge_appearance(prompts, entries, rows, ceiling)
+        judge_motion(sampler, found, clips, image_embed)
+        judge_distribution(found, clips)
+    if scope == "cascade":
+        found.final = enlarge_some(sampler, found, image_embed)
+        rows = list(found.final)
+        shown = {
+            "final videos": nearest_still(judge, features, torch.stack(list(found.final.values()))),
+            "key frames of these": found.nearest[rows],
+        }
+        for kind, nearest in shown.items():
+            found.appearance[kind] = judge_appearance(prompts, entries, rows, nearest)
+        found.stages = {name: compare_enlarging(sampler, found, name) for name in ("sr_lt", "sr_h")}
+    found.figures = [*_figures(found), *found.figures]
+    return found
+
+
+def read_truth(root: Path, entries: list[Entry], prompts: Prompts, progress: Progress | None) -> Truth:
+    """Reads stills, hidden animations, and seen ones of the prompts and of other tones of hidden tones."""
+
+    def part(name: str) -> Callable[[int, int], None] | None:
+        return None if progress is None else lambda done, total: progress(name, done, total)
+
+    stills = read_stills(root, entries, SIZE, len(entries), part("stills"))
+    hidden = {entry.thing for entry in prompts.entries if entry.animation == TONES_HIDDEN}
+    asked = {entry.code for entry in prompts.entries}
+    seen = [e.code for e in entries if e.animation == SEEN and (e.code in asked or e.thing in hidden)]
+    animations: dict[str, Animation] = {}
+    for kind, only in ((THINGS, None), (TONES_HIDDEN, None), (SEEN, frozenset(seen))):
+        animations |= read_animations(root, kind, SIZE, only=only, progress=part(f"clips, {kind}"))
+    return Truth(entries, stills, animations)
+
+
+def nearest_still(judge: EmojiJudge, features: Tensor, video: Tensor) -> Tensor:
+    """Returns which still each video ``(N, 3, F, S, S)`` shows, ``(N,)``."""
+    with torch.inference_mode():
+        return (judge.of_videos(video.float()) @ features.T).argmax(dim=1)
+
+
+def judge_appearance(
+    prompts: Prompts, entries: list[Entry], rows: list[int], nearest: Tensor
+) -> dict[str, Share]:
+    """Returns the shares of videos that show the right thing, the right tones, and both."""
+    pairs = [(prompts.entries[row], entries[int(i)]) for row, i in zip(rows, nearest, strict=True)]
+    right = {
+        "both": [a.code == b.code for a, b in pairs],
+        "thing": [a.thing == b.thing for a, b in pairs],
+        "tone": [a.tones == b.tones for a, b in pairs if a.tones],
+    }
+    return {name: wilson(torch.tensor(values)) for name, values in right.items() if values}
+
+
+def _figures(found: EmojiEvaluation) -> list[Figure]:
+    figures = [
+        Figure(f"appearance, {kind}", **shares["both"], better="higher")
+        for kind, shares in found.appearance.items()
+        if kind != "true clips"
+    ]
+    figures += [
+        Figure(f"own animation {top}, {table}", **rows["generated"][top], better="higher")
+        for table, rows in found.motion.items()
+        for top in ("top 1", "top 5")
+    ]
+    figures += [
+        Figure(f"word finds its still, top 5, {kind}", **shares["top 5"], better="higher")
+        for kind, shares in found.words.items()
+    ]
+    return figures

@@ -1,0 +1,118 @@
+"""Judges how videos move: beside the true animations, and as a distribution."""
+
+import torch
+from torch import Tensor
+
+from ...features import load_features
+from ...intervals import bootstrap_interval
+from ...metrics import frechet_distance_of
+from ...report import Figure
+from .. import controls
+from ..sampling import CascadeSampler
+from .motion import Gallery, Ranking
+from .prompts import Prompts
+from .results import EmojiEvaluation, Truth
+from .truth import NEVER, SEEN, THINGS, TONES_HIDDEN, Animation
+
+NUM_RESAMPLES = 200
+
+
+def true_clips(sampler: CascadeSampler, prompts: Prompts, truth: Truth) -> dict[int, Tensor]:
+    """Returns a clip like the key frames, from a random phase, of each prompt that has an animation."""
+    generator, clips = sampler.generator("true clips"), {}
+    for row, entry in enumerate(prompts.entries):
+        if animation := truth.animations.get(entry.code):
+            start = float(torch.rand((), generator=generator)) * animation.seconds
+            clips[row] = animation.clip(start, sampler.settings.fps, sampler.cascade.decoder.num_frames)
+    return clips
+
+
+def judge_motion(
+    sampler: CascadeSampler, found: EmojiEvaluation, clips: dict[int, Tensor], image_embed: Tensor
+) -> None:
+    """Ranks the own animation of each hidden prompt among the hidden animations, with controls."""
+    prompts, settings, video = found.prompts, sampler.settings, found.video
+    num_frames, generator = video.shape[2], sampler.generator("motion")
+    things, tones = prompts.rows(THINGS), prompts.rows(TONES_HIDDEN)
+    own = {prompts.entries[row].thing: found.truth.animations[prompts.entries[row].code] for row in things}
+    toned = {prompts.entries[row].thing: found.truth.animations[prompts.entries[row].code] for row in tones}
+    orders = {"num_shuffles": settings.num_shuffles, "seed": settings.seed}
+    for kind, rows, shown in ((THINGS, things, own), (TONES_HIDDEN, tones, toned | own)):
+        if len(shown) < 2:
+            continue  # nothing to be told apart from
+        gallery = Gallery(shown, settings.fps, num_frames, **orders)
+        judged = Ranking(gallery, generator, sampler.progress)
+        names = [prompts.entries[row].thing for row in rows]
+        generated = [video[row] for row in rows]
+        ranks = judged.add("generated", generated, names)
+        found.ranks |= dict(zip(rows, ranks.tolist(), strict=True))
+        if kind == THINGS:
+            sibling = [prompts.has_sibling[row] for row in rows]
+            judged.split("generated, same seen in another gender", ranks, sibling)
+            judged.split("generated, no such", ranks, [not one for one in sibling])
+        others = other_tones(found.truth, prompts, rows)
+        starts = torch.rand(len(rows), generator=generator).tolist()
+        ceiling = {
+            row: animation.clip(start * animation.seconds, settings.fps, num_frames)
+            for (row, animation), start in zip(others.items(), starts, strict=False)
+        }
+        judged.add(
+            "true, in another tone", list(ceiling.values()), [prompts.entries[r].thing for r in ceiling]
+        )
+        truths = torch.stack([clips[row] for row in rows])
+        judged.add("static", list(controls.static(truths)), names)
+        judged.add("shuffled", list(controls.shuffled(torch.stack(generated), generator)), names)
+        judged.add("jittered", list(controls.jittered(truths, generator, 1)), names)
+        judged.add("another's animation", list(truths.roll(1, 0)), names)
+        few = rows[: settings.num_untrained]
+        untrained = sampler.key_frames(image_embed[few], untrained=True)
+        judged.add("untrained temporal layers", list(untrained), names[: len(few)])
+        judged.chance()
+        found.motion[f"{kind}, {len(shown)} animations"] = judged.shares
+
+
+def other_tones(truth: Truth, prompts: Prompts, rows: list[int]) -> dict[int, Animation]:
+    """Returns the true animation of another tone, for each prompt whose thing has one, by its number."""
+    by_thing: dict[str, list[str]] = {}
+    for entry in truth.entries:
+        if entry.code in truth.animations:
+            by_thing.setdefault(entry.thing, []).append(entry.code)
+    found = {}
+    for row in rows:
+        entry = prompts.entries[row]
+        if others := [code for code in by_thing[entry.thing] if code != entry.code]:
+            found[row] = truth.animations[others[row % len(others)]]
+    return found
+
+
+def judge_distribution(found: EmojiEvaluation, clips: dict[int, Tensor]) -> None:
+    """Computes FVD against true clips, and how much moves."""
+    features, settings = load_features("micro_video"), found.settings
+    generator = torch.Generator().manual_seed(settings.seed)
+    for name, kinds in (("seen", (SEEN,)), ("hidden", (TONES_HIDDEN, THINGS))):
+        rows = [row for row in found.prompts.rows(*kinds) if row in clips]
+        if len(rows) < 2:
+            continue
+        truth, generated = torch.stack([clips[row] for row in rows]), found.video[rows]
+        sets = {
+            "generated": generated,
+            "static": controls.static(truth),
+            "shuffled": controls.shuffled(truth, generator),
+        }
+        real = features(truth)
+        for kind, videos in sets.items():
+            own = features(videos)
+            found.fvd[f"{name}, {kind}"] = value = frechet_distance_of(real, own)
+            if kind == "generated":
+                low, high = bootstrap_interval(frechet_distance_of, [real, own], NUM_RESAMPLES, settings.seed)
+                facts = {"features": features.settings(), "num_real": len(real), "fps": settings.fps}
+                found.figures.append(Figure(f"FVD, {name}", value, low, high, len(own), "lower", facts))
+        found.amounts |= {f"{name}, generated": amounts(generated), f"{name}, true": amounts(truth)}
+    if never := found.prompts.rows(NEVER):
+        found.amounts["never animated, generated"] = amounts(found.video[never])
+
+
+def amounts(video: Tensor) -> dict[str, float]:
+    """Returns how much changes from frame to frame in ``(N, 3, F, S, S)``, and from the last to the first."""
+    step = video.diff(dim=2).abs().mean().item()
+    return {"movement": step, "loop gap": (video[:, :, 0] - video[:, :, -1]).abs().mean().item()}

@@ -1,0 +1,181 @@
+"""The true pictures and animations of the emoji, as the shards of the world hold them."""
+
+import json
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ....data.codecs.decode import IMAGE_FORMATS, VIDEO_FORMATS, decode_image, decode_video
+from ....data.codecs.pixels import from_uint8
+from ....data.shards.reader import Sample, Shards
+from ....data.shards.urls import expand_shards
+from ....utils.errors import UsageError
+from ....utils.textfile import parse_json
+from ....worlds.emoji.hidden import SEEN, THINGS, TONES_HIDDEN, VALIDATION
+from ....worlds.emoji.shards import FOLDERS
+
+REMEDY = "run `make world WORLD=emoji`"
+MARGIN = 1e-6  # seconds: so that a frame is shown at the very time it starts
+NEVER = "none"  # what emoji.json says of stills without an animation
+MAX_SECONDS = 60.0  # of processor time for one clip
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One emoji, as ``emoji.json`` lists it."""
+
+    code: str
+    emoji: str
+    name: str
+    keywords: list[str]
+    thing: str
+    tones: list[str]
+    animation: str
+
+
+@dataclass(frozen=True)
+class Animation:
+    """One round of an animation.
+
+    Args:
+        frames: ``(F, 3, S, S)`` bytes.
+        starts: When each frame appears, ``(F,)`` in seconds from the first.
+        seconds: Length of the round.
+    """
+
+    frames: Tensor
+    starts: Tensor
+    seconds: float
+
+    def indices(self, start: float, fps: float, num_frames: int) -> Tensor:
+        """Returns which frames ``(num_frames,)`` are seen at ``fps`` from ``start`` on, round after round."""
+        times = (start + torch.arange(num_frames, dtype=torch.double) / fps + MARGIN) % self.seconds
+        return torch.searchsorted(self.starts, times, right=True) - 1
+
+    def clip(self, start: float, fps: float, num_frames: int) -> Tensor:
+        """Returns what is seen, ``(3, num_frames, S, S)`` in [-1, 1]."""
+        return from_uint8(self.frames[self.indices(start, fps, num_frames)]).movedim(0, 1)
+
+
+def read_entries(root: Path) -> list[Entry]:
+    """Reads ``emoji.json`` of a world.
+
+    Raises:
+        UsageError: If it is missing or is no such list.
+    """
+    path = root / "emoji.json"
+    try:
+        return [Entry(**entry) for entry in parse_json(path.read_bytes())]
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from error
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{path}: is no list of emoji ({error}); {REMEDY}") from error
+
+
+def read_stills(
+    root: Path,
+    entries: list[Entry],
+    size: int,
+    num_emoji: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Reads the stills of some emoji, ``(N, 3, size, size)`` in [-1, 1].
+
+    Args:
+        root: Folder of the world.
+        entries: Those emoji.
+        size: Height and width wanted.
+        num_emoji: How many emoji the world has: its images begin with a still of each.
+        progress: Called as ``progress(done, total)``.
+
+    Raises:
+        UsageError: If one is missing or damaged.
+    """
+    wanted = {entry.code for entry in entries}
+
+    def decode(sample: Sample, number: int) -> tuple[str, Tensor | None]:
+        code, suffix = _meta(sample)["code"], next(s for s in IMAGE_FORMATS if s in sample)
+        return code, decode_image(sample[suffix], suffix, size) if code in wanted else None
+
+    found = dict(_read(root / "images", IMAGE_FORMATS, decode, num_emoji, progress))
+    if missing := [entry.code for entry in entries if entry.code not in found]:
+        raise UsageError(f"{root / 'images'}: no still of {missing[0]}; {REMEDY}")
+    return from_uint8(torch.stack([found[entry.code] for entry in entries]))
+
+
+def read_animations(
+    root: Path,
+    kind: str,
+    size: int | None,
+    *,
+    only: Collection[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Animation]:
+    """Reads the animations of a kind, such as ``hidden.THINGS``, by code.
+
+    Args:
+        root: Folder of the world.
+        kind: ``SEEN``, ``VALIDATION``, ``THINGS`` or ``TONES_HIDDEN``.
+        size: Height and width wanted; None leaves them as they are.
+        only: Codes to read; all if None.
+        progress: Called as ``progress(done, total)``.
+
+    Raises:
+        UsageError: If shards are missing or damaged.
+    """
+
+    def decode(sample: Sample, number: int) -> tuple[str, Animation | None]:
+        meta = _meta(sample)
+        code, num = meta["code"], int(meta["num_frames"])
+        if only is not None and code not in only:
+            return code, None
+        suffix = next(s for s in VIDEO_FORMATS if s in sample)
+        frames, times = decode_video(
+            sample[suffix], suffix, size, lambda times: torch.arange(num), max_seconds=MAX_SECONDS
+        )
+        return code, Animation(frames, times.double(), num / float(meta["fps"]))
+
+    found = _read(root / FOLDERS[kind], VIDEO_FORMATS, decode, None, progress)
+    return {code: animation for code, animation in found if animation is not None}
+
+
+def _meta(sample: Sample) -> dict[str, Any]:
+    return dict(json.loads(sample["json"]))
+
+
+def _read(
+    folder: Path,
+    suffixes: Collection[str],
+    decode: Callable[[Sample, int], Any],
+    num: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> list[Any]:
+    shards = Shards(expand_shards(str(folder), REMEDY), [*suffixes, "json"])
+    num, made = len(shards) if num is None else min(num, len(shards)), []
+
+    def refuse(number: int, error: Exception) -> None:
+        raise UsageError(f"{shards.name(number)}: cannot be used ({error}); {REMEDY}") from error
+
+    for one in shards.make_each(decode, range(num), refuse):
+        made.append(one)
+        if progress is not None:
+            progress(len(made), num)
+    return made
+
+
+__all__ = [
+    "NEVER",
+    "SEEN",
+    "THINGS",
+    "TONES_HIDDEN",
+    "VALIDATION",
+    "Animation",
+    "Entry",
+    "read_animations",
+    "read_entries",
+    "read_stills",
+]

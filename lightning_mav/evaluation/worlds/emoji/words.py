@@ -1,0 +1,112 @@
+"""Does a name that training never saw find its still? Names of another package serve as such."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ....cascade import Cascade
+from ....data.shards.reader import Shards
+from ....data.shards.urls import expand_shards
+from ....utils.errors import UsageError
+from ....utils.textfile import parse_json
+from ...intervals import wilson
+from .results import Share
+from .truth import REMEDY, Entry
+
+BATCH = 256
+
+
+def read_other_names(root: Path) -> list[tuple[str, str]]:
+    """Reads codes and names of ``other_names.json``.
+
+    Raises:
+        UsageError: If it is missing or damaged.
+    """
+    path = root / "other_names.json"
+    try:
+        return [(entry["code"], entry["name"]) for entry in parse_json(path.read_bytes())]
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from error
+    except (TypeError, KeyError, ValueError) as error:
+        raise UsageError(f"{path}: is no list of names ({error}); {REMEDY}") from error
+
+
+def read_captions(root: Path) -> list[str]:
+    """Reads all captions that training sees."""
+    shards = Shards(expand_shards(str(root / "images"), REMEDY), ["txt"])
+    return [shards.read(number)["txt"].decode() for number in range(len(shards))]
+
+
+def is_within(name: str, captions: str) -> bool:
+    """Returns whether a name is a phrase of a text of ``plain`` lines."""
+    return f" {plain(name)} " in captions
+
+
+def plain(text: str) -> str:
+    """Returns a text in lower case with one space between words, and no punctuation."""
+    return " ".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
+
+
+def embed_texts(cascade: Cascade, texts: list[str]) -> Tensor:
+    """Returns CLIP's embeddings of texts, ``(N, D)`` of length 1."""
+    with torch.inference_mode():
+        tokens = cascade.clip.tokenize(texts).to(cascade.device)
+        found = [cascade.clip.encode_text(part)[0].float().cpu() for part in tokens.split(BATCH)]
+    return F.normalize(torch.cat(found), dim=1)
+
+
+def embed_images(cascade: Cascade, images: Tensor) -> Tensor:
+    """Returns CLIP's embeddings of images ``(N, 3, S, S)``, ``(N, D)`` of length 1."""
+    with torch.inference_mode():
+        parts = images.split(BATCH)
+        found = [cascade.clip.encode_image(part.to(cascade.device)).float().cpu() for part in parts]
+    return F.normalize(torch.cat(found), dim=1)
+
+
+def judge_words(
+    cascade: Cascade,
+    entries: list[Entry],
+    stills: Tensor,
+    other_names: list[tuple[str, str]],
+    captions: Iterable[str],
+) -> dict[str, dict[str, Share]]:
+    """Finds the stills nearest to each name by CLIP.
+
+    Args:
+        cascade: Its CLIP is judged.
+        entries: All emoji.
+        stills: Their stills, ``(N, 3, S, S)``.
+        other_names: Code and name, of names that training was not given.
+        captions: All captions of training.
+
+    Returns:
+        By kind of name: ``top 1`` and ``top 5``, the shares whose thing is first, or among the first five.
+        Names of another package that are phrases of a caption are counted apart.
+    """
+    image = embed_images(cascade, stills)
+    known = "".join(f" {plain(caption)} \n" for caption in captions)
+    row_of = {entry.code: row for row, entry in enumerate(entries)}
+    names = {plain(entry.name) for entry in entries}
+    others = [(code, name) for code, name in other_names if code in row_of and plain(name) not in names]
+    kinds = {
+        "names of training": [(entry.code, entry.name) for entry in entries],
+        "names of another package, never seen": [one for one in others if not is_within(one[1], known)],
+        "names of another package, within captions": [one for one in others if is_within(one[1], known)],
+    }
+    found = {}
+    for kind, pairs in kinds.items():
+        if not pairs:
+            continue
+        similarity = embed_texts(cascade, [name for _, name in pairs]) @ image.T
+        nearest = similarity.topk(5, dim=1).indices.tolist()
+        right = torch.tensor(
+            [
+                [entries[i].thing == entries[row_of[code]].thing for i in five]
+                for (code, _), five in zip(pairs, nearest, strict=True)
+            ]
+        )
+        found[kind] = {"top 1": wilson(right[:, 0]), "top 5": wilson(right.any(dim=1))}
+    return found
