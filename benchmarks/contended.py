@@ -111,7 +111,7 @@ def commands(data: Path) -> dict[str, list[str]]:
     train = ["train", "decoder", "--scale", "nano", f"--trainer.max_steps={STEPS}"]
     train += [f"--data.root={data}", "--model.clip=micro/clip", "--trainer.enable_progress_bar=false"]
     return {
-        "generate": [*MAV, "generate", PROMPT],
+        "generate": [*MAV, "generate", PROMPT, "--weights", "micro"],
         "train": [*MAV, *train],
         "test": [sys.executable, "-m", "pytest", "-q", "-n", "2", *(str(ROOT / test) for test in TESTS)],
     }

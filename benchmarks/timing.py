@@ -94,7 +94,8 @@ def generate(*arguments: str, root: Path | None = None) -> tuple[dict[str, float
         UsageError: If it fails.
     """
     with tempfile.TemporaryDirectory() as out:
-        command = [sys.executable, "-m", "lightning_mav", "generate", PROMPT, "--out", out, *arguments]
+        command = [sys.executable, "-m", "lightning_mav", "generate", PROMPT, "--weights", "micro"]
+        command += ["--out", out, *arguments]
         environment = os.environ | ({} if root is None else {"PYTHONPATH": str(root)})
         done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
         if done.returncode:

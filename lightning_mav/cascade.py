@@ -17,12 +17,11 @@ from torch import Tensor, nn
 from .clip import Clip, text_half
 from .models import SRH, SRLT, Decoder, Interpolation, Prior
 from .models.sampling import Sampling
-from .stage_table import LAST, stages, stages_until
+from .stage_table import DEFAULT_WEIGHTS, LAST, stages, stages_until
 from .utils.configured import allow_modules
-from .utils.errors import UsageError
 from .utils.numbers import check_number
 from .utils.precision import autocast_context
-from .weights import Select, load_weights, weights_files
+from .weights import load_stage, weights_files
 
 DEFAULT = Sampling()
 
@@ -86,7 +85,7 @@ class Cascade(nn.Module):
     @classmethod
     def from_pretrained(
         cls,
-        name_or_dir: str | Path = "micro",
+        name_or_dir: str | Path = DEFAULT_WEIGHTS,
         device: torch.device | str | None = None,
         *,
         until: str = LAST,
@@ -110,7 +109,7 @@ class Cascade(nn.Module):
         allow_modules(*modules)
         files = weights_files(name_or_dir, until=until)
         select = {"clip": text_half} if text_only else {}
-        models: dict[str, Any] = {name: _load(name, path, select.get(name)) for name, path in files.items()}
+        models: Any = {name: load_stage(name, path, select.get(name)) for name, path in files.items()}
         cascade = cls(**models)
         cascade.files = files
         return cascade.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
@@ -231,14 +230,6 @@ class Cascade(nn.Module):
             raise ValueError(f"this cascade has no {stage}: load it, or stop earlier by `until`")
         with torch.inference_mode(), autocast_context(self.device, self.precision):
             return model.sample(*conditions, **kwargs, **sampling.arguments(stage)).float()
-
-
-def _load(name: str, path: Path, select: Select | None) -> nn.Module:
-    module = load_weights(path, select)
-    expected = stages()[name].model_class()
-    if not isinstance(module, expected):
-        raise UsageError(f"{path}: holds a {type(module).__name__}; put a {expected.__name__} there")
-    return module
 
 
 def _joined(outputs: list[CascadeOutput]) -> CascadeOutput:

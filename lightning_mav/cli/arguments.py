@@ -107,11 +107,11 @@ def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(args, name, None)) is not None}
 
 
-def add_evaluation(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that all benches of ``mav evaluate`` have."""
+def add_evaluation(parser: argparse.ArgumentParser, weights: str) -> None:
+    """Adds the options that all benches of ``mav evaluate`` have; ``weights`` are judged by default."""
     add = parser.add_argument
-    weights = "scale, or folder of weights (default: %(default)s)"
-    add("--weights", "--scale", default="micro", metavar="NAME_OR_DIR", help=weights)
+    text = "scale, or folder of weights (default: %(default)s)"
+    add("--weights", "--scale", default=weights, metavar="NAME_OR_DIR", help=text)
     add("--out", type=Path, metavar="DIR", help="folder (default: outputs/evaluate/BENCH)")
     add("--seed", type=seed, metavar="N", help="0 or more (default: the bench's)")
     steps = "denoising steps of every stage (default: each stage's own)"

@@ -91,7 +91,7 @@ def _parser() -> CommandParser:
     add("--stage", dest="scope", choices=SCOPES, default=SCOPES[0], metavar="STAGE", help=scopes)
     num = "prompts of each shape, seen and held out (default: the bench's)"
     add("--num-per-class", type=number_in(int, 1), metavar="N", help=num)
-    add_evaluation(parser)
+    add_evaluation(parser, weights=BENCHES[0])
     return parser
 
 
@@ -101,8 +101,7 @@ def _load(weights: str, scope: str) -> "Cascade":
 
     from ..cascade import Cascade
     from ..evaluation.worlds import LAST_STAGE
-    from ..models import Decoder
-    from ..weights import load_weights, weights_files
+    from ..weights import load_stage, weights_files
 
     if scope != "image":
         return Cascade.from_pretrained(weights, until=LAST_STAGE[scope])
@@ -110,9 +109,6 @@ def _load(weights: str, scope: str) -> "Cascade":
     before_videos = files["decoder"].with_name("decoder_image.safetensors")
     if before_videos.is_file():
         files["decoder"] = before_videos
-    stages = {name: load_weights(path) for name, path in files.items()}
-    if not isinstance(stages["decoder"], Decoder):
-        raise UsageError(f"{files['decoder']}: holds no Decoder; put one there")
-    cascade = Cascade(**stages)
+    cascade = Cascade(**{name: load_stage(name, path) for name, path in files.items()})
     cascade.files = files
     return cascade.to("cuda" if torch.cuda.is_available() else "cpu").eval()

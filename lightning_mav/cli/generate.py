@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..stage_table import LAST, stages, video_stages
+from ..stage_table import DEFAULT_WEIGHTS, LAST, stages, video_stages
 from ..utils.console import plain_warnings, stage_progress
 from ..utils.errors import UsageError
 from ..utils.numbers import MAX_GUIDANCE
@@ -100,9 +100,9 @@ def _parser() -> CommandParser:
     add("--until", default=LAST, metavar="STAGE", help=f"last stage: {names} (default: %(default)s)")
     add(
         "--weights",
-        default="micro",
+        default=DEFAULT_WEIGHTS,
         metavar="NAME_OR_DIR",
-        help="scale, or folder of weights (default: micro)",
+        help="scale, or folder of weights (default: %(default)s)",
     )
     add_import(parser)
     add("--device", metavar="D", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..stage_table import DEFAULT_WEIGHTS
 from ..training.runs import config_folder
 from ..utils.console import plain_warnings, print_table, stage_progress
 from ..utils.errors import UsageError
@@ -108,7 +109,7 @@ def _parser(bench: str) -> CommandParser:
         epilog=EXAMPLE,
     )
     add = parser.add_argument
-    add_evaluation(parser)
+    add_evaluation(parser, weights=DEFAULT_WEIGHTS)
     add("--data", metavar="DIR", help="the benchmark's own files, or real videos (default: the bench's)")
     if bench == "prompts":
         add("--prompts", metavar="FILE", help="a prompt in each line")

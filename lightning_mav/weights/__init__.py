@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..stage_table import stages
 from ..utils.configured import ConfigDict, Configured, ForeignClassError, allow_modules, from_config
 from ..utils.errors import UsageError, first_line
 from ..utils.paths import locked, replacing
@@ -36,6 +37,7 @@ __all__ = [
     "Select",
     "find_weights",
     "has_digest",
+    "load_stage",
     "load_weights",
     "read_checksums",
     "read_training",
@@ -154,6 +156,18 @@ def load_weights(path: Path | str, select: Select | None = None, *, modules: Seq
             module = from_config(config)
             module.load_state_dict(tensors)  # copies into single precision
     return module.eval()
+
+
+def load_stage(name: str, path: Path | str, select: Select | None = None) -> Any:
+    """Rebuilds a stage by ``load_weights``, and refuses a file that holds another one.
+
+    Raises:
+        UsageError: If it does, or as ``load_weights``.
+    """
+    module, expected = load_weights(path, select), stages()[name].model_class()
+    if not isinstance(module, expected):
+        raise UsageError(f"{path}: holds a {type(module).__name__}; put a {expected.__name__} there")
+    return module
 
 
 def read_training(path: Path | str) -> dict[str, Any]:

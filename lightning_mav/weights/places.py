@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..stage_table import LAST, stages, stages_until
+from ..stage_table import DEFAULT_WEIGHTS, LAST, stages, stages_until
 from ..utils.errors import UsageError
 from ..utils.paths import expanded, visible
 
@@ -10,7 +10,7 @@ SHIPPED = Path(__file__).parent
 OUTPUTS = Path("outputs")
 
 
-def find_weights(name: str, scale: str = "micro") -> Path:
+def find_weights(name: str, scale: str = DEFAULT_WEIGHTS) -> Path:
     """Returns the file of a trained module: your own in ``outputs/<scale>/weights``, else the shipped one.
 
     Args:
@@ -35,7 +35,7 @@ def find_weights(name: str, scale: str = "micro") -> Path:
     raise UsageError(f"no weights at {own}: train them with `{command_of(own)}`")
 
 
-def weights_files(name_or_dir: str | Path = "micro", *, until: str = LAST) -> dict[str, Path]:
+def weights_files(name_or_dir: str | Path = DEFAULT_WEIGHTS, *, until: str = LAST) -> dict[str, Path]:
     """Finds the weights file of every stage up to ``until``, of a scale or in a folder.
 
     The name of a shipped scale always means the shipped weights. To use your own, name their folder,

@@ -1,5 +1,6 @@
 """Weights files: round trip, checksums, and errors that say what to do."""
 
+import inspect
 import json
 import shutil
 import warnings
@@ -12,9 +13,21 @@ from safetensors.torch import load_file, save_file
 from helpers.nets import tiny_decoder
 from helpers.places import ROOT
 from lightning_mav import weights
+from lightning_mav.cascade import Cascade
+from lightning_mav.cli import main
 from lightning_mav.cli.weights import main as check
+from lightning_mav.stage_table import DEFAULT_WEIGHTS
 from lightning_mav.utils.errors import UsageError
-from lightning_mav.weights import find_weights, load_weights, places, read_training, save_weights, sha256
+from lightning_mav.weights import (
+    find_weights,
+    load_weights,
+    places,
+    read_checksums,
+    read_training,
+    save_weights,
+    sha256,
+    weights_files,
+)
 
 
 def test_round_trip_keeps_the_function(tmp_path):
@@ -213,3 +226,31 @@ def test_files_of_earlier_versions_load(form, tmp_path):
     torch.testing.assert_close(video, load_file(folder / "sample.safetensors")["video"])
     again = load_weights(save_weights(decoder, tmp_path / "decoder.safetensors"))
     assert all(torch.equal(again.state_dict()[key], value) for key, value in decoder.state_dict().items())
+
+
+def test_weights_that_are_meant_where_none_are_named_are_the_same_everywhere(capsys):
+    for function, name in (
+        (Cascade.from_pretrained, "name_or_dir"),
+        (weights_files, "name_or_dir"),
+        (find_weights, "scale"),
+    ):
+        assert inspect.signature(function).parameters[name].default == DEFAULT_WEIGHTS
+    for command, name in (
+        ("generate", DEFAULT_WEIGHTS),
+        ("evaluate prompts", DEFAULT_WEIGHTS),
+        ("evaluate", "micro"),
+    ):
+        with pytest.raises(SystemExit):
+            main([*command.split(), "--help"])
+        assert f"scale, or folder of weights (default: {name})" in " ".join(capsys.readouterr().out.split())
+    assert (weights.SHIPPED / DEFAULT_WEIGHTS).is_dir()
+
+
+@pytest.mark.parametrize(
+    "name", sorted({path.parent.name for path in weights.SHIPPED.glob("*/*.safetensors")})
+)
+def test_shipped_weights_are_whole(name):
+    folder = weights.SHIPPED / name
+    assert all(path.is_file() for path in weights_files(folder).values())
+    assert set(read_checksums(folder)) == {path.name for path in folder.glob("*.safetensors")}
+    assert (folder / "README.md").is_file()
