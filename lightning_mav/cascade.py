@@ -6,6 +6,7 @@ Each factor is a method: ``embed``, ``decode``, ``interpolate``, ``upsample_lt``
 """
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from .clip import Clip, text_half
 from .models import SRH, SRLT, Decoder, Interpolation, Prior
 from .models.sampling import Sampling
+from .prompts import KnownPrompts, read_known
 from .stage_table import DEFAULT_WEIGHTS, LAST, stages, stages_until
 from .utils.configured import allow_modules
 from .utils.numbers import check_number
@@ -80,6 +82,7 @@ class Cascade(nn.Module):
         for name, model in own.items():
             self.add_module(name, model)
         self.files: dict[str, Path] = {}
+        self.known = KnownPrompts()
         self.precision: str | None = None  # as in ``autocast_context``
 
     @classmethod
@@ -100,24 +103,27 @@ class Cascade(nn.Module):
             until: Last stage that is needed.
             text_only: Whether ``clip`` will only embed prompts, no images. Loading is then a second
                 faster, mostly because open_clip is not imported.
-            modules: Modules of your own whose classes the files may name, such as ``["my_module"]``; see
-                ``allow_modules``.
+            modules: Modules of your own whose classes the files may name, see ``allow_modules``.
 
         Raises:
-            UsageError: If a file is missing or damaged, or a module cannot be imported.
+            UsageError: If a file is missing or damaged, ``prompts.json`` too, or a module cannot be imported.
         """
         allow_modules(*modules)
         files = weights_files(name_or_dir, until=until)
         select = {"clip": text_half} if text_only else {}
         models: Any = {name: load_stage(name, path, select.get(name)) for name, path in files.items()}
         cascade = cls(**models)
-        cascade.files = files
+        cascade.files, cascade.known = files, read_known(files["clip"].parent)
         return cascade.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
 
     @property
     def device(self) -> torch.device:
         """Where the stages are."""
         return next(self.parameters()).device
+
+    def nearest_names(self, prompts: str | Sequence[str], k: int = 3) -> list[dict[str, float]]:
+        """Finds for each prompt the nearest names that the weights know, see ``KnownPrompts.nearest``."""
+        return self.known.nearest(prompts, self.clip, k)
 
     def embed(self, prompts: list[str], sampling: Sampling = DEFAULT) -> Tensor:
         """P(BPE(x), C(x)): draws image embeddings ``(B, D)`` for prompts."""
@@ -166,12 +172,13 @@ class Cascade(nn.Module):
         self,
         image_embed: Tensor,
         *,
-        fps: float = 6.0,
+        fps: float | None = None,
         frame_skip: int = 5,
         until: str = LAST,
         sampling: Sampling = DEFAULT,
     ) -> CascadeOutput:
         """Turns image embeddings ``(B, D)`` into videos: all that follows the prior."""
+        fps = self.known.fps if fps is None else fps
         check_number("fps", fps, 0)
         chain = [spec for name in stages_until(until) if (spec := stages()[name]).makes_video]
         given: dict[str, Any] = {"image_embed": image_embed, "frame_skip": frame_skip}
@@ -190,7 +197,7 @@ class Cascade(nn.Module):
         prompts: str | list[str],
         *,
         seed: int = 0,
-        fps: float = 6.0,
+        fps: float | None = None,
         guidance_scale: float | Mapping[str, float] | None = None,
         num_steps: int | Mapping[str, int] | None = None,
         frame_skip: int = 5,
@@ -199,12 +206,13 @@ class Cascade(nn.Module):
     ) -> CascadeOutput:
         """Turns prompts into videos, one prompt after the other.
 
-        Same prompt, seed, settings and machine: same video, whatever the other prompts are.
+        Same prompt, seed, settings and machine: same video, whatever the other prompts are. Of prompts that
+        the weights do not know it warns, see ``KnownPrompts``.
 
         Args:
             prompts: One prompt or several.
             seed: Seed, 0 or more.
-            fps: Frame rate of the 16 key frames; with ``frame_skip`` the video plays at ``fps * frame_skip``.
+            fps: Rate of the 16 key frames; None is the weights' own. The video plays at ``fps * frame_skip``.
             guidance_scale: As in ``Sampling``.
             num_steps: As in ``Sampling``.
             frame_skip: Key frames lie this many frames apart, 1 to 15.
@@ -214,6 +222,8 @@ class Cascade(nn.Module):
         outputs = []
         for prompt in [prompts] if isinstance(prompts, str) else prompts:
             own = Sampling(seed, prompt, num_steps, guidance_scale, progress)
+            if warning := self.known.warning(prompt, *self.nearest_names(prompt)):
+                warnings.warn(warning, stacklevel=2)
             start = time.perf_counter()
             image_embed = self.embed([prompt], own)
             seconds = time.perf_counter() - start
@@ -237,5 +247,4 @@ def _joined(outputs: list[CascadeOutput]) -> CascadeOutput:
         return outputs[0]
     stages = {name: torch.cat([o.stages[name] for o in outputs]) for name in outputs[0].stages}
     seconds = {name: sum(o.seconds[name] for o in outputs) for name in outputs[0].seconds}
-    *_, video = stages.values()
-    return CascadeOutput(video, outputs[0].fps, stages, seconds, outputs[0].rates)
+    return CascadeOutput([*stages.values()][-1], outputs[0].fps, stages, seconds, outputs[0].rates)

@@ -46,6 +46,8 @@ def test_wheel_holds_one_top_level_name_and_all_layers(tmp_path):
         shutil.copytree(ROOT / name, source / name, ignore=ignored)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
+    shipped = source / "lightning_mav/weights"
+    (shipped / "micro" / "prompts.json").write_text("{}")  # which weights may have beside them
     code = f"from setuptools import build_meta; build_meta.build_wheel({str(tmp_path)!r})"
     subprocess.run([sys.executable, "-c", code], cwd=source, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
@@ -54,7 +56,7 @@ def test_wheel_holds_one_top_level_name_and_all_layers(tmp_path):
     assert {name.parts[0] for name in names if not name.parts[0].endswith(".dist-info")} == {"lightning_mav"}
     expected = {Path("lightning_mav", path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.yaml")}
     expected |= {path.relative_to(ROOT) for path in (ROOT / "lightning_mav").rglob("*.py")}
-    expected |= {path.relative_to(ROOT) for path in (ROOT / "lightning_mav/weights").rglob("*.safetensors")}
+    expected |= {path.relative_to(source) for path in shipped.glob("*/*") if path.suffix != ".py"}
     expected |= {path.relative_to(ROOT) for path in (ROOT / "lightning_mav").rglob("*.gz")}
     expected |= {path.relative_to(ROOT) for path in (ROOT / "lightning_mav").rglob("*.yaml")}
     expected |= {
@@ -72,5 +74,6 @@ def test_wheel_holds_one_top_level_name_and_all_layers(tmp_path):
         ".html",
         ".css",
         ".js",
+        ".json",
         "",
     }

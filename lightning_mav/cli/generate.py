@@ -73,9 +73,8 @@ def _parser() -> CommandParser:
     add(
         "--fps",
         type=number_in(float, 1, 30),
-        default=6.0,
         metavar="N",
-        help="frame rate of the 16 key frames, 1 to 30: low for much motion (default: %(default)g)",
+        help="frame rate of the 16 key frames, 1 to 30: low for much motion (default: the weights' own)",
     )
     add(
         "--frame-skip",
@@ -147,12 +146,13 @@ def _settings(
     return {
         "prompt": prompt,
         "seed": args.seed,
-        "fps": args.fps,
+        "fps": output.rates["decoder"],
         "frame_skip": args.frame_skip,
         "guidance_scale": args.guidance_scale,
         "steps": args.steps,
         "until": args.until,
         "video": {"shape": list(output.video.shape[1:]), "fps": output.fps},
+        **({"nearest_names": nearest} if (nearest := cascade.nearest_names(prompt)[0]) else {}),
         "stages": stages,
         **provenance(cascade, "diffusers"),
     }

@@ -108,7 +108,8 @@ def _read(path: Path) -> Any:
 
 
 def _identity(made: Any) -> Any:
-    """Drops what may differ between two runs that make the same video: time, threads, paths of files."""
+    """Drops what may differ between two runs that make the same video: time, threads, paths, known names."""
     if not isinstance(made, dict):
         return made
-    return {key: _identity(value) for key, value in made.items() if key not in ("seconds", "threads", "file")}
+    dropped = ("seconds", "threads", "file", "nearest_names")
+    return {key: _identity(value) for key, value in made.items() if key not in dropped}

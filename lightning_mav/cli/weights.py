@@ -1,20 +1,23 @@
-"""``mav weights``: lists the networks, checks their files, and says where the files belong."""
+"""``mav weights``: lists the networks, checks their files, says where they belong and what they know."""
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
 from ..utils.console import print_table, stage_progress
 from ..utils.errors import UsageError, writing
 from ..utils.paths import visible
-from .arguments import CommandParser, number_in, seed
+from .arguments import CommandParser, given, number_in, seed
 from .output import output_folder
 
 EXAMPLE = """examples:
   mav weights list
   mav weights path i3d
   mav weights check
+  mav weights prompts outputs/emoji/weights --names data/emoji/emoji.json --fps 4.8 --min-similarity 0.7
 
+`prompts` writes prompts.json beside the weights. What is not given stays as it is in that file.
 Feature networks of others are looked for in the folder that --folder or the environment variable MAV_FEATURES
 names, else in outputs/features."""
 
@@ -29,7 +32,7 @@ class File(NamedTuple):
 
 
 def main(argv: list[str]) -> None:
-    """Runs ``list``, ``check``, ``path`` or ``train``."""
+    """Runs ``list``, ``check``, ``path``, ``prompts`` or ``train``."""
     args = _parser().parse_args(argv)
     args.run(args)
 
@@ -104,6 +107,20 @@ def _path(args: argparse.Namespace) -> None:
         raise UsageError(f"{error}; feature networks are {', '.join(FEATURES)}") from None
 
 
+def _prompts(args: argparse.Namespace) -> None:
+    from ..prompts import read_known, read_names, write_known
+    from ..weights import weights_files
+
+    folder = weights_files(args.folder)["clip"].parent
+    changes = given(args, "fps", "min_similarity")
+    if args.names:
+        changes["names"] = read_names(args.names)
+    known = dataclasses.replace(read_known(folder), **changes)
+    path = write_known(known, folder)
+    limit = "none are unknown" if known.min_similarity is None else f"unknown below {known.min_similarity:g}"
+    print(f"wrote {path}: {len(known.names)} names, {limit}, key frames at {known.fps:g} fps")
+
+
 def _train(args: argparse.Namespace) -> None:
     from ..evaluation.features.micro_training import NUM_STEPS, accuracy, train
     from ..weights import save_weights
@@ -127,10 +144,10 @@ def _train(args: argparse.Namespace) -> None:
 def _parser() -> CommandParser:
     parser = CommandParser(
         prog="mav weights",
-        description="List, check and find weights; train the project's own feature network.",
+        description="List, check and find weights, say what they know; train the project's feature network.",
         epilog=EXAMPLE,
     )
-    commands = parser.add_subparsers(metavar="list|check|path|train", required=True)
+    commands = parser.add_subparsers(metavar="list|check|path|prompts|train", required=True)
     for name, run, text in (
         ("list", _list, "show which there are, and where to get what is missing"),
         ("check", _check, "compare the files that are there with their checksums"),
@@ -141,6 +158,19 @@ def _parser() -> CommandParser:
             command.add_argument("name", metavar="NAME", help="e.g. i3d, or decoder, or micro/decoder")
         command.add_argument("--folder", type=Path, metavar="DIR", help="of others' feature networks")
         command.set_defaults(run=run)
+
+    prompts = commands.add_parser(
+        "prompts",
+        help="write which prompts weights know",
+        description="Write which prompts weights know, and their frame rate, into prompts.json beside them.",
+    )
+    add = prompts.add_argument
+    add("folder", metavar="NAME_OR_DIR", help="scale, or folder of weights")
+    add("--names", type=Path, metavar="FILE", help="a name in each line, or JSON such as emoji.json")
+    add("--fps", type=number_in(float, 1, 30), metavar="N", help="frame rate of the 16 key frames, 1 to 30")
+    similarity = "a prompt is unknown if it is less similar to every name, -1 to 1"
+    add("--min-similarity", type=number_in(float, -1, 1), metavar="X", help=similarity)
+    prompts.set_defaults(run=_prompts)
 
     train = commands.add_parser(
         "train",

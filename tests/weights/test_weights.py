@@ -16,6 +16,7 @@ from lightning_mav import weights
 from lightning_mav.cascade import Cascade
 from lightning_mav.cli import main
 from lightning_mav.cli.weights import main as check
+from lightning_mav.prompts import read_known
 from lightning_mav.stage_table import DEFAULT_WEIGHTS
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.weights import (
@@ -254,3 +255,4 @@ def test_shipped_weights_are_whole(name):
     assert all(path.is_file() for path in weights_files(folder).values())
     assert set(read_checksums(folder)) == {path.name for path in folder.glob("*.safetensors")}
     assert (folder / "README.md").is_file()
+    read_known(folder)
