@@ -36,6 +36,15 @@ def test_clip_is_shown_as_large_pictures_by_all_stages(scale):
     assert sizes.pop("prior") <= min(sizes.values())
 
 
+@pytest.mark.parametrize("scale", scales())
+def test_prior_is_as_wide_and_long_as_its_clip(scale):
+    inits = {run.stage: parse(run, scale).config.fit.model.init_args for run in RUNS[:2]}
+    clip, prior = inits["clip"].clip.init_args, inits["prior"].net.init_args
+    length = clip.text.get("context_length", 77)  # as in Clip
+    expected = {"embed_dim": clip.embed_dim, "text_width": clip.text["width"], "context_length": length}
+    assert {name: prior[name] for name in expected} == expected
+
+
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
 def test_networks_are_built(run):
     cli = parse(run, "micro")
