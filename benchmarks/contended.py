@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> Section:
             "setting takes alone. Before, OpenMP's threads waited for each other as long as its library does "
             f"by default; now they wait for {SPINS} turns of its loop (`GOMP_SPINCOUNT`), unless the user "
             "has set something else.",
-            f"`generate` makes one video with the shipped weights. `train` makes {STEPS} steps of the nano "
+            f"`generate` makes one video with the micro weights. `train` makes {STEPS} steps of the nano "
             "decoder, from the start of the program to its weights; before with a thread on each core, now "
             "with one (`num_threads`). `test` runs a part of the test suite in two processes "
             f"({', '.join(f'`{test}`' for test in TESTS)}); tests compute with one thread "

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> Section:
         [
             "Whole commands, each in a fresh process, in seconds. `import torch` is the floor: no command "
             "that computes starts sooner.",
-            f"`mav generate` makes one video with the shipped weights, up to `{args.until}`. It embeds its "
+            f"`mav generate` makes one video with the micro weights, up to `{args.until}`. It embeds its "
             "prompt without open_clip, whose import is timed for comparison.",
         ],
         [
