@@ -24,6 +24,7 @@ from . import hidden
 from .names import Emoji, code_of, describe, read_annotations
 from .packages import Package
 from .samples import Clips, Stills
+from .tones import mend_tones
 
 VERSION = 1  # increase it when the same settings give other shards than before
 IMAGES_PER_SHARD, VIDEOS_PER_SHARD = 1000, 50
@@ -112,7 +113,7 @@ def find_world(packages: Path, settings: EmojiSettings) -> World:
         UsageError: If a package is missing there.
     """
     annotations = read_annotations(packages)
-    stills = _by_code(packages.glob(f"{STILLS}/assets/*.webp"))
+    stills = mend_tones(_by_code(packages.glob(f"{STILLS}/assets/*.webp")))
     for what, found in (("names", annotations), ("stills", stills)):
         if not found:
             raise UsageError(f"{packages} holds no package with {what}: run 'mav world emoji' without --from")
@@ -156,7 +157,7 @@ def write_world(root: Path, packages: Path, settings: EmojiSettings, *, progress
         "seed": settings.seed,
     }
     stills = Stills([(one, world.stills[code]) for code, one in world.emoji.items()], ground, settings.seed)
-    wanted = {**common, "num_samples": settings.captions * len(world.emoji)}
+    wanted = {**common, "tones": "by brightness", "num_samples": settings.captions * len(world.emoji)}
     write_folder(root / "images", wanted, stills, IMAGES_PER_SHARD, progress)
     for kind, name in FOLDERS.items():
         codes = sorted(code for code, own in world.kinds.items() if own == kind)
