@@ -42,6 +42,11 @@ def test_shipped_vocabulary_is_what_its_recipe_gives(tmp_path, clip):
     assert gzip.decompress(made.read_bytes()) == gzip.decompress((VOCABULARIES / "micro.txt.gz").read_bytes())
 
 
+def test_a_smaller_vocabulary_is_the_start_of_the_whole_one():
+    assert learn_merges(texts(), 40) == learn_merges(texts())[:40]
+    assert learn_merges(texts(), 0) == []
+
+
 def test_a_second_vocabulary_is_a_file_in_the_folder(tmp_path, monkeypatch):
     monkeypatch.setattr("lightning_mav.clip.VOCABULARIES", tmp_path)
     write_merges(learn_merges(["a grey square"]), tmp_path / "second.txt.gz")

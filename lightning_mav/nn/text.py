@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from .bpe import Merge, merge
 
 NUM_MERGES = 49152 - 256 - 2  # merges that CLIP uses; OpenAI's vocabulary file has more
+MAX_KNOWN = 100_000  # words whose tokens are kept: training splits the same ones again and again
 MAX_LETTERS = 4_000  # of a text; merging takes time quadratic in a word's length
 SPECIAL = ("<start_of_text>", "<end_of_text>")
 WORDS = regex.compile(
@@ -45,6 +46,7 @@ class Tokenizer:
         self.encoder = {token: i for i, token in enumerate(vocabulary)}
         self.decoder = {i: token for token, i in self.encoder.items()}
         self.ranks = {pair: i for i, pair in enumerate(merges)}
+        self.known: dict[str, tuple[str, ...]] = {}
         self.vocab_size = len(self.encoder)
         self.sot_token_id, self.eot_token_id = (self.encoder[token] for token in SPECIAL)
 
@@ -66,6 +68,8 @@ class Tokenizer:
     def _split(self, word: str) -> tuple[str, ...]:
         if word in SPECIAL:
             return (word,)
+        if word in self.known:
+            return self.known[word]
         letters = [self.letters[byte] for byte in word.encode()]
         parts = (*letters[:-1], f"{letters[-1]}</w>")
         while len(parts) > 1:
@@ -73,6 +77,8 @@ class Tokenizer:
             if best not in self.ranks:
                 break
             parts = merge(parts, best)
+        if len(self.known) < MAX_KNOWN:
+            self.known[word] = parts
         return parts
 
 
