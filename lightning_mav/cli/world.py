@@ -30,10 +30,13 @@ def main(argv: list[str]) -> None:
     emoji.add_argument(
         "--config", type=Path, help="YAML of sources and sizes (default: configs/world/emoji.yaml)"
     )
+    emoji.add_argument(
+        "--phrases", action="store_true", help="also write phrases to learn words from; needs [teacher]"
+    )
     args = parser.parse_args(argv)
     args.out = args.out or Path("data", args.world)
-    if args.world == "micro" and (args.archives or args.config):
-        raise UsageError("--from and --config are for the emoji world: leave them out")
+    if args.world == "micro" and (args.archives or args.config or args.phrases):
+        raise UsageError("--from, --config and --phrases are for the emoji world: leave them out")
     with writing(args.out, "choose another --out"):
         args.out.mkdir(parents=True, exist_ok=True)
         {"micro": _write_micro, "emoji": _write_emoji}[args.world](args)
@@ -51,10 +54,13 @@ def _write_emoji(args: argparse.Namespace) -> None:
     from ..utils.console import print_table
     from ..utils.settings import read_settings
     from ..worlds.emoji.packages import unpack_all
+    from ..worlds.emoji.phrases import write_phrases
     from ..worlds.emoji.shards import EmojiSettings, count_kinds, write_world
+    from ..worlds.emoji.teacher import MiniLM
 
     config = args.config or config_folder() / "world" / "emoji.yaml"
     settings = read_settings(EmojiSettings, config, seed=args.seed)
+    teacher = MiniLM() if args.phrases else None  # first, since it may not be installed
     unpack_all(settings.packages, args.out / "packages", archives=args.archives)
     world = write_world(args.out, args.out / "packages", settings)
     print_table(["animations", "number"], [[kind, str(num)] for kind, num in count_kinds(world).items()])
@@ -66,3 +72,7 @@ def _write_emoji(args: argparse.Namespace) -> None:
         if codes:
             first = ", ".join(codes[:5]) + (", ..." if len(codes) > 5 else "")
             print(f"{len(codes)} {what}: {first}; {args.out / 'left_out.json'} lists them")
+    if teacher is not None:
+        path = args.out / "phrases.jsonl.gz"
+        emoji = [*world.emoji.values()]
+        write_phrases(path, emoji, teacher, num_mixed=settings.mixed_phrases, seed=settings.seed)

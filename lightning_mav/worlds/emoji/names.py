@@ -9,6 +9,8 @@ from ...utils.textfile import parse_json
 
 VARIATION = "fe0f"  # asks for a coloured picture; data sets write it or leave it out
 FLAG_END = "e007f"  # ends the letters of a region in flags such as that of Wales
+FLAG_A = 0x1F1E6  # the letter a of a country's flag; the others follow
+TAGS = 0xE0000  # less than a tag by the number of its letter, as in "gbeng"
 TONES = {
     "1f3fb": "light skin tone",
     "1f3fc": "medium-light skin tone",
@@ -69,6 +71,16 @@ def code_of(stem: str) -> str:
     if len(parts) > 1 and parts[-1][:3] == "e00" and parts[-1] != FLAG_END:
         parts.append(FLAG_END)
     return "-".join(parts)
+
+
+def flag_letters(code: str) -> str:
+    """Returns the letters of a flag's code in lower case, ``ch`` or ``gbeng``; none for anything else."""
+    points = [int(part, 16) for part in code.split("-")]
+    if len(points) == 2 and all(FLAG_A <= point < FLAG_A + 26 for point in points):
+        return "".join(chr(point - FLAG_A + ord("a")) for point in points)
+    if points[-1] == int(FLAG_END, 16):
+        return "".join(chr(point - TAGS) for point in points[1:-1])
+    return ""
 
 
 def read_annotations(folder: Path) -> dict[str, tuple[str, tuple[str, ...]]]:

@@ -17,7 +17,7 @@ from typing import Any
 from ...data.codecs.animations import count_frames
 from ...data.codecs.images import GROUND
 from ...utils.errors import UsageError
-from ...utils.numbers import MAX_SEED, check_number
+from ...utils.numbers import MAX_COUNT, MAX_SEED, check_number
 from ...utils.textfile import write_text
 from ..folders import write_folder
 from . import hidden
@@ -58,6 +58,7 @@ class EmojiSettings:
         video_size: Height and width of clips.
         min_seconds: Animations are repeated to at least this length.
         captions: Captions of each still.
+        mixed_phrases: Phrases to put together from words, see ``phrases.make_phrases``.
         hidden_things: See ``hidden.split``.
         hidden_tones: See ``hidden.split``.
         validation: See ``hidden.split``.
@@ -69,6 +70,7 @@ class EmojiSettings:
     video_size: int = 256
     min_seconds: float = 4.0
     captions: int = 8
+    mixed_phrases: int = 250_000
     hidden_things: float = 0.2
     hidden_tones: float = 0.2
     validation: float = 0.03
@@ -79,7 +81,12 @@ class EmojiSettings:
             raise ValueError(f"ground is red, green and blue, 0 to 255 each, got {self.ground}")
         if self.video_size < 2 or self.video_size % 2:
             raise ValueError(f"video_size is even and at least 2, got {self.video_size}")
-        ranges = {"seed": (0, MAX_SEED), "min_seconds": (0, 60), "captions": (1, 1000)}
+        ranges = {
+            "seed": (0, MAX_SEED),
+            "min_seconds": (0, 60),
+            "captions": (1, 1000),
+            "mixed_phrases": (0, MAX_COUNT),
+        }
         ranges |= dict.fromkeys(("hidden_things", "hidden_tones", "validation"), (0, 1))
         for name, (low, high) in ranges.items():
             check_number(name, getattr(self, name), low, high)
