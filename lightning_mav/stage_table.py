@@ -11,7 +11,7 @@ from .utils.configured import import_own_modules
 from .utils.errors import UsageError
 
 Input = Literal["image_embed", "video", "fps", "frame_skip"]
-PHASES = ("image", "video")
+PHASES = ("image", "video", "text")
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class StageSpec:
     Args:
         name: Name of the stage, of its configuration layers and of its weights file.
         model: Class that its weights file holds, as ``module.Class``.
-        phases: Kinds of data that it is trained on, ``image`` or ``video``, in order.
+        phases: Kinds of data that it is trained on, ``image``, ``video`` or ``text``, in order.
+        extra_phases: Phases after these that only some scales have: those with a layer for it.
         uses_clip: Whether it is trained with the embeddings of a trained ``clip``.
         starts_from: Stage whose weights it starts from, if it has no image phase of its own.
         makes_video: Whether it is a step from the image embedding to the final video.
@@ -38,6 +39,7 @@ class StageSpec:
     name: str
     model: str
     phases: tuple[str, ...]
+    extra_phases: tuple[str, ...] = ()
     uses_clip: bool = False
     starts_from: str | None = None
     makes_video: bool = False
@@ -46,7 +48,11 @@ class StageSpec:
     frame_by_frame: bool = False
 
     def __post_init__(self) -> None:
-        for name, known, least in (("phases", PHASES, 1), ("inputs", get_args(Input), int(self.makes_video))):
+        for name, known, least in (
+            ("phases", PHASES, 1),
+            ("extra_phases", PHASES, 0),
+            ("inputs", get_args(Input), int(self.makes_video)),
+        ):
             given = getattr(self, name)
             if not isinstance(given, tuple) or len(given) < least or not set(given) <= set(known):
                 raise ValueError(
@@ -72,7 +78,7 @@ class StageSpec:
 _STAGES = {
     spec.name: spec
     for spec in (
-        StageSpec("clip", "lightning_mav.clip.Clip", ("image",)),
+        StageSpec("clip", "lightning_mav.clip.Clip", ("image",), extra_phases=("text",)),
         StageSpec("prior", "lightning_mav.models.Prior", ("image",), uses_clip=True),
         StageSpec(
             "decoder",

@@ -23,7 +23,7 @@ def main(argv: list[str]) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("stage", metavar="STAGE", help=f"one of {', '.join(stages())}, or all")
-    parser.add_argument("--phase", metavar="PHASE", help="image or video (default: the stage's first)")
+    parser.add_argument("--phase", metavar="PHASE", help="image, video or text (default: the stage's first)")
     parser.add_argument(
         "--scale", metavar="SCALE", default="micro", help="size of everything (default: micro)"
     )
@@ -38,4 +38,5 @@ def main(argv: list[str]) -> None:
         train_all(args.scale, ["--fresh"] * args.fresh + overrides)
     else:
         with training_process(), plain_warnings():
-            train(find_run(args.stage, args.phase), args.scale, fresh=args.fresh, overrides=overrides)
+            run = find_run(args.stage, args.phase, args.scale)
+            train(run, args.scale, fresh=args.fresh, overrides=overrides)

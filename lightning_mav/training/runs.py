@@ -11,39 +11,66 @@ from ..utils.errors import UsageError
 
 @dataclass(frozen=True)
 class Run:
-    """One stage trained on one kind of data; its name is also that of its folder and weights."""
+    """One stage trained on one kind of data; its name is also that of its folder and weights.
+
+    Args:
+        stage: Stage.
+        phase: Phase.
+        extra: Phases that its scale adds to those of the stage.
+    """
 
     stage: str
     phase: str
+    extra: tuple[str, ...] = ()
 
     @property
     def is_second(self) -> bool:
         """Whether it starts from the run before it, of the same stage."""
-        return self.phase != stages()[self.stage].phases[0]
+        return self.phase != self._phases[0]
 
     @property
     def name(self) -> str:
         """The stage's name, for the run that completes it."""
-        return self.stage if self.phase == stages()[self.stage].phases[-1] else f"{self.stage}_{self.phase}"
+        return self.stage if self.phase == self._phases[-1] else f"{self.stage}_{self.phase}"
+
+    @property
+    def _phases(self) -> tuple[str, ...]:
+        return stages()[self.stage].phases + self.extra
 
 
-def all_runs() -> list[Run]:
-    """Returns the runs of all stages, in order."""
-    return [Run(spec.name, phase) for spec in stages().values() for phase in spec.phases]
+def all_runs(scale: str | None = None) -> list[Run]:
+    """Returns the runs of all stages, in order; with a scale, also those that it adds."""
+    runs = []
+    for spec in stages().values():
+        extra = () if scale is None else _extra_phases(spec.name, scale)
+        runs += [Run(spec.name, phase, extra) for phase in spec.phases + extra]
+    return runs
 
 
-def find_run(stage: str, phase: str | None) -> Run:
+def find_run(stage: str, phase: str | None, scale: str | None = None) -> Run:
     """Returns the run of a stage and a phase; without a phase, the stage's first.
+
+    Args:
+        stage: Stage.
+        phase: Phase.
+        scale: Scale, which may add phases.
 
     Raises:
         UsageError: If there is no such stage or the stage has no such phase.
     """
     if stage not in stages():
         raise UsageError(f"no STAGE {stage!r}; stages are {', '.join(stages())}, or all")
-    phases = stages()[stage].phases
+    extra = () if scale is None else _extra_phases(stage, scale)
+    phases = stages()[stage].phases + extra
     if phase is not None and phase not in phases:
         raise UsageError(f"no PHASE {phase!r} of stage {stage}; it has {', '.join(phases)}")
-    return Run(stage, phase or phases[0])
+    return Run(stage, phase or phases[0], extra)
+
+
+def _extra_phases(stage: str, scale: str) -> tuple[str, ...]:
+    """Phases of a stage that a scale has a layer for, beyond those that every scale has."""
+    phases, folders = stages()[stage].extra_phases, _lineage(scale) if stages()[stage].extra_phases else []
+    return tuple(name for name in phases if any((at / f"{stage}_{name}.yaml").is_file() for at in folders))
 
 
 def config_folder() -> Path:

@@ -68,10 +68,10 @@ def train_all(scale: str, arguments: list[str]) -> None:
         UsageError: If one fails; runs that are done by then are kept.
         Stopped: If a signal has stopped one.
     """
-    for run in all_runs():
+    for run in all_runs(scale):
         config_layers(run, scale)
     minutes: dict[str, float] = {}
-    for run in all_runs():
+    for run in all_runs(scale):
         start = time.monotonic()
         command = [sys.executable, "-m", "lightning_mav", "train", run.stage, "--phase", run.phase]
         status = _run([*command, "--scale", scale, *arguments])

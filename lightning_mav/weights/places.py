@@ -58,7 +58,10 @@ def command_of(path: Path) -> str:
     name = path.stem
     stage, phase = name.removesuffix("_image"), "image" if name.endswith("_image") else "video"
     command = f"make train-stage STAGE={stage}"
-    if stage in stages() and len(stages()[stage].phases) > 1:
+    spec = stages().get(stage)
+    if spec is not None and spec.extra_phases and path.with_stem(f"{name}_image").is_file():
+        command += f" PHASE={spec.extra_phases[-1]}"  # where the image phase is not the last
+    elif spec is not None and len(spec.phases) > 1:
         command += f" PHASE={phase}"
     if path.parent.name == "weights":  # outputs/SCALE/weights
         command += f" SCALE={path.parent.parent.name}"

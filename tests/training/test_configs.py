@@ -68,7 +68,7 @@ def test_sizes_of_the_paper():
 
 
 def test_every_layer_belongs_to_a_run():
-    used = {layer for run in RUNS for scale in scales() for layer in config_layers(run, scale)}
+    used = {layer for scale in scales() for run in all_runs(scale) for layer in config_layers(run, scale)}
     layers = {
         path for pattern in ("stage/*.yaml", "scale/*/*.yaml") for path in config_folder().glob(pattern)
     }

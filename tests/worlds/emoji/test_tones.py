@@ -13,10 +13,11 @@ GREYS = {LIGHT: 220, MEDIUM_LIGHT: 180, MEDIUM: 140, DARK: 60}
 def write_stills(folder, thing, *, exchanged):
     """One picture of each tone, as bright as the tone, or with the two in the middle exchanged."""
     stills = {}
-    for tone, grey in GREYS.items():
+    for tone in GREYS:
         shown = {MEDIUM_LIGHT: MEDIUM, MEDIUM: MEDIUM_LIGHT}.get(tone, tone) if exchanged else tone
         path = folder / f"{thing}-{tone}.webp"
-        Image.fromarray(np.full((16, 16, 4), [*[GREYS[shown]] * 3, 255], np.uint8)).save(path, lossless=True)
+        pixels = np.full((16, 16, 4), [*[GREYS[shown]] * 3, 255], np.uint8)
+        Image.fromarray(pixels).save(path, lossless=True)
         stills[f"{thing}-{tone}"] = path
     return stills
 

@@ -1,0 +1,112 @@
+"""Phrases, and which images of the shards each of them may mean."""
+
+import gzip
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_mav.data.codecs.pixels import from_uint8
+from lightning_mav.datamodules.base import Batch
+from lightning_mav.datamodules.batches import Batches, Plan
+from lightning_mav.datamodules.image_text import ImageTextShards
+from lightning_mav.datamodules.order import Order
+from lightning_mav.datamodules.store import read_store
+from lightning_mav.utils.errors import UsageError, reason_of
+from lightning_mav.utils.paths import expanded
+
+
+@dataclass
+class Phrases:
+    """A file of phrases: gzipped lines of JSON with ``text``, ``images`` and their ``shares``.
+
+    Args:
+        texts: Phrases.
+        starts: Where the images of each begin, then their number, ``(phrases + 1,)``.
+        images: Numbers of images, one phrase after another.
+        shares: Share of each, positive; those of a phrase add up to about 1.
+    """
+
+    texts: list[str]
+    starts: np.ndarray
+    images: np.ndarray
+    shares: np.ndarray
+
+    @classmethod
+    def read(cls, path: Path, num_images: int) -> "Phrases":
+        """Reads a file.
+
+        Raises:
+            UsageError: If it is missing, is no such file, or names an image that there is not.
+        """
+        texts, lengths, images, shares = [], [0], [], []
+        try:
+            with gzip.open(path, "rt", encoding="utf-8") as lines:
+                for line in lines:
+                    entry = json.loads(line)
+                    texts.append(str(entry["text"]))
+                    lengths.append(len(entry["images"]))
+                    images += entry["images"]
+                    shares += entry["shares"]
+            found = cls(texts, np.cumsum(lengths), np.array(images, np.int64), np.array(shares, np.float32))
+            if not texts or len(shares) != len(images):
+                raise ValueError("no phrase, or not one share for each image")
+            if not 0 <= found.images.min() <= found.images.max() < num_images:
+                raise ValueError(f"it names images that are none of the {num_images}")
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(
+                f"{path}: no file of phrases ({reason_of(error)}); 'mav world emoji --phrases' writes one"
+            ) from error
+        return found
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        """Returns a phrase: ``text``, and the ``images`` and ``shares`` of its target."""
+        part = slice(self.starts[number], self.starts[number + 1])
+        return {"text": self.texts[number], "images": self.images[part], "shares": self.shares[part]}
+
+
+class PhraseShards(ImageTextShards):
+    """Reads phrases: ``text``, and ``target (B, N)``, the share of each of the N images that it may mean.
+
+    Args:
+        urls: Shards of the images, see ``ShardsDataModule``.
+        phrases: File of phrases, see ``Phrases``; it numbers the images in the order of the shards.
+        batch_size: Phrases per batch and device.
+        kwargs: See ``ShardsDataModule``; ``max_samples`` is the number of images.
+    """
+
+    def __init__(self, urls: str, *, phrases: str, batch_size: int = 512, **kwargs: Any) -> None:
+        super().__init__(urls, with_text=False, batch_size=batch_size, **kwargs)
+        self.cache = True  # all images are embedded at the start
+        self.phrases = phrases
+
+    def images(self) -> Tensor:
+        """Returns all images, ``(N, 3, H, W)`` in [-1, 1]."""
+        store = read_store(self._write_store())
+        if broken := store.tally.reasons.total():
+            raise UsageError(f"{broken} images of {self.weights} cannot be read: phrases name them by number")
+        return from_uint8(store.frames)
+
+    def batches(self, plan: Plan) -> Batches:
+        """Returns the stream of batches of phrases that a plan describes."""
+        self.num_images = len(read_store(self._write_store()))
+        phrases = Phrases.read(Path(expanded(self.phrases)), self.num_images)
+        order = Order([len(phrases.texts)], self.seed)
+        return Batches(phrases.__getitem__, keep, self.collate, order, plan)
+
+    def collate(self, examples: list[dict[str, Any]]) -> Batch:
+        """Stacks phrases."""
+        target = torch.zeros(len(examples), self.num_images)
+        for row, example in zip(target, examples, strict=True):
+            row[torch.from_numpy(example["images"])] = torch.from_numpy(example["shares"])
+        target /= target.sum(dim=1, keepdim=True)
+        return {"text": [example["text"] for example in examples], "target": target}
+
+
+def keep(example: dict[str, Any], rng: np.random.Generator, batch: int) -> dict[str, Any]:
+    """Returns an example as it is: nothing about it is drawn."""
+    return example
