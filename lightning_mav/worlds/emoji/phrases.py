@@ -19,7 +19,12 @@ from ...utils.paths import replacing
 from .names import Emoji, flag_letters
 
 NEUTRAL = ("{}", "{}", "{}", "a {}", "the {}", "{} emoji", "emoji of a {}", "a picture of a {}")
-FULL_TONES = ("{name}: {tone}", "{name} with {tone}", "{tone} {name}", "{name}, {tone}")
+FULL_TONES = (
+    "{name}: {tone} skin tone",
+    "{name} with {tone} skin tone",
+    "{tone} skin tone {name}",
+    "{name}, {tone} skin tone",
+)
 SHORT_TONES = ("{name} with {tone} skin", "{tone} skin {name}", "{tone}-skinned {name}", "{tone} {name}")
 NAME_REPEATS = 4  # of each full name, which must be learnt best
 BLOCK = 512  # phrases compared at a time
@@ -94,13 +99,12 @@ def _forms(one: Emoji) -> list[str]:
 def _dress(name: str, tones: tuple[str, ...], still: int | None, rng: Random) -> Phrase:
     """Puts a name or keyword into one of several ways to say it, with its skin tones."""
     name = name.lower()
-    text = rng.choice(NEUTRAL).format(name)
+    around, text = rng.choice(NEUTRAL), name
     if tones:
         distinct = list(dict.fromkeys(tones))
         way = rng.choice(FULL_TONES if len(distinct) > 1 else FULL_TONES + SHORT_TONES)
-        tone = " and ".join(distinct)
-        text = way.format(name=text, tone=tone if way in FULL_TONES else tone.removesuffix(" skin tone"))
-    return Phrase(text, name, tones, still)
+        text = way.format(name=name, tone=" and ".join(distinct).removesuffix(" skin tone"))
+    return Phrase(around.format(text), name, tones, still)
 
 
 def _mixed(emoji: Sequence[Emoji], words: Sequence[str], num: int, rng: Random) -> Iterator[str]:
@@ -145,6 +149,7 @@ class Meanings:
         for one in sorted(emoji, key=lambda one: len(one.tones)):
             first.setdefault(one.thing, one)
         self.things = list(first)
+        self.named = {one.name.lower(): thing for thing, one in first.items()}
         self.plain = {thing: self.stills[thing, one.tones] for thing, one in first.items()}
         self.num_targets = min(num_targets, len(self.things))
         self.names = teacher.embed([one.name.lower() for one in first.values()])
@@ -176,13 +181,19 @@ class Meanings:
             near, things = near.topk(self.num_targets)
             shares = (near / self.temperature).softmax(dim=1).tolist()
             for phrase, row, own in zip(block, things.tolist(), shares, strict=True):
-                found = dict.fromkeys([phrase.still] if phrase.still is not None else [], named)
+                still = phrase.still
+                if still is None and (thing := self.named.get(phrase.meaning)):  # not "guard": "man guard"
+                    still = self._still(thing, phrase.tones)
+                found = dict.fromkeys([still] if still is not None else [], named)
                 rest = 1 - sum(found.values())
-                for thing, share in zip(row, own, strict=True):
-                    code = self.things[thing]
-                    still = self.stills.get((code, phrase.tones), self.plain[code])
+                for number, share in zip(row, own, strict=True):
+                    still = self._still(self.things[number], phrase.tones)
                     found[still] = found.get(still, 0.0) + rest * share
                 yield found
+
+    def _still(self, thing: str, tones: tuple[str, ...]) -> int:
+        """Number of a thing's still in these tones, or else in none."""
+        return self.stills.get((thing, tones), self.plain[thing])
 
 
 def write_phrases(path: Path, emoji: Sequence[Emoji], teacher: Teacher, *, num_mixed: int, seed: int) -> None:
