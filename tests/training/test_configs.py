@@ -38,7 +38,9 @@ def test_clip_is_shown_as_large_pictures_by_all_stages(scale):
 
 @pytest.mark.parametrize("scale", scales())
 def test_prior_is_as_wide_and_long_as_its_clip(scale):
-    inits = {run.stage: parse(run, scale).config.fit.model.init_args for run in RUNS[:2]}
+    runs = all_runs(scale)
+    last = {run.stage: run for run in runs if run.stage in ("clip", "prior")}  # of the phases of a stage
+    inits = {stage: parse(run, scale).config.fit.model.init_args for stage, run in last.items()}
     clip, prior = inits["clip"].clip.init_args, inits["prior"].net.init_args
     length = clip.text.get("context_length", 77)  # as in Clip
     expected = {"embed_dim": clip.embed_dim, "text_width": clip.text["width"], "context_length": length}
