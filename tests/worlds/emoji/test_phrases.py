@@ -3,6 +3,7 @@
 import gzip
 import importlib.util
 import json
+from collections import Counter
 from random import Random
 
 import pytest
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.worlds.emoji import teacher
 from lightning_mav.worlds.emoji.names import Emoji, flag_letters
-from lightning_mav.worlds.emoji.phrases import Meanings, Phrase, make_phrases, write_phrases
+from lightning_mav.worlds.emoji.phrases import NAME_REPEATS, Meanings, Phrase, make_phrases, write_phrases
 
 DARK = "dark skin tone"
 EMOJI = [
@@ -90,8 +91,9 @@ def test_tones_are_said_in_many_ways():
 
 def test_every_name_keyword_and_word_is_a_phrase():
     phrases = make_phrases(EMOJI, StandIn.words, 50, Random(0))
-    texts = {phrase.text for phrase in phrases}
-    assert {one.full_name.lower() for one in EMOJI} | {"kitty", "puppy", "stone"} <= texts
+    texts = Counter(phrase.text for phrase in phrases)
+    assert all(texts[one.full_name.lower()] >= NAME_REPEATS for one in EMOJI)
+    assert {one.full_name.lower() for one in EMOJI} | {"kitty", "puppy", "stone"} <= texts.keys()
     assert {"flag switzerland", "switzerland flag", "flag ch"} <= {phrase.meaning for phrase in phrases}
     assert {"pet", "feline", "hound"} <= {phrase.meaning for phrase in phrases}
     for phrase in phrases:
@@ -127,7 +129,8 @@ def test_the_same_seed_writes_the_same_file(tmp_path):
         assert sum(entry["shares"]) == pytest.approx(1, abs=0.05)
 
 
-def test_a_missing_teacher_is_named_with_the_remedy(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+@pytest.mark.parametrize("missing", [teacher.PACKAGE, "sentence_transformers"])
+def test_a_missing_teacher_is_named_with_the_remedy(missing, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else object())
     with pytest.raises(UsageError, match=r"lightning-mav\[teacher\]"):
         teacher.MiniLM()
