@@ -1,7 +1,8 @@
 """The vocabulary of the emoji for CLIP, learnt from the phrases that teach its text half.
 
 ``python -m lightning_mav.worlds.emoji.vocabulary data/emoji/phrases.jsonl.gz`` writes it to
-``nn/vocabularies/emoji.txt.gz``, in minutes. It is a quarter of OpenAI's; rare words are several tokens.
+``nn/vocabularies/emoji.txt.gz``, in seconds. It is a quarter of OpenAI's; rare words are several tokens.
+Weights go with the vocabulary that they were trained with: another order of merges numbers tokens otherwise.
 """
 
 import gzip
