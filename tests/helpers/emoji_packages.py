@@ -64,6 +64,15 @@ def name(code):
     return {"tts": [f"{thing} person" if thing in PEOPLE else f"{thing} thing"], "default": words}
 
 
+def other_names():
+    """A file of emoji-datasource."""
+    entries = [{"unified": "1F980", "short_names": ["fire_engine", "-1"]}]
+    entries += [{"unified": "2764-FE0F", "short_names": ["red-heart"]}]
+    entries += [{"unified": "1F480", "short_names": ["word1f480"]}]  # a keyword of it
+    entries += [{"unified": "1F600", "short_names": ["grinning"]}]  # has no picture
+    return json.dumps(entries).encode()
+
+
 def write_packages(folder):
     """Writes archives as ``npm pack`` does, and returns the YAML of a world made of them."""
     moving = {f"assets/{code}.webp": animation(code) for code in codes()}
@@ -78,6 +87,7 @@ def write_packages(folder):
         "cldr-annotations-derived-full": {
             "annotationsDerived/en/annotations.json": annotations("annotationsDerived", toned)
         },
+        "emoji-datasource": {"emoji.json": other_names()},
     }
     folder.mkdir(parents=True, exist_ok=True)
     listed = []

@@ -3,7 +3,8 @@
 ``images/`` holds every still several times with different captions, first all with their names.
 ``videos/``, ``videos-val/``, ``videos-things/`` and ``videos-tones/`` hold the clips that are seen, those to
 choose by, and those that are hidden. ``emoji.json`` lists all emoji with their names and how they are hidden,
-``left_out.json`` what has no name or no picture. ``ORIGIN.md`` says whose the pictures and names are.
+``left_out.json`` what has no name or no picture, ``other_names.json`` names that only test words.
+``ORIGIN.md`` says whose the pictures and names are.
 """
 
 import json
@@ -22,6 +23,7 @@ from ...utils.textfile import write_text
 from ..folders import write_folder
 from . import hidden
 from .names import Emoji, code_of, describe, read_annotations
+from .other_names import write_other_names
 from .packages import Package
 from .samples import Clips, Stills
 from .tones import mend_tones
@@ -41,6 +43,7 @@ Pictures: Fluent Emoji, Copyright (c) Microsoft Corporation, MIT License
 (https://github.com/microsoft/fluentui-emoji, https://github.com/microsoft/fluentui-emoji-animated).
 Names and keywords: CLDR, Copyright (c) 1991-2025 Unicode, Inc., Unicode License V3
 (https://www.unicode.org/license.txt).
+Other names: emoji-datasource, Copyright (c) 2013 Cal Henderson, MIT License.
 
 Packages of the npm registry that they were taken from; `packages` holds them with their licences:
 
@@ -180,6 +183,7 @@ def write_world(root: Path, packages: Path, settings: EmojiSettings, *, progress
     left_out = {"without_name": world.without_name, "without_picture": world.without_picture}
     for name, content in (("emoji.json", listed), ("left_out.json", left_out)):
         write_text(root / name, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_other_names(root, packages, world.emoji)
     specs = "".join(f"- {package.spec}\n" for package in settings.packages)
     write_text(root / "ORIGIN.md", ORIGIN + specs)
     return world

@@ -8,6 +8,7 @@ import tarfile
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from helpers.emoji_packages import NUM_FRAMES, PEOPLE, animation, codes, write_packages
@@ -121,6 +122,22 @@ def test_what_was_left_out_is_counted_and_listed(archives, tmp_path, capsys):
         "without_picture": ["1f600"],
     }
     assert "Microsoft" in (tmp_path / "ORIGIN.md").read_text()
+
+
+def test_names_of_another_package_are_those_of_the_emoji_in_words(world, archives, tmp_path):
+    expected = [
+        {"code": "1f980", "name": "fire engine"},  # "-1" is no word
+        {"code": "2764", "name": "red heart"},
+        {"code": "1f480", "name": "word1f480"},
+    ]
+    assert json.loads((world / "other_names.json").read_text()) == expected
+    settings = yaml.safe_load((archives / "world.yaml").read_text())
+    kept = [package for package in settings["packages"] if package["name"] != "emoji-datasource"]
+    config = tmp_path / "world.yaml"
+    config.write_text(yaml.safe_dump(settings | {"packages": kept}))
+    main(["world", "emoji", f"--out={tmp_path / 'w'}", f"--from={archives}", f"--config={config}"])
+    assert (tmp_path / "w" / "emoji.json").is_file()
+    assert not (tmp_path / "w" / "other_names.json").exists()
 
 
 def test_a_second_run_writes_nothing_anew_and_a_broken_one_goes_on(world, archives):
@@ -253,8 +270,6 @@ def test_options_of_the_emoji_are_refused_for_the_micro_world(capsys, tmp_path):
 )
 def test_wrong_settings_are_one_line(line, message, archives, tmp_path, capsys):
     key = line.partition(":")[0]
-    import yaml
-
     settings = yaml.safe_load((archives / "world.yaml").read_text()) | yaml.safe_load(line)
     config = tmp_path / "world.yaml"
     config.write_text(yaml.safe_dump(settings))
