@@ -107,10 +107,10 @@ def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(args, name, None)) is not None}
 
 
-def add_evaluation(parser: argparse.ArgumentParser, weights: str) -> None:
+def add_evaluation(parser: argparse.ArgumentParser, weights: str | None = None) -> None:
     """Adds the options that all benches of ``mav evaluate`` have; ``weights`` are judged by default."""
     add = parser.add_argument
-    text = "scale, or folder of weights (default: %(default)s)"
+    text = f"scale, or folder of weights (default: {weights or 'that of the bench'})"
     add("--weights", "--scale", default=weights, metavar="NAME_OR_DIR", help=text)
     add("--out", type=Path, metavar="DIR", help="folder (default: outputs/evaluate/BENCH)")
     add("--seed", type=seed, metavar="N", help="0 or more (default: the bench's)")

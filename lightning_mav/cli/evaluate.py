@@ -49,7 +49,7 @@ def main(argv: list[str]) -> None:
         config = args.config or config_folder() / "eval" / f"{bench}.yaml"
         settings = world.load_settings(config, **overrides)
         keep_other_report(out, world.title_of(args.scope))
-        cascade = _load(args.weights, args.scope)
+        cascade = _load(args.weights or bench, args.scope)
         with stage_progress(f"evaluate {bench}, {args.scope}") as progress:
             evaluation = world.evaluate(cascade, settings, args.scope, progress)
         report = world.to_report(evaluation, args.scope)
@@ -91,7 +91,7 @@ def _parser() -> CommandParser:
     add("--stage", dest="scope", choices=SCOPES, default=SCOPES[0], metavar="STAGE", help=scopes)
     num = "prompts of each shape, seen and held out (default: the bench's)"
     add("--num-per-class", type=number_in(int, 1), metavar="N", help=num)
-    add_evaluation(parser, weights=BENCHES[0])
+    add_evaluation(parser)
     return parser
 
 

@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..utils.console import print_table, stage_progress
 from ..utils.errors import UsageError, writing
@@ -11,10 +11,22 @@ from ..utils.paths import visible
 from .arguments import CommandParser, given, number_in, seed
 from .output import output_folder
 
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..evaluation.worlds.sampling import Progress
+
+    Trained = tuple[nn.Module, dict[str, Any]]  # a network, and what to record of its training
+
+OUT = {  # where networks go that only measure
+    "micro_video": Path("outputs/micro/weights/video_features.safetensors"),
+    "emoji_judge": Path("outputs/emoji/weights/judge.safetensors"),
+}
 EXAMPLE = """examples:
   mav weights list
   mav weights path i3d
   mav weights check
+  mav weights train emoji_judge --data data/emoji
   mav weights prompts outputs/emoji/weights --names data/emoji/emoji.json --fps 4.8 --min-similarity 0.7
 
 `prompts` writes prompts.json beside the weights. What is not given stays as it is in that file.
@@ -122,29 +134,59 @@ def _prompts(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from ..evaluation.features.micro_training import NUM_STEPS, accuracy, train
     from ..weights import save_weights
 
-    num_steps = args.steps or NUM_STEPS
+    out = args.out or OUT[args.name]
     # The folder is made first, so that one that cannot be written costs no minutes.
-    with output_folder(args.out.parent), stage_progress(f"{args.name}, seed {args.seed}") as progress:
-        network = train(args.seed, num_steps, lambda step, _: progress("train", step, num_steps))
-    right = {
-        "true": accuracy(network, mixed=False),
-        "mixed": accuracy(network, mixed=True),
-    }
+    with output_folder(out.parent), stage_progress(f"{args.name}, seed {args.seed}") as progress:
+        network, training = {"micro_video": _micro_video, "emoji_judge": _emoji_judge}[args.name](
+            args, progress
+        )
+    with writing(out, "choose another --out"):
+        path = save_weights(network, out, training={"seed": args.seed, **training})
+    print(f"wrote {path}")
+
+
+def _micro_video(args: argparse.Namespace, progress: "Progress") -> "Trained":
+    from ..evaluation.features.micro_training import NUM_STEPS, accuracy, train
+
+    if args.data is not None:
+        raise UsageError(
+            "--data is for emoji_judge: micro_video is trained on videos that are drawn meanwhile"
+        )
+    num_steps = args.steps or NUM_STEPS
+    network = train(args.seed, num_steps, lambda step, _: progress("train", step, num_steps))
+    right = {"true": accuracy(network, mixed=False), "mixed": accuracy(network, mixed=True)}
     for kind, shares in right.items():
         print(f"right, {kind} videos: " + ", ".join(f"{name} {share:.1%}" for name, share in shares.items()))
-    training = {"seed": args.seed, "steps": num_steps, "accuracy": right}
-    with writing(args.out, "choose another --out"):
-        path = save_weights(network, args.out, training=training)
-    print(f"wrote {path}")
+    return network, {"steps": num_steps, "accuracy": right}
+
+
+def _emoji_judge(args: argparse.Namespace, progress: "Progress") -> "Trained":
+    from ..evaluation.worlds.emoji.judge_training import (
+        NUM_STEPS,
+        judge_accuracy,
+        train_judge,
+        training_pictures,
+    )
+
+    num_steps, data = args.steps or NUM_STEPS, args.data or Path("data/emoji")
+    pictures = training_pictures(data, progress)
+    network = train_judge(
+        *pictures,
+        num_steps=num_steps,
+        seed=args.seed,
+        progress=lambda step, total, _: progress("train", step, total),
+    )
+    right = judge_accuracy(network, data)
+    print(f"right, {right['n']} clips not trained on: {right['value']:.1%}")
+    return network, {"steps": num_steps, "accuracy": right}
 
 
 def _parser() -> CommandParser:
     parser = CommandParser(
         prog="mav weights",
-        description="List, check and find weights, say what they know; train the project's feature network.",
+        description="List, check and find weights, say what they know; train networks that measure.",
         epilog=EXAMPLE,
     )
     commands = parser.add_subparsers(metavar="list|check|path|prompts|train", required=True)
@@ -174,13 +216,14 @@ def _parser() -> CommandParser:
 
     train = commands.add_parser(
         "train",
-        help="train micro_video anew",
-        description="Train micro_video anew, in minutes on one thread.",
+        help=f"train {' or '.join(OUT)} anew",
+        description=f"Train {' or '.join(OUT)} anew, in minutes on one thread.",
     )
-    out = Path("outputs/micro/weights/video_features.safetensors")
-    train.add_argument("name", metavar="NAME", choices=["micro_video"], help="micro_video")
+    train.add_argument("name", metavar="NAME", choices=OUT, help=" or ".join(OUT))
+    train.add_argument("--data", type=Path, metavar="DIR", help="world of emoji_judge (default: data/emoji)")
     train.add_argument("--seed", type=seed, default=0, metavar="N", help="(default: 0)")
     train.add_argument("--steps", type=number_in(int, 1), metavar="N", help="of training (default: all)")
-    train.add_argument("--out", type=Path, default=out, metavar="FILE", help="(default: %(default)s)")
+    files = ", ".join(map(str, OUT.values()))
+    train.add_argument("--out", type=Path, metavar="FILE", help=f"(default: {files})")
     train.set_defaults(run=_train)
     return parser

@@ -8,6 +8,7 @@ from ..utils.paths import expanded, visible
 
 SHIPPED = Path(__file__).parent
 OUTPUTS = Path("outputs")
+NO_STAGE = {"judge": "mav weights train emoji_judge", "video_features": "mav weights train micro_video"}
 
 
 def find_weights(name: str, scale: str = DEFAULT_WEIGHTS) -> Path:
@@ -56,6 +57,8 @@ def weights_files(name_or_dir: str | Path = DEFAULT_WEIGHTS, *, until: str = LAS
 def command_of(path: Path) -> str:
     """Returns the command that makes a weights file, guessed from its path."""
     name = path.stem
+    if name in NO_STAGE:
+        return NO_STAGE[name]
     stage, phase = name.removesuffix("_image"), "image" if name.endswith("_image") else "video"
     command = f"make train-stage STAGE={stage}"
     spec = stages().get(stage)

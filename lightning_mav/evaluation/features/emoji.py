@@ -1,5 +1,7 @@
 """The judge of the emoji: a network that tells their stills apart, and was trained for nothing else."""
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -8,10 +10,11 @@ from ...utils.configured import Configured
 from ...utils.numbers import check_number
 
 SIZE = 32  # height and width that it sees
+BATCH = 256  # images seen at once
 
 
 class Stage(nn.Module):
-    """Halves height and width, then a residual block.
+    """A convolution that may halve height and width, then a residual block.
 
     Args:
         in_channels: Channels of the input.
@@ -44,11 +47,11 @@ class EmojiJudge(nn.Module, Configured):
 
     def __init__(self, channels: tuple[int, ...] = (24, 48, 96, 160), num_features: int = 128) -> None:
         super().__init__()
-        check_number("length of channels", len(channels), 1)
+        check_number("length of channels", len(channels), 1, 6)
         check_number("lowest of channels", min(channels), 1)
         check_number("num_features", num_features, 1)
-        pairs = zip((3, *channels), channels, strict=False)
-        self.stages = nn.Sequential(*(Stage(a, b, 1 if a == 3 else 2) for a, b in pairs))
+        pairs = enumerate(zip((3, *channels), channels, strict=False))
+        self.stages = nn.Sequential(*(Stage(a, b, 2 if i else 1) for i, (a, b) in pairs))
         size = SIZE // 2 ** (len(channels) - 1)
         self.features = nn.Linear(channels[-1] * size * size, num_features)
 
@@ -59,7 +62,13 @@ class EmojiJudge(nn.Module, Configured):
         x = self.stages(image.contiguous(memory_format=torch.channels_last))
         return F.normalize(self.features(x.flatten(1)), dim=1)
 
-    def of_videos(self, video: Tensor) -> Tensor:
-        """Maps videos ``(B, 3, F, S, S)`` to the mean of their frames' features, of length 1, ``(B, D)``."""
-        found = [self(one.movedim(1, 0)).mean(dim=0) for one in video]
+    @torch.inference_mode()
+    def of_images(self, images: Tensor) -> Tensor:
+        """Maps any number of images ``(N, 3, S, S)`` in [-1, 1] to features ``(N, D)``, a few at once."""
+        return torch.cat([self(part.float()) for part in images.split(BATCH)])
+
+    @torch.inference_mode()
+    def of_videos(self, videos: Iterable[Tensor]) -> Tensor:
+        """Maps videos, each ``(3, F, S, S)`` in [-1, 1], to the mean features of their frames."""
+        found = [self.of_images(video.movedim(1, 0)).mean(dim=0) for video in videos]
         return F.normalize(torch.stack(found), dim=1)

@@ -122,15 +122,26 @@ class CascadeSampler(Generic[Settings]):
             ]
         )
 
-    def enlarge(self, video: Tensor, stage: str, part: str | None = None, size: int = 1) -> Tensor:
-        """Upsamples ``(N, 3, F, S, S)`` with ``sr_lt`` or ``sr_h``, ``size`` videos at a time."""
+    def enlarge(
+        self,
+        video: Tensor,
+        stage: str,
+        part: str | None = None,
+        size: int = 1,
+        keep: Callable[[Tensor], Tensor] = Tensor.cpu,
+    ) -> Tensor:
+        """Upsamples ``(N, 3, F, S, S)`` with ``sr_lt`` or ``sr_h``, ``size`` videos at a time.
+
+        ``keep`` maps what is made at a time to what is returned, such as bytes to save memory.
+        """
         cascade, videos = self.cascade, []
         for rows, sampling in self.batches(part or stage, len(video), size):
             low = video[rows].to(cascade.device)
             if stage == "sr_lt":
-                videos.append(cascade.upsample_lt(low, self.settings.fast_fps, sampling).cpu())
+                high = cascade.upsample_lt(low, self.settings.fast_fps, sampling)
             else:
-                videos.append(cascade.upsample_h(low, sampling).cpu())
+                high = cascade.upsample_h(low, sampling)
+            videos.append(keep(high.cpu()))
         return torch.cat(videos)
 
     def enlarge_per_frame(self, video: Tensor, stage: str, part: str | None = None) -> Tensor:

@@ -4,26 +4,39 @@ An independent network reads which emoji a video shows. What moves is compared w
 training never saw.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ....cascade import Cascade
+from ....data.codecs.pixels import from_uint8
 from ...intervals import wilson
 from ...report import Figure
 from ..sampling import CascadeSampler, Progress
 from .judge import EmojiJudge, load_judge
 from .moving import judge_distribution, judge_motion, true_clips
-from .prompts import Prompts, choose_prompts
+from .prompts import Prompts, choose_prompts, label
 from .results import EmojiEvaluation, Share, Truth
 from .settings import EmojiBench
-from .truth import SEEN, THINGS, TONES_HIDDEN, Animation, Entry, read_animations, read_entries, read_stills
+from .truth import (
+    SEEN,
+    THINGS,
+    TONES_HIDDEN,
+    Animation,
+    Entry,
+    codes_of,
+    part_of,
+    read_animations,
+    read_entries,
+    read_stills,
+)
 from .upsampling import compare_enlarging, enlarge_some
 from .words import judge_words, read_captions, read_other_names
 
 SIZE = 32  # height and width of true animations
+TRUE_CLIPS, OTHERS = ", true clips", "videos of other prompts"  # ceiling and control
 
 
 def evaluate_emoji(
@@ -53,30 +66,28 @@ def evaluate_emoji(
     truth = read_truth(root, entries, prompts, progress)
     image_embed = sampler.embeds(prompts.texts)
     video = sampler.images(image_embed) if scope == "image" else sampler.key_frames(image_embed)
-    with torch.inference_mode():
-        features = judge(truth.stills)
+    features = judge.of_images(truth.stills)
     nearest = nearest_still(judge, features, video)
     found = EmojiEvaluation(settings, prompts, video, truth, nearest, seconds=sampler.seconds)
     found.words = judge_words(cascade, entries, truth.stills, read_other_names(root), read_captions(root))
+    clips = true_clips(sampler, prompts, truth)
     for kind in prompts.kinds():
         rows = prompts.rows(kind)
-        found.appearance[kind] = judge_appearance(prompts, entries, rows, found.nearest[rows])
+        found.appearance[label(kind)] = judge_appearance(prompts, entries, rows, nearest[rows])
+        if known := [row for row in rows if row in clips]:
+            read = nearest_still(judge, features, [clips[row] for row in known])
+            found.appearance[f"{label(kind)}{TRUE_CLIPS}"] = judge_appearance(prompts, entries, known, read)
+    rows = [*range(len(nearest))]
+    found.appearance[OTHERS] = judge_appearance(prompts, entries, rows, nearest.roll(1))
     if scope != "image":
-        clips = true_clips(sampler, prompts, truth)
-        rows = list(clips)
-        ceiling = nearest_still(judge, features, torch.stack([clips[row] for row in rows]))
-        found.appearance["true clips"] = judge_appearance(prompts, entries, rows, ceiling)
         judge_motion(sampler, found, clips, image_embed)
-        judge_distribution(found, clips)
+        judge_distribution(found, clips, true_clips(sampler, prompts, truth, "other true clips"))
     if scope == "cascade":
         found.final = enlarge_some(sampler, found, image_embed)
         rows = list(found.final)
-        shown = {
-            "final videos": nearest_still(judge, features, torch.stack(list(found.final.values()))),
-            "key frames of these": found.nearest[rows],
-        }
-        for kind, nearest in shown.items():
-            found.appearance[kind] = judge_appearance(prompts, entries, rows, nearest)
+        read = nearest_still(judge, features, map(from_uint8, found.final.values()))
+        for kind, shown in (("final videos", read), ("key frames of these", nearest[rows])):
+            found.appearance[kind] = judge_appearance(prompts, entries, rows, shown)
         found.stages = {name: compare_enlarging(sampler, found, name) for name in ("sr_lt", "sr_h")}
     found.figures = [*_figures(found), *found.figures]
     return found
@@ -84,24 +95,20 @@ def evaluate_emoji(
 
 def read_truth(root: Path, entries: list[Entry], prompts: Prompts, progress: Progress | None) -> Truth:
     """Reads stills, hidden animations, and seen ones of the prompts and of other tones of hidden tones."""
-
-    def part(name: str) -> Callable[[int, int], None] | None:
-        return None if progress is None else lambda done, total: progress(name, done, total)
-
-    stills = read_stills(root, entries, SIZE, len(entries), part("stills"))
+    stills = read_stills(root, entries, SIZE, len(entries), part_of(progress, "stills"))
     hidden = {entry.thing for entry in prompts.entries if entry.animation == TONES_HIDDEN}
     asked = {entry.code for entry in prompts.entries}
     seen = [e.code for e in entries if e.animation == SEEN and (e.code in asked or e.thing in hidden)]
     animations: dict[str, Animation] = {}
-    for kind, only in ((THINGS, None), (TONES_HIDDEN, None), (SEEN, frozenset(seen))):
-        animations |= read_animations(root, kind, SIZE, only=only, progress=part(f"clips, {kind}"))
+    wanted = {kind: codes_of(entries, kind) for kind in (THINGS, TONES_HIDDEN)} | {SEEN: seen}
+    for kind, codes in wanted.items():
+        animations |= read_animations(root, kind, SIZE, codes, part_of(progress, f"clips, {kind}"))
     return Truth(entries, stills, animations)
 
 
-def nearest_still(judge: EmojiJudge, features: Tensor, video: Tensor) -> Tensor:
-    """Returns which still each video ``(N, 3, F, S, S)`` shows, ``(N,)``."""
-    with torch.inference_mode():
-        return (judge.of_videos(video.float()) @ features.T).argmax(dim=1)
+def nearest_still(judge: EmojiJudge, features: Tensor, videos: Iterable[Tensor]) -> Tensor:
+    """Returns which still each video ``(3, F, S, S)`` shows, ``(N,)``."""
+    return (judge.of_videos(videos) @ features.T).argmax(dim=1)
 
 
 def judge_appearance(
@@ -121,7 +128,7 @@ def _figures(found: EmojiEvaluation) -> list[Figure]:
     figures = [
         Figure(f"appearance, {kind}", **shares["both"], better="higher")
         for kind, shares in found.appearance.items()
-        if kind != "true clips"
+        if kind != OTHERS and not kind.endswith(TRUE_CLIPS)
     ]
     figures += [
         Figure(f"own animation {top}, {table}", **rows["generated"][top], better="higher")

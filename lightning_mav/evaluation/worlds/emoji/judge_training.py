@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ....data.codecs.pixels import from_uint8
-from ....utils.precision import autocast_context
+from ....utils.precision import autocast_context, one_thread
+from ...intervals import wilson
 from ..sampling import Progress
 from .judge import SIZE, EmojiJudge
-from .truth import SEEN, VALIDATION, read_animations, read_entries, read_stills
+from .truth import SEEN, VALIDATION, codes_of, part_of, read_animations, read_entries, read_stills
 
 NUM_STEPS, BATCH_SIZE = 2000, 128
 LEARNING_RATE = 3e-3
@@ -23,14 +24,14 @@ CONTRAST, BRIGHTNESS, NOISE, BLUR = 0.1, 0.05, 0.1, 0.3  # small: skin tones mus
 
 
 def training_pictures(root: Path, progress: Progress | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Reads stills ``(N, 3, 32, 32)``, frames of clips ``(M, 3, 32, 32)`` and their stills ``(M,)``."""
+    """Reads stills ``(N, 3, 32, 32)``, frames of seen clips ``(M, 3, 32, 32)`` and their stills ``(M,)``.
 
-    def part(name: str) -> Callable[[int, int], None] | None:
-        return None if progress is None else lambda done, total: progress(name, done, total)
-
+    Raises:
+        UsageError: If the world is missing or damaged.
+    """
     entries = read_entries(root)
-    stills = read_stills(root, entries, SIZE, len(entries), part("stills"))
-    clips = read_animations(root, SEEN, SIZE, progress=part("clips"))
+    stills = read_stills(root, entries, SIZE, len(entries), part_of(progress, "stills"))
+    clips = read_animations(root, SEEN, SIZE, codes_of(entries, SEEN), part_of(progress, "clips"))
     frames, labels = [], []
     for row, entry in enumerate(entries):
         if entry.code in clips:
@@ -41,17 +42,20 @@ def training_pictures(root: Path, progress: Progress | None = None) -> tuple[Ten
     return stills, torch.cat(frames) if frames else stills[:0], torch.tensor(labels, dtype=torch.long)
 
 
-@torch.no_grad()
-def judge_accuracy(judge: EmojiJudge, root: Path) -> float:
-    """Returns the share of clips that training does not see whose own still is nearest."""
+def judge_accuracy(judge: EmojiJudge, root: Path) -> dict[str, float]:
+    """Finds the still nearest to each clip of the validation set, which training does not see.
+
+    Returns:
+        ``value, low, high, n``: the share that is right with its 95% interval; ``n`` is 0 without such clips.
+    """
     entries = read_entries(root)
-    features = judge(read_stills(root, entries, SIZE, len(entries)))
-    clips = read_animations(root, VALIDATION, SIZE)
-    right = [
-        entries[int((judge(from_uint8(one.frames)).mean(dim=0) @ features.T).argmax())].code == code
-        for code, one in clips.items()
-    ]
-    return sum(right) / max(1, len(right))
+    clips = read_animations(root, VALIDATION, SIZE, codes_of(entries, VALIDATION))
+    if not clips:
+        return {"value": 0.0, "low": 0.0, "high": 1.0, "n": 0}
+    features = judge.of_images(read_stills(root, entries, SIZE, len(entries)))
+    shown = judge.of_videos(from_uint8(clip.frames).movedim(0, 1) for clip in clips.values())
+    nearest = (shown @ features.T).argmax(dim=1).tolist()
+    return wilson(torch.tensor([entries[i].code == code for i, code in zip(nearest, clips, strict=True)]))
 
 
 def train_judge(
@@ -63,7 +67,7 @@ def train_judge(
     seed: int = 0,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> EmojiJudge:
-    """Trains the network; half of each batch are stills, half are frames of clips.
+    """Trains the network on one thread; half of each batch are stills, half are frames of clips.
 
     Args:
         stills: All stills ``(N, 3, 32, 32)`` in [-1, 1]; each is a class.
@@ -81,23 +85,24 @@ def train_judge(
     parameters = [*network.parameters(), classes]
     optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=num_steps)
-    for step in range(1, num_steps + 1):
-        half = BATCH_SIZE // 2 if len(frames) else 0
-        which = torch.randint(len(stills), (BATCH_SIZE - half,), generator=generator)
-        images, targets = stills[which], which
-        if half:
-            moving = torch.randint(len(frames), (half,), generator=generator)
-            images, targets = torch.cat([images, frames[moving]]), torch.cat([targets, labels[moving]])
-        with autocast_context("cpu"):
-            features = network(altered(images, generator))
-        logits = SCALE * features.float() @ F.normalize(classes, dim=1).T
-        loss = F.cross_entropy(logits, targets)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        if progress is not None:
-            progress(step, num_steps, loss.item())
+    with one_thread():  # sums of several threads differ in their last bits
+        for step in range(1, num_steps + 1):
+            half = BATCH_SIZE // 2 if len(frames) else 0
+            which = torch.randint(len(stills), (BATCH_SIZE - half,), generator=generator)
+            images, targets = stills[which], which
+            if half:
+                moving = torch.randint(len(frames), (half,), generator=generator)
+                images, targets = torch.cat([images, frames[moving]]), torch.cat([targets, labels[moving]])
+            with autocast_context("cpu"):
+                features = network(altered(images, generator))
+            logits = SCALE * features.float() @ F.normalize(classes, dim=1).T
+            loss = F.cross_entropy(logits, targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            if progress is not None:
+                progress(step, num_steps, loss.item())
     return network.eval()
 
 

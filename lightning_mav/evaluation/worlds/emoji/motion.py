@@ -35,6 +35,7 @@ def edges(video: Tensor) -> Tensor:
     across = grey[..., :-1, 1:] - grey[..., :-1, :-1]
     down = grey[..., 1:, :-1] - grey[..., :-1, :-1]
     found = F.avg_pool2d(torch.cat([across, down], dim=1).abs(), 2).flatten(1)
+    found = found - found[0]  # exactly 0 for a video at rest, whose mean is not free of rounding
     return found - found.mean(dim=0)
 
 
@@ -63,30 +64,31 @@ class Gallery:
         generator = torch.Generator().manual_seed(seed)
         own = torch.arange(num_frames)
         others = torch.rand(num_shuffles, num_frames, generator=generator).argsort(dim=1)
-        self.orders = torch.cat([own[None], others])
-        self.described = [self._describe(one, fps, num_frames, step) for one in animations.values()]
-
-    @staticmethod
-    def _describe(
-        animation: Animation, fps: float, num_frames: int, step: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        frames = edges(animation.frames.float() / 127.5 - 1)
-        starts = animation.starts[::step].tolist()
-        phases = torch.stack([animation.indices(start, fps, num_frames) for start in starts])
-        norms = frames.square().sum(dim=1)[phases].sum(dim=1).sqrt()
-        return frames, phases, norms + SMALL
+        orders = torch.cat([own[None], others])
+        # Row ``o`` picks frame ``orders[o, i]`` for time ``i``, for all ``i``: orders, frames times frames.
+        self.orders = F.one_hot(orders, num_frames).transpose(1, 2).flatten(1).float()
+        frames: list[Tensor] = []
+        phases: list[Tensor] = []
+        norms: list[Tensor] = []
+        for animation in animations.values():
+            described = edges(animation.frames.float() / 127.5 - 1)
+            starts = animation.starts[::step].tolist()
+            seen = torch.stack([animation.indices(start, fps, num_frames) for start in starts])
+            norms.append(described.square().sum(dim=1)[seen].sum(dim=1).sqrt() + SMALL)
+            phases.append(seen + sum(len(one) for one in frames))
+            frames.append(described)
+        self.num_phases = [len(seen) for seen in phases]
+        self.frames = torch.cat(frames).T  # of all animations, one after the other
+        self.phases, self.norms = torch.cat(phases).T.flatten(), torch.cat(norms)
 
     def scores(self, video: Tensor) -> Tensor:
         """Returns how well a video ``(3, F, S, S)`` in [-1, 1] fits each animation; 0 for one at rest."""
         frames = edges(video.movedim(1, 0))
         frames = frames / (frames.norm() + SMALL)
-        found = []
-        for animation, phases, norms in self.described:
-            products = (frames @ animation.T)[self.orders]  # orders, frames, frames of the animation
-            cosine = products.gather(2, phases.T.expand(len(products), -1, -1)).sum(dim=1) / norms
-            best = cosine.amax(dim=1)
-            found.append((best[0] - best[1:].mean()) / (best[1:].std() + SMALL))
-        return torch.stack(found)
+        products = (frames @ self.frames)[:, self.phases]  # frames, times and phases
+        cosine = self.orders @ products.view(-1, len(self.norms)) / self.norms  # orders, phases
+        best = torch.stack([own.amax(dim=1) for own in cosine.split(self.num_phases, dim=1)])
+        return (best[:, 0] - best[:, 1:].mean(dim=1)) / (best[:, 1:].std(dim=1) + SMALL)
 
     def ranks(self, videos: Sequence[Tensor], names: Sequence[str], generator: torch.Generator) -> Tensor:
         """Returns the rank of each video's own animation, ``(N,)``, 0 for the best; equals are drawn by lot.

@@ -1,5 +1,7 @@
 """Judges how videos move: beside the true animations, and as a distribution."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -17,9 +19,11 @@ from .truth import NEVER, SEEN, THINGS, TONES_HIDDEN, Animation
 NUM_RESAMPLES = 200
 
 
-def true_clips(sampler: CascadeSampler, prompts: Prompts, truth: Truth) -> dict[int, Tensor]:
-    """Returns a clip like the key frames, from a random phase, of each prompt that has an animation."""
-    generator, clips = sampler.generator("true clips"), {}
+def true_clips(
+    sampler: CascadeSampler, prompts: Prompts, truth: Truth, part: str = "true clips"
+) -> dict[int, Tensor]:
+    """Returns a clip like the key frames, for each prompt with an animation; ``part`` decides the phases."""
+    generator, clips = sampler.generator(part), {}
     for row, entry in enumerate(prompts.entries):
         if animation := truth.animations.get(entry.code):
             start = float(torch.rand((), generator=generator)) * animation.seconds
@@ -38,7 +42,7 @@ def judge_motion(
     toned = {prompts.entries[row].thing: found.truth.animations[prompts.entries[row].code] for row in tones}
     orders = {"num_shuffles": settings.num_shuffles, "seed": settings.seed}
     for kind, rows, shown in ((THINGS, things, own), (TONES_HIDDEN, tones, toned | own)):
-        if len(shown) < 2:
+        if not rows or len(shown) < 2:
             continue  # nothing to be told apart from
         gallery = Gallery(shown, settings.fps, num_frames, **orders)
         judged = Ranking(gallery, generator, sampler.progress)
@@ -50,7 +54,7 @@ def judge_motion(
             sibling = [prompts.has_sibling[row] for row in rows]
             judged.split("generated, same seen in another gender", ranks, sibling)
             judged.split("generated, no such", ranks, [not one for one in sibling])
-        others = other_tones(found.truth, prompts, rows)
+        others = other_tones(found.truth, prompts, rows, shown)
         starts = torch.rand(len(rows), generator=generator).tolist()
         ceiling = {
             row: animation.clip(start * animation.seconds, settings.fps, num_frames)
@@ -63,7 +67,7 @@ def judge_motion(
         judged.add("static", list(controls.static(truths)), names)
         judged.add("shuffled", list(controls.shuffled(torch.stack(generated), generator)), names)
         judged.add("jittered", list(controls.jittered(truths, generator, 1)), names)
-        judged.add("another's animation", list(truths.roll(1, 0)), names)
+        judged.add("another's animation", list(truths[others_of(names)]), names)
         few = rows[: settings.num_untrained]
         untrained = sampler.key_frames(image_embed[few], untrained=True)
         judged.add("untrained temporal layers", list(untrained), names[: len(few)])
@@ -71,8 +75,19 @@ def judge_motion(
         found.motion[f"{kind}, {len(shown)} animations"] = judged.shares
 
 
-def other_tones(truth: Truth, prompts: Prompts, rows: list[int]) -> dict[int, Animation]:
-    """Returns the true animation of another tone, for each prompt whose thing has one, by its number."""
+def others_of(names: list[str]) -> list[int]:
+    """Returns the number of another name for each; its own if there is no other."""
+    num = len(names)
+    return [
+        next((j for j in (*range(i + 1, num), *range(i)) if names[j] != name), i)
+        for i, name in enumerate(names)
+    ]
+
+
+def other_tones(
+    truth: Truth, prompts: Prompts, rows: list[int], shown: Mapping[str, Animation]
+) -> dict[int, Animation]:
+    """Returns true animations in another tone than those that are ``shown``, by number of the prompt."""
     by_thing: dict[str, list[str]] = {}
     for entry in truth.entries:
         if entry.code in truth.animations:
@@ -80,13 +95,14 @@ def other_tones(truth: Truth, prompts: Prompts, rows: list[int]) -> dict[int, An
     found = {}
     for row in rows:
         entry = prompts.entries[row]
-        if others := [code for code in by_thing[entry.thing] if code != entry.code]:
-            found[row] = truth.animations[others[row % len(others)]]
+        own = [truth.animations[code] for code in by_thing[entry.thing]]
+        if others := [one for one in own if one is not shown[entry.thing]]:
+            found[row] = others[row % len(others)]
     return found
 
 
-def judge_distribution(found: EmojiEvaluation, clips: dict[int, Tensor]) -> None:
-    """Computes FVD against true clips, and how much moves."""
+def judge_distribution(found: EmojiEvaluation, clips: dict[int, Tensor], others: dict[int, Tensor]) -> None:
+    """Computes FVD against true clips, and how much moves; ``others`` are true clips from other phases."""
     features, settings = load_features("micro_video"), found.settings
     generator = torch.Generator().manual_seed(settings.seed)
     for name, kinds in (("seen", (SEEN,)), ("hidden", (TONES_HIDDEN, THINGS))):
@@ -98,6 +114,7 @@ def judge_distribution(found: EmojiEvaluation, clips: dict[int, Tensor]) -> None
             "generated": generated,
             "static": controls.static(truth),
             "shuffled": controls.shuffled(truth, generator),
+            "true, from another phase": torch.stack([others[row] for row in rows]),
         }
         real = features(truth)
         for kind, videos in sets.items():

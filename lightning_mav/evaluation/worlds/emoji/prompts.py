@@ -59,6 +59,11 @@ def choose_prompts(entries: list[Entry], settings: EmojiBench) -> Prompts:
     return Prompts(chosen, [family(entry.code) in seen for entry in chosen])
 
 
+def label(kind: str) -> str:
+    """Returns what a kind of prompts is called."""
+    return "never animated" if kind == NEVER else kind
+
+
 def family(code: str) -> str:
     """Returns a code without tones and genders: the same for man, woman and person."""
     parts = thing_of(code).split("-")

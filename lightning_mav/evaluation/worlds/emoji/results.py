@@ -45,7 +45,7 @@ class EmojiEvaluation:
         stages: Comparisons of super-resolution and of final videos.
         fvd: FVD by kind of video.
         amounts: Movement and loop gap by kind of video.
-        final: Final videos of the first prompts that were enlarged, by number.
+        final: Final videos of some prompts, ``(3, F, S, S)`` bytes, by number.
         figures: The numbers that matter most.
         seconds: Time of each part.
     """

@@ -1,7 +1,7 @@
 """The true pictures and animations of the emoji, as the shards of the world hold them."""
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ from ....data.codecs.decode import IMAGE_FORMATS, VIDEO_FORMATS, decode_image, d
 from ....data.codecs.pixels import from_uint8
 from ....data.shards.reader import Sample, Shards
 from ....data.shards.urls import expand_shards
-from ....utils.errors import UsageError
+from ....utils.errors import UsageError, first_line
 from ....utils.textfile import parse_json
 from ....worlds.emoji.hidden import SEEN, THINGS, TONES_HIDDEN, VALIDATION
 from ....worlds.emoji.shards import FOLDERS
+from ..sampling import Progress
 
 REMEDY = "run `make world WORLD=emoji`"
 MARGIN = 1e-6  # seconds: so that a frame is shown at the very time it starts
@@ -59,6 +60,11 @@ class Animation:
     def clip(self, start: float, fps: float, num_frames: int) -> Tensor:
         """Returns what is seen, ``(3, num_frames, S, S)`` in [-1, 1]."""
         return from_uint8(self.frames[self.indices(start, fps, num_frames)]).movedim(0, 1)
+
+
+def part_of(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:
+    """Returns ``progress(done, total)`` of a part of the work."""
+    return None if progress is None else lambda done, total: progress(name, done, total)
 
 
 def read_entries(root: Path) -> list[Entry]:
@@ -111,27 +117,28 @@ def read_animations(
     root: Path,
     kind: str,
     size: int | None,
-    *,
-    only: Collection[str] | None = None,
+    codes: Iterable[str],
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Animation]:
-    """Reads the animations of a kind, such as ``hidden.THINGS``, by code.
+    """Reads animations of a kind, such as ``hidden.THINGS``, by code.
 
     Args:
         root: Folder of the world.
         kind: ``SEEN``, ``VALIDATION``, ``THINGS`` or ``TONES_HIDDEN``.
         size: Height and width wanted; None leaves them as they are.
-        only: Codes to read; all if None.
+        codes: Which to read.
         progress: Called as ``progress(done, total)``.
 
     Raises:
-        UsageError: If shards are missing or damaged.
+        UsageError: If one is missing or damaged.
     """
+    if not (wanted := frozenset(codes)):
+        return {}  # a world may have none of a kind, and then no shards
 
     def decode(sample: Sample, number: int) -> tuple[str, Animation | None]:
         meta = _meta(sample)
         code, num = meta["code"], int(meta["num_frames"])
-        if only is not None and code not in only:
+        if code not in wanted:
             return code, None
         suffix = next(s for s in VIDEO_FORMATS if s in sample)
         frames, times = decode_video(
@@ -139,8 +146,16 @@ def read_animations(
         )
         return code, Animation(frames, times.double(), num / float(meta["fps"]))
 
-    found = _read(root / FOLDERS[kind], VIDEO_FORMATS, decode, None, progress)
-    return {code: animation for code, animation in found if animation is not None}
+    read = _read(root / FOLDERS[kind], VIDEO_FORMATS, decode, None, progress)
+    found = {code: animation for code, animation in read if animation is not None}
+    if missing := sorted(wanted - found.keys()):
+        raise UsageError(f"{root / FOLDERS[kind]}: no animation of {missing[0]}; {REMEDY}")
+    return found
+
+
+def codes_of(entries: Iterable[Entry], kind: str) -> list[str]:
+    """Returns the codes of the emoji whose animation is of a kind."""
+    return [entry.code for entry in entries if entry.animation == kind]
 
 
 def _meta(sample: Sample) -> dict[str, Any]:
@@ -158,7 +173,7 @@ def _read(
     num, made = len(shards) if num is None else min(num, len(shards)), []
 
     def refuse(number: int, error: Exception) -> None:
-        raise UsageError(f"{shards.name(number)}: cannot be used ({error}); {REMEDY}") from error
+        raise UsageError(f"{shards.name(number)}: cannot be used ({first_line(error)}); {REMEDY}") from error
 
     for one in shards.make_each(decode, range(num), refuse):
         made.append(one)
@@ -175,6 +190,8 @@ __all__ = [
     "VALIDATION",
     "Animation",
     "Entry",
+    "codes_of",
+    "part_of",
     "read_animations",
     "read_entries",
     "read_stills",

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ....data.codecs.pixels import to_uint8
 from ....models import SuperResolution, resize_frames
 from ..baselines import comparison, flicker, mean_psnr, shrink
 from ..sampling import CascadeSampler
@@ -16,10 +17,10 @@ NUM_CLIPS, NUM_FRAMES = 8, 8
 
 
 def enlarge_some(sampler: CascadeSampler, found: EmojiEvaluation, image_embed: Tensor) -> dict[int, Tensor]:
-    """Takes prompts of each kind in turn to the end of the cascade; returns their videos by number."""
+    """Takes prompts of each kind in turn to the end of the cascade; returns bytes by number."""
     rows = found.prompts.mixed()[: sampler.settings.num_final]
     between = sampler.between(found.video[rows], image_embed[rows])
-    final = sampler.enlarge(sampler.enlarge(between, "sr_lt"), "sr_h")
+    final = sampler.enlarge(sampler.enlarge(between, "sr_lt"), "sr_h", keep=to_uint8)
     return dict(zip(rows, final, strict=True))
 
 
@@ -49,7 +50,6 @@ def compare_enlarging(sampler: CascadeSampler, found: EmojiEvaluation, name: str
 def true_clips_of(root: Path, entries: list[Entry], size: int, fps: float) -> list[Tensor]:
     """Returns short true clips ``(3, NUM_FRAMES, size, size)``; none if the world's clips are smaller."""
     codes = {entry.thing: entry.code for entry in entries if entry.animation == VALIDATION}
-    only = frozenset(list(codes.values())[:NUM_CLIPS])
-    animations = read_animations(root, VALIDATION, None, only=only).values()
+    animations = read_animations(root, VALIDATION, None, list(codes.values())[:NUM_CLIPS]).values()
     clips = [animation.clip(0.0, fps, NUM_FRAMES) for animation in animations]
     return [resize_frames(clip[None], size, mode="area")[0] for clip in clips if clip.shape[-1] >= size]

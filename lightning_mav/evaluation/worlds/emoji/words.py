@@ -20,14 +20,16 @@ BATCH = 256
 
 
 def read_other_names(root: Path) -> list[tuple[str, str]]:
-    """Reads codes and names of ``other_names.json``.
+    """Reads codes and names of ``other_names.json``; none if the world has no such file.
 
     Raises:
-        UsageError: If it is missing or damaged.
+        UsageError: If it is damaged.
     """
     path = root / "other_names.json"
     try:
-        return [(entry["code"], entry["name"]) for entry in parse_json(path.read_bytes())]
+        return [(str(entry["code"]), str(entry["name"])) for entry in parse_json(path.read_bytes())]
+    except FileNotFoundError:
+        return []
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from error
     except (TypeError, KeyError, ValueError) as error:
@@ -84,24 +86,27 @@ def judge_words(
 
     Returns:
         By kind of name: ``top 1`` and ``top 5``, the shares whose thing is first, or among the first five.
-        Names of another package that are phrases of a caption are counted apart.
+        Names of another package that are phrases of a caption are counted apart. The control gives each
+        emoji the name of another.
     """
     image = embed_images(cascade, stills)
     known = "".join(f" {plain(caption)} \n" for caption in captions)
     row_of = {entry.code: row for row, entry in enumerate(entries)}
     names = {plain(entry.name) for entry in entries}
     others = [(code, name) for code, name in other_names if code in row_of and plain(name) not in names]
+    own = [(entry.code, entry.name) for entry in entries]
     kinds = {
-        "names of training": [(entry.code, entry.name) for entry in entries],
+        "names of training": own,
         "names of another package, never seen": [one for one in others if not is_within(one[1], known)],
         "names of another package, within captions": [one for one in others if is_within(one[1], known)],
+        "names of other emoji": [(code, own[i - len(own) // 2][1]) for i, (code, _) in enumerate(own)],
     }
     found = {}
     for kind, pairs in kinds.items():
         if not pairs:
             continue
         similarity = embed_texts(cascade, [name for _, name in pairs]) @ image.T
-        nearest = similarity.topk(5, dim=1).indices.tolist()
+        nearest = similarity.topk(min(5, len(entries)), dim=1).indices.tolist()
         right = torch.tensor(
             [
                 [entries[i].thing == entries[row_of[code]].thing for i in five]
