@@ -64,6 +64,7 @@ def judge_motion(
             "true, in another tone", list(ceiling.values()), [prompts.entries[r].thing for r in ceiling]
         )
         truths = torch.stack([clips[row] for row in rows])
+        judged.add("true", list(truths), names)
         judged.add("static", list(controls.static(truths)), names)
         judged.add("shuffled", list(controls.shuffled(torch.stack(generated), generator)), names)
         judged.add("jittered", list(controls.jittered(truths, generator, 1)), names)

@@ -14,8 +14,8 @@ animation is the cosine of both at the best phase, counted in standard deviation
 same frames in random orders. So only the order of the frames counts. Controls: "static" repeats a true frame,
 "shuffled" puts the generated frames in a random order, "jittered" shifts a true frame at random, "another's
 animation" is the true clip of another thing, and "untrained" draws the frames independently. All of them
-should be at chance, and "another's animation" below it, as that other thing comes first. The ceiling is the
-true animation of the same thing in another tone.
+should be at chance, and "another's animation" below it, as that other thing comes first. The ceilings are
+true clips of the animation itself and of the same thing in another tone.
 
 Words: the still nearest to a name by CLIP. Names that are a phrase of a training caption are counted apart.
 The control asks for each emoji by the name of another.
@@ -96,7 +96,10 @@ def _stages(found: EmojiEvaluation) -> list[Table]:
         for name, entry in found.stages.items()
         for row in entry["comparisons"]
     ]
-    made = [Table("Super-resolution beside bicubic", ["stage", "metric", "value", "bicubic", "n"], rows)]
+    made = []
+    if rows:  # pictures of a world may be too small to be compared
+        title = "Super-resolution beside bicubic"
+        made.append(Table(title, ["stage", "metric", "value", "bicubic", "n"], rows))
     rows = [
         [name, *(f"{value:.4f}" for value in entry["flicker"].values())]
         for name, entry in found.stages.items()

@@ -85,16 +85,16 @@ def read_entries(root: Path) -> list[Entry]:
 def read_stills(
     root: Path,
     entries: list[Entry],
-    size: int,
+    size: int | None,
     num_emoji: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Reads the stills of some emoji, ``(N, 3, size, size)`` in [-1, 1].
+    """Reads the stills of some emoji, ``(N, 3, S, S)`` in [-1, 1].
 
     Args:
         root: Folder of the world.
         entries: Those emoji.
-        size: Height and width wanted.
+        size: Height and width wanted; None leaves them as they are.
         num_emoji: How many emoji the world has: its images begin with a still of each.
         progress: Called as ``progress(done, total)``.
 

@@ -31,12 +31,15 @@ def compare_enlarging(sampler: CascadeSampler, found: EmojiEvaluation, name: str
     assert sr_lt is not None
     size = sampler.cascade.decoder.image_size * sr_lt.scale * (model.scale if name == "sr_h" else 1)
     root, entries = Path(settings.data), found.truth.entries
-    some = entries[:: max(1, len(entries) // settings.num_enlarged)][: settings.num_enlarged]
-    sets = {"stills": read_stills(root, some, size, len(entries))[:, :, None]}
-    if clips := true_clips_of(root, entries, size, settings.fast_fps):
-        sets["clips"] = torch.stack(clips)
+    sets = {
+        "stills": true_stills_of(root, entries, size, settings.num_enlarged),
+        "clips": true_clips_of(root, entries, size, settings.fast_fps),
+    }
     compared: dict[str, Any] = {"comparisons": []}
-    for kind, truth in sets.items():
+    for kind, videos in sets.items():
+        if not videos:
+            continue
+        truth = torch.stack(videos)
         low, bicubic = shrink(model, truth)
         enlarged = sampler.enlarge(low, name, f"{name} {kind}", size=4)
         values = mean_psnr(enlarged, truth), mean_psnr(bicubic, truth)
@@ -45,6 +48,13 @@ def compare_enlarging(sampler: CascadeSampler, found: EmojiEvaluation, name: str
         if kind == "clips":
             compared["flicker"] = {"generated": flicker(enlarged, truth), "bicubic": flicker(bicubic, truth)}
     return compared
+
+
+def true_stills_of(root: Path, entries: list[Entry], size: int, num: int) -> list[Tensor]:
+    """Returns some true stills ``(3, 1, size, size)``; none if the world's stills are smaller."""
+    some = entries[:: max(1, len(entries) // num)][:num]
+    stills = read_stills(root, some, None, len(entries))[:, :, None]
+    return list(resize_frames(stills, size, mode="area")) if stills.shape[-1] >= size else []
 
 
 def true_clips_of(root: Path, entries: list[Entry], size: int, fps: float) -> list[Tensor]:
