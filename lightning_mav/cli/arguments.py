@@ -108,9 +108,12 @@ def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
 
 
 def add_evaluation(parser: argparse.ArgumentParser, weights: str | None = None) -> None:
-    """Adds the options that all benches of ``mav evaluate`` have; ``weights`` are judged by default."""
+    """Adds the options that all benches of ``mav evaluate`` have.
+
+    ``weights`` are judged by default; None says in the help that those named as the bench are.
+    """
     add = parser.add_argument
-    text = f"scale, or folder of weights (default: {weights or 'that of the bench'})"
+    text = f"scale, or folder of weights (default: {weights or 'BENCH'})"
     add("--weights", "--scale", default=weights, metavar="NAME_OR_DIR", help=text)
     add("--out", type=Path, metavar="DIR", help="folder (default: outputs/evaluate/BENCH)")
     add("--seed", type=seed, metavar="N", help="0 or more (default: the bench's)")

@@ -179,7 +179,8 @@ def _emoji_judge(args: argparse.Namespace, progress: "Progress") -> "Trained":
         progress=lambda step, total, _: progress("train", step, total),
     )
     right = judge_accuracy(network, data)
-    print(f"right, {right['n']} clips not trained on: {right['value']:.1%}")
+    share = f"{right['value']:.1%}" if right["n"] else "unknown, since this world has none"
+    print(f"right, {right['n']} clips not trained on: {share}")
     return network, {"steps": num_steps, "accuracy": right}
 
 

@@ -239,7 +239,7 @@ def test_weights_that_are_meant_where_none_are_named_are_the_same_everywhere(cap
     for command, name in (
         ("generate", DEFAULT_WEIGHTS),
         ("evaluate prompts", DEFAULT_WEIGHTS),
-        ("evaluate", "micro"),
+        ("evaluate", "BENCH"),
     ):
         with pytest.raises(SystemExit):
             main([*command.split(), "--help"])

@@ -75,11 +75,14 @@ def read_entries(root: Path) -> list[Entry]:
     """
     path = root / "emoji.json"
     try:
-        return [Entry(**entry) for entry in parse_json(path.read_bytes())]
+        entries = [Entry(**entry) for entry in parse_json(path.read_bytes())]
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from error
     except (TypeError, ValueError) as error:
         raise UsageError(f"{path}: is no list of emoji ({error}); {REMEDY}") from error
+    if not entries:
+        raise UsageError(f"{path}: lists no emoji; {REMEDY}")
+    return entries
 
 
 def read_stills(
