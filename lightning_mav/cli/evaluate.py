@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 BENCHES = ("micro", "emoji")
 PROTOCOLS = ("ucf101", "msrvtt", "prompts")  # commands of their own, with other options
 SCOPES = ("cascade", "decoder", "image")
-EXAMPLE = """example:
+EXAMPLE = """examples:
   mav evaluate micro --stage decoder --num-per-class 12
+  mav evaluate emoji --weights outputs/emoji/weights   # needs data/emoji, and mav weights train emoji_judge
 
 The folder receives report.json, report.md, index.html to look at, the videos it shows and contact sheets."""
 
@@ -89,7 +90,7 @@ def _parser() -> CommandParser:
     add("--bench", dest="named", choices=benches, metavar="BENCH", help="the same, by name")
     scopes = f"what to judge: {', '.join(SCOPES)} (default: %(default)s)"
     add("--stage", dest="scope", choices=SCOPES, default=SCOPES[0], metavar="STAGE", help=scopes)
-    num = "prompts of each shape, seen and held out (default: the bench's)"
+    num = "micro: prompts of each shape, seen and held out (default: the bench's)"
     add("--num-per-class", type=number_in(int, 1), metavar="N", help=num)
     add_evaluation(parser)
     return parser

@@ -1,4 +1,4 @@
-"""Measures what a cascade has learnt of the micro-world, with detectors that read its videos."""
+"""Measures what a cascade has learnt of a world; of the micro-world, with detectors that read its videos."""
 
 from ..intervals import wilson
 from .micro import LAST_STAGE, Evaluation, evaluate_micro

@@ -77,6 +77,13 @@ def test_at_rest_all_scores_are_0_and_the_rank_is_drawn_by_lot(animations, galle
     assert abs(ranks.std().item() - 6.9) < 1
 
 
+def test_what_stays_the_same_is_not_described(animations):
+    frames = animations[NAMES[0]].clip(0.0, FPS, NUM_FRAMES).movedim(1, 0)
+    described = edges(frames)
+    torch.testing.assert_close(described.mean(dim=0), torch.zeros(described.shape[1]), atol=1e-6, rtol=0)
+    assert described.abs().amax() > 0.1
+
+
 def test_scores_are_those_of_comparing_order_by_order(animations):
     few = dict(list(animations.items())[:3])
     gallery = Gallery(few, FPS, NUM_FRAMES, num_shuffles=5, step=3)
