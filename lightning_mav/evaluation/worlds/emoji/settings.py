@@ -18,7 +18,7 @@ class EmojiBench:
     fps: float = 4.8
     frame_skip: int = 5
     steps: int | None = None
-    batch_size: int = 8
+    batch_size: int = 4
     num_seen: int = 96
     num_tones: int = 1000
     num_things: int = 1000

@@ -42,19 +42,19 @@ def judge(meant, others):
 
 
 def test_a_perfect_encoder_scores_1_and_names_within_captions_are_apart():
-    meant = {"love": 0, "space ship": 3, "spaceship": 3, "kitty": 5, "tone hand a": 2, "gone": 0}
+    meant = {"love": 0, "space ship": 3, "spaceship": 3, "kitty": 5, "ship dark": 2, "gone": 0}
     others = [
         ("c0", "love"),
         ("c3", "space ship"),
         ("c3", "spaceship"),
         ("c5", "kitty"),
-        ("c2", "tone hand a"),
+        ("c2", "ship dark"),
     ]
     found = judge(meant, [*others, ("c3", "Rocket"), ("elsewhere", "gone")])
     assert {kind: shares["top 1"]["n"] for kind, shares in found.items()} == {
         "names of training": 12,
         "names of another package, within captions": 2,  # love, space ship
-        # "tone hand a" is no phrase of one caption; "Rocket" is a name of training, "gone" no emoji here.
+        # "ship dark" is no phrase of one caption; "Rocket" is a name of training, "gone" no emoji here.
         "names of another package, never seen": 3,
         "names of other emoji": 12,
     }
