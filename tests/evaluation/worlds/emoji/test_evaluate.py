@@ -8,6 +8,7 @@ import yaml
 
 from helpers.tiny_cascade import save_tiny_cascade
 from lightning_mav import cli
+from lightning_mav.data.codecs.decode import decode_video
 from lightning_mav.evaluation.report import load_report
 from lightning_mav.evaluation.worlds.emoji.evaluate import judge_appearance
 from lightning_mav.evaluation.worlds.emoji.judge import EmojiJudge
@@ -101,6 +102,11 @@ def test_cascade_report_has_final_videos_and_bicubic(place, emoji_world, monkeyp
     details = report.details
     assert {"final videos", "key frames of these"} <= details["appearance"].keys()
     assert details["appearance"]["final videos"]["both"]["n"] == 2
+    folder = place / f"cascade {emoji_world.parent.name}"
+    shown = [decode_video((folder / one.video).read_bytes(), "mp4", None) for one in report.samples]
+    lengths = sorted(len(frames) for frames, _ in shown)
+    assert lengths == [16] * (len(shown) - 2) + [76] * 2  # key frames, but for the two final videos
+    assert all(times[-1] == pytest.approx(15 / 4.8, abs=0.01) for _, times in shown)
     assert details["stages"].keys() == {"sr_lt", "sr_h"}
     metrics = {name: [row["metric"] for row in one["comparisons"]] for name, one in details["stages"].items()}
     # Pictures of 32 px are too small to be compared with final videos of 48 px.
