@@ -25,6 +25,7 @@ class DecoderStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
         sampler: How samples are drawn.
         image_size: Height and width of the frames.
         num_frames: Frames in a video.
+        still_strength: See ``Decoder``.
         kwargs: See ``FrozenClip``, ``Pseudo3DBackboneMixin`` and ``DiffusionStage``.
     """
 
@@ -38,9 +39,17 @@ class DecoderStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
         *,
         image_size: int = 64,
         num_frames: int = 16,
+        still_strength: float | None = None,
         **kwargs: Any,
     ) -> None:
-        model = Decoder(unet, diffusion, sampler, image_size=image_size, num_frames=num_frames)
+        model = Decoder(
+            unet,
+            diffusion,
+            sampler,
+            image_size=image_size,
+            num_frames=num_frames,
+            still_strength=still_strength,
+        )
         super().__init__(model, **kwargs)
 
     def prepare(self, batch: Batch) -> tuple[Tensor, dict[str, Any]]:

@@ -194,8 +194,12 @@ class Sampler(Configured):
         generator: torch.Generator | None = None,
         step_noise: StepNoise | None = None,
         progress: Progress | None = None,
+        init: Tensor | None = None,
+        strength: float = 1.0,
     ) -> Tensor:
         """Denoises ``noise``, of any shape ``(B, ...)``, to a sample of the same shape.
+
+        With ``init``, only the last steps are made, from ``init`` with noise (SDEdit, Meng et al., 2022).
 
         Args:
             predict_x_0: Maps ``x_t`` and steps ``(B,)`` to ``x_0``, guidance included.
@@ -205,12 +209,16 @@ class Sampler(Configured):
             generator: Source of the noise of the steps.
             step_noise: The noise of the steps, instead of ``generator``.
             progress: Called after each step.
+            init: What to begin with instead of noise alone, ``x_0`` of the shape of ``noise``.
+            strength: Share of the steps that follow ``init``, above 0; 1 are all.
         """
         scheduler = self.build_scheduler(diffusion)
         scheduler.set_timesteps(num_steps or self.num_steps)
+        timesteps = scheduler.timesteps
+        begin = 0 if init is None else len(timesteps) - max(1, round(strength * len(timesteps)))
         if hasattr(scheduler, "set_begin_index"):
             # Else it finds its place by timestep, and uneven spacing can repeat a timestep.
-            scheduler.set_begin_index(0)
+            scheduler.set_begin_index(begin)
         of_step = inspect.signature(scheduler.step).parameters
         step_args = {key: value for key, value in self.scheduler_args.items() if key in of_step}
 
@@ -218,8 +226,11 @@ class Sampler(Configured):
             fresh = sample_noise(shape, noise, generator) if step_noise is None else step_noise(draw, shape)
             return diffusion.correlate(fresh)
 
-        x_t = noise * scheduler.init_noise_sigma
-        timesteps, mode = scheduler.timesteps, StepNoiseMode(drawn)
+        if init is None:
+            x_t = noise * scheduler.init_noise_sigma
+        else:
+            x_t = scheduler.add_noise(init, noise, timesteps[begin : begin + 1].expand(len(init)))
+        timesteps, mode = timesteps[begin:], StepNoiseMode(drawn)
         for done, t in enumerate(timesteps, start=1):
             steps = torch.full((len(x_t),), int(t), device=x_t.device)
             x_in = scheduler.scale_model_input(x_t, t)

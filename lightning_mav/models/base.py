@@ -112,11 +112,15 @@ class DiffusionModel(nn.Module, Configured):
         return x.std(dim=dims, keepdim=True)
 
     @torch.no_grad()
-    def denoise(self, noise: Tensor, **kwargs: Any) -> Tensor:
+    def denoise(
+        self, noise: Tensor, *, init: Tensor | None = None, strength: float = 1.0, **kwargs: Any
+    ) -> Tensor:
         """Runs the sampler from independent ``noise``, ``(B, ...)``.
 
         Args:
             noise: ``x_T``.
+            init: See ``Sampler.sample``.
+            strength: See ``Sampler.sample``.
             kwargs: Conditions of the network, ``(B, ...)``, and what ``SampleOptions`` has.
         """
         options = {name: kwargs.pop(name) for name in SampleOptions.__annotations__ if name in kwargs}
@@ -131,7 +135,8 @@ class DiffusionModel(nn.Module, Configured):
                 return self.predict_x_0(x_t, t, plain)
             return self.predict_x_0(x_t, t, conditions, scale)
 
-        return self.sampler.sample(predict, self.diffusion.correlate(noise), self.diffusion, **options)
+        noise = self.diffusion.correlate(noise)
+        return self.sampler.sample(predict, noise, self.diffusion, init=init, strength=strength, **options)
 
 
 def squared_errors(a: Tensor, b: Tensor) -> Tensor:

@@ -268,6 +268,39 @@ def test_decoder_draws_what_it_is_asked_for():
     assert decoder.sample(embed, num_frames=1).shape[2] == 1
 
 
+@pytest.mark.parametrize(("strength", "num_steps"), [(0.25, 1), (0.5, 2), (1.0, 4)])
+def test_video_that_begins_with_a_still_is_drawn_in_the_steps_that_are_left(strength, num_steps):
+    options = {"image_size": 6, "num_frames": 3, "still_strength": strength}
+    decoder, net = model(Decoder, lambda x_t, **_: x_t.clamp(-1, 1), **options)
+    seen, embed = [], torch.randn(2, 5)
+    fps = torch.tensor([4.0, 8.0])
+    decoder.sample(embed, fps, num_steps=4, progress=lambda *step: seen.append(step))
+    frames = [call["x_t"].shape[2] for call in net.calls]
+    assert frames == [1] * 4 + [3] * num_steps  # the still first
+    assert net.calls[0]["fps"] is None  # an image has none
+    assert net.calls[-1]["fps"].tolist() == [4.0, 8.0]
+    assert len(seen) == len(frames)
+    assert decoder.sample(embed, num_frames=1).shape[2] == 1  # a still alone
+
+
+def test_a_video_shows_the_still_it_begins_with():
+    # The still is bright; the video's own frames keep what they are given.
+    def predict(x_t, fps=None, **_):
+        return (
+            torch.full_like(x_t, 0.75) if fps is None else x_t.mean(dim=(3, 4), keepdim=True).expand_as(x_t)
+        )
+
+    decoder, _ = model(Decoder, predict, image_size=32, num_frames=3, still_strength=0.25)
+    video = decoder.sample(torch.randn(1, 5), torch.tensor([4.0]), num_steps=4)
+    assert video.mean() > 0.5
+
+
+@pytest.mark.parametrize("strength", [0.0, -0.1, 1.1, float("nan")])
+def test_strength_out_of_range_is_refused(strength):
+    with pytest.raises(ValueError, match="still_strength"):
+        model(Decoder, lambda x_t, **_: x_t, still_strength=strength)
+
+
 def test_progress_counts_over_windows():
     sr, _ = model(SRLT, lambda x_t, x_cond, **_: x_cond, scale=2)
     seen = []
