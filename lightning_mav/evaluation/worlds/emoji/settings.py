@@ -15,8 +15,8 @@ class EmojiBench:
 
     data: str = "data/emoji"
     seed: int = 0
-    fps: float = 4.8
-    frame_skip: int = 5
+    fps: float = 8.0
+    frame_skip: int = 3
     steps: int | None = None
     batch_size: int = 4
     num_seen: int = 96
