@@ -199,8 +199,6 @@ class Sampler(Configured):
     ) -> Tensor:
         """Denoises ``noise``, of any shape ``(B, ...)``, to a sample of the same shape.
 
-        With ``init``, only the last steps are made, from ``init`` with noise (SDEdit, Meng et al., 2022).
-
         Args:
             predict_x_0: Maps ``x_t`` and steps ``(B,)`` to ``x_0``, guidance included.
             noise: ``x_T``.
@@ -209,8 +207,8 @@ class Sampler(Configured):
             generator: Source of the noise of the steps.
             step_noise: The noise of the steps, instead of ``generator``.
             progress: Called after each step.
-            init: What to begin with instead of noise alone, ``x_0`` of the shape of ``noise``.
-            strength: Share of the steps that follow ``init``, above 0; 1 are all.
+            init: What to begin with instead of noise alone (SDEdit, Meng et al., 2022), shaped as ``noise``.
+            strength: Share of the steps that are left then, above 0; 1 are all.
         """
         scheduler = self.build_scheduler(diffusion)
         scheduler.set_timesteps(num_steps or self.num_steps)
@@ -226,9 +224,8 @@ class Sampler(Configured):
             fresh = sample_noise(shape, noise, generator) if step_noise is None else step_noise(draw, shape)
             return diffusion.correlate(fresh)
 
-        if init is None:
-            x_t = noise * scheduler.init_noise_sigma
-        else:
+        x_t = noise * scheduler.init_noise_sigma
+        if init is not None:
             x_t = scheduler.add_noise(init, noise, timesteps[begin : begin + 1].expand(len(init)))
         timesteps, mode = timesteps[begin:], StepNoiseMode(drawn)
         for done, t in enumerate(timesteps, start=1):
