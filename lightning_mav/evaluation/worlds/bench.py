@@ -10,7 +10,7 @@ from ..report import Report
 class WorldBench(NamedTuple):
     """The parts of a bench.
 
-    Args:
+    Attributes:
         load_settings: Reads the settings from a YAML file; keywords replace values of the file.
         evaluate: Judges a cascade, given settings, scope and progress.
         title_of: Returns the report's title, given the scope.

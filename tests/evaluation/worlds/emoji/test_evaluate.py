@@ -105,8 +105,11 @@ def test_cascade_report_has_final_videos_and_bicubic(place, emoji_world, monkeyp
     folder = place / f"cascade {emoji_world.parent.name}"
     shown = [decode_video((folder / one.video).read_bytes(), "mp4", None) for one in report.samples]
     lengths = sorted(len(frames) for frames, _ in shown)
-    assert lengths == [16] * (len(shown) - 2) + [76] * 2  # key frames, but for the two final videos
-    assert all(times[-1] == pytest.approx(15 / 4.8, abs=0.01) for _, times in shown)
+    fps, frame_skip = report.settings["fps"], report.settings["frame_skip"]
+    assert (
+        lengths == [16] * (len(shown) - 2) + [15 * frame_skip + 1] * 2
+    )  # key frames, but for two final videos
+    assert all(times[-1] == pytest.approx(15 / fps, abs=0.01) for _, times in shown)
     assert details["stages"].keys() == {"sr_lt", "sr_h"}
     metrics = {name: [row["metric"] for row in one["comparisons"]] for name, one in details["stages"].items()}
     # Pictures of 32 px are too small to be compared with final videos of 48 px.
