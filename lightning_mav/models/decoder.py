@@ -4,10 +4,10 @@ from typing import Unpack
 
 from torch import Tensor
 
-from ..diffusion import GaussianDiffusion, SampleOptions, Sampler, sample_noise
+from ..diffusion import GaussianDiffusion, Progress, SampleOptions, Sampler, sample_noise
 from ..nn import Pseudo3DUNet
 from ..utils.numbers import check_number
-from .base import DiffusionModel, part_of
+from .base import DiffusionModel
 
 
 class Decoder(DiffusionModel):
@@ -59,9 +59,11 @@ class Decoder(DiffusionModel):
         if self.still_strength is None or shape[2] == 1:
             return self.denoise(noise, image_embed=image_embed, fps=fps, **options)
         progress = options.pop("progress", None)
+        num_steps = options.get("num_steps") or self.sampler.num_steps
+        total = num_steps + max(1, round(self.still_strength * num_steps))
         one = sample_noise((*shape[:2], 1, *shape[3:]), image_embed, options.get("generator"))
         still = self.denoise(
-            one, image_embed=image_embed, fps=None, progress=part_of(progress, 0, 2), **options
+            one, image_embed=image_embed, fps=None, progress=_shifted(progress, 0, total), **options
         )
         return self.denoise(
             noise,
@@ -69,6 +71,11 @@ class Decoder(DiffusionModel):
             strength=self.still_strength,
             image_embed=image_embed,
             fps=fps,
-            progress=part_of(progress, 1, 2),
+            progress=_shifted(progress, num_steps, total),
             **options,
         )
+
+
+def _shifted(progress: Progress | None, before: int, total: int) -> Progress | None:
+    """Reports steps that follow ``before`` others, out of ``total``."""
+    return None if progress is None else lambda done, _: progress(before + done, total)
