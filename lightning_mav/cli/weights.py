@@ -27,7 +27,7 @@ EXAMPLE = """examples:
   mav weights path i3d
   mav weights check
   mav weights train emoji_judge --data data/emoji
-  mav weights prompts outputs/emoji/weights --names data/emoji/emoji.json --fps 8 --min-similarity 0.16
+  mav weights prompts outputs/emoji/weights --names data/emoji/emoji.json --fps 8 --min-similarity 0.7
 
 `prompts` writes prompts.json beside the weights. What is not given stays as it is in that file.
 Feature networks of others are looked for in the folder that --folder or the environment variable MAV_FEATURES
