@@ -1,5 +1,6 @@
 """Settings of a command: a dataclass, a YAML file with its values, and overrides."""
 
+import dataclasses
 import sys
 from io import StringIO
 from pathlib import Path
@@ -81,9 +82,10 @@ def read_settings(kind: type[T], path: Path, **overrides: Any) -> T:
         raise UsageError(f"{where}: {', '.join(keys)}: a number of that many digits is too large") from error
     except (OmegaConfBaseException, OSError, ValueError, TypeError) as error:
         key = getattr(error, "full_key", None)
+        names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
         message = f"{where}: {f'{key}: ' if key else ''}{shortened(first_line(error), 400)}"
-        if key and "." not in key and key not in kind.__annotations__:
-            message += f"; keys are {', '.join(kind.__annotations__)}"
+        if key and "." not in key and key not in names:
+            message += f"; keys are {', '.join(names)}"
         raise UsageError(message) from error
     assert isinstance(settings, kind)
     return settings

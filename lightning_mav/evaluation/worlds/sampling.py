@@ -4,7 +4,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,23 +14,9 @@ from ...models import Decoder
 from ...models.sampling import Sampling
 from ...utils.configured import from_config
 from ...utils.precision import autocast_context
+from .settings import SamplingSettings
 
 Progress = Callable[[str, int, int], None]
-
-
-class SamplingSettings(Protocol):
-    """What the settings of any world's evaluation say about sampling."""
-
-    seed: int
-    fps: float
-    frame_skip: int
-    steps: int | None
-    batch_size: int
-
-    @property
-    def fast_fps(self) -> float:
-        """Frame rate after interpolation."""
-        ...
 
 
 Settings = TypeVar("Settings", bound=SamplingSettings)

@@ -1,4 +1,4 @@
-"""Settings of an evaluation on the micro-world: how many prompts, renders and steps."""
+"""Settings of evaluations on a world: what all share, and how many prompts, renders and steps micro has."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,14 +10,32 @@ from ...utils.settings import read_settings
 
 
 @dataclass
-class MicroSettings:
-    """Settings of the micro-world evaluation; ``configs/eval/micro.yaml`` explains each."""
+class SamplingSettings:
+    """What the settings of every world say about sampling; all numbers beside these are counts."""
 
     seed: int = 0
     fps: float = 6.0
     frame_skip: int = 5
     steps: int | None = None
     batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        ranges = {"seed": (0, MAX_SEED), "fps": (1, 30), "steps": (1, 1000)}
+        ranges["frame_skip"] = (2, KEY_FRAMES - 1)
+        for name, value in vars(self).items():
+            if isinstance(value, int | float):
+                check_number(name, value, *ranges.get(name, (1, MAX_COUNT)))
+
+    @property
+    def fast_fps(self) -> float:
+        """Frame rate after interpolation."""
+        return self.fps * self.frame_skip
+
+
+@dataclass
+class MicroSettings(SamplingSettings):
+    """Settings of the micro-world evaluation; ``configs/eval/micro.yaml`` explains each."""
+
     num_per_class: int = 16
     num_between_per_class: int = 8
     num_final_per_class: int = 4
@@ -35,11 +53,7 @@ class MicroSettings:
     num_noise_videos: int = 8
 
     def __post_init__(self) -> None:
-        ranges = {"seed": (0, MAX_SEED), "fps": (1, 30), "steps": (1, 1000)}
-        ranges["frame_skip"] = (2, KEY_FRAMES - 1)
-        for name, value in vars(self).items():
-            if isinstance(value, int | float):
-                check_number(name, value, *ranges.get(name, (1, MAX_COUNT)))
+        super().__post_init__()
         rates = self.speed_fps
         if not rates or not all(in_range(fps, 1, 1000) for fps in rates) or self.fps in rates:
             raise ValueError(f"speed_fps must be rates of 1 or more, other than fps, got {self.speed_fps}")
@@ -48,11 +62,6 @@ class MicroSettings:
     def rates(self) -> list[float]:
         """Frame rates at which speeds are compared."""
         return [self.fps, *self.speed_fps]
-
-    @property
-    def fast_fps(self) -> float:
-        """Frame rate after interpolation."""
-        return self.fps * self.frame_skip
 
 
 def load_micro_settings(path: Path, **overrides: Any) -> MicroSettings:
