@@ -1,7 +1,8 @@
 """What weights know: ``prompts.json`` beside them, and which of the names in it are nearest to a prompt.
 
 Any prompt makes a video. One in words that the weights have not learnt makes a video of something else. So
-its text embedding, on which all stages depend, is compared with those of the names that they know.
+its text embedding, on which all stages depend, is compared with what they know: with CLIP's embeddings of
+pictures, one for each name, in ``prompts.safetensors``; without that file, with the embeddings of the names.
 """
 
 import dataclasses
@@ -12,19 +13,39 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from .data.codecs.decode import IMAGE_FORMATS, decode_image
+from .data.codecs.pixels import from_uint8
+from .data.shards.reader import Sample, Shards
+from .data.shards.urls import expand_shards
+from .utils.configured import Configured
 from .utils.errors import UsageError, first_line, writing
 from .utils.numbers import check_number, check_types
-from .utils.precision import autocast_context
 from .utils.textfile import is_blank, parse_json, read_lines, shortened, write_json
+from .weights import load_weights, save_weights
 
 if TYPE_CHECKING:
     from .clip import Clip
 
-FILE = "prompts.json"
-BATCH_SIZE = 128  # names that are embedded at once
+FILE, PICTURES = "prompts.json", "prompts.safetensors"
+BATCH_SIZE = 128  # names or pictures that are embedded at once
 UNSAID = {"a", "an", "the", "emoji"}  # words that may stand beside a name
+
+
+class NamePictures(Configured, nn.Module):
+    """CLIP's embeddings of pictures, one for each name, as a weights file.
+
+    Args:
+        num_names: Number of names.
+        embed_dim: Length of an embedding.
+    """
+
+    embeds: Tensor
+
+    def __init__(self, num_names: int, embed_dim: int) -> None:
+        super().__init__()
+        self.register_buffer("embeds", torch.zeros(num_names, embed_dim))
 
 
 @dataclass
@@ -37,6 +58,10 @@ class KnownPrompts:
         min_similarity: A prompt is unknown if its similarity to the nearest name is less, -1 to 1. None warns
             of nothing.
 
+    Attributes:
+        embeds: Unit vectors ``(N, D)``, what prompts are compared with: one for each name. Those of the names
+            as texts take its place if it is None.
+
     Raises:
         ValueError: If one is of another type or out of its range.
     """
@@ -44,7 +69,8 @@ class KnownPrompts:
     fps: float = 6.0
     names: Sequence[str] = ()
     min_similarity: float | None = None
-    _embeds: Tensor | None = field(default=None, init=False, repr=False, compare=False)
+    embeds: Tensor | None = field(default=None, init=False, repr=False, compare=False)
+    _text_embeds: Tensor | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         settings = {name: getattr(self, name) for name in SETTINGS}
@@ -64,16 +90,17 @@ class KnownPrompts:
             k: How many names.
 
         Returns:
-            For each prompt the nearest names, each with the cosine between its text embedding and that of
-            the prompt, nearest first; nothing if no names are known.
+            For each prompt the nearest names, each with the cosine between the text embedding of the prompt
+            and the name's of ``embeds``, nearest first; nothing if no names are known.
         """
         check_number("k", k, 1)
         prompts = [prompts] if isinstance(prompts, str) else prompts
         if not self.names or not prompts:
             return [{} for _ in prompts]
-        if self._embeds is None:  # kept: of thousands of names it takes a third of a second
-            self._embeds = _directions(self.names, clip)
-        best = (_directions(prompts, clip) @ self._embeds.T).topk(min(k, len(self.names)))
+        embeds = self._text_embeds if self.embeds is None else self.embeds
+        if embeds is None:  # kept: thousands of names take a second
+            embeds = self._text_embeds = embed_texts(self.names, clip)
+        best = (embed_texts(prompts, clip) @ embeds.T).topk(min(k, len(self.names)))
         rows = zip(best.values.tolist(), best.indices.tolist(), strict=True)
         return [{self.names[i]: round(value, 4) for value, i in zip(*row, strict=True)} for row in rows]
 
@@ -100,15 +127,21 @@ def _plain(name: str) -> list[str]:
 
 
 @torch.inference_mode()
-def _directions(texts: Sequence[str], clip: "Clip") -> Tensor:
-    """Embeds texts into unit vectors ``(N, D)`` on the CPU."""
+def embed_texts(texts: Sequence[str], clip: "Clip") -> Tensor:
+    """Returns CLIP's embeddings of texts, unit vectors ``(N, D)`` on the CPU."""
     text_tokens = clip.tokenize(list(texts), warn=lambda _: None)  # the cascade itself says what is cut
     order = text_tokens.argmax(dim=1).argsort()  # by length: the end token has the highest number
-    device = next(clip.parameters()).device
-    parts = text_tokens[order].to(device).split(BATCH_SIZE)
-    with autocast_context(device):
-        embeds = torch.cat([clip.encode_text(part)[0].float().cpu() for part in parts])
+    parts = text_tokens[order].to(next(clip.parameters()).device).split(BATCH_SIZE)
+    embeds = torch.cat([clip.encode_text(part)[0].float().cpu() for part in parts])
     return F.normalize(embeds[order.argsort()], dim=1)
+
+
+@torch.inference_mode()
+def embed_images(images: Tensor, clip: "Clip") -> Tensor:
+    """Returns CLIP's embeddings of images ``(N, 3, H, W)`` in [-1, 1], unit vectors ``(N, D)`` on the CPU."""
+    device = next(clip.parameters()).device
+    parts = [clip.encode_image(part.to(device)).float().cpu() for part in images.split(BATCH_SIZE)]
+    return F.normalize(torch.cat(parts), dim=1)
 
 
 def read_known(folder: Path) -> KnownPrompts:
@@ -126,15 +159,28 @@ def read_known(folder: Path) -> KnownPrompts:
             raise ValueError(f"it must be an object with {', '.join(SETTINGS)}")
         if unknown := content.keys() - set(SETTINGS):
             raise ValueError(f"unknown {shortened(repr(min(unknown)))}; keys are {', '.join(SETTINGS)}")
-        return KnownPrompts(**content)
+        known = KnownPrompts(**content)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or shortened(first_line(error), 200)
         remedy = "mend it, or remove it and write it anew with `mav weights prompts`"
         raise UsageError(f"{path}: is not usable ({reason}); {remedy}") from error
+    if (folder / PICTURES).exists():
+        known.embeds = _read_pictures(folder / PICTURES, len(known.names))
+    return known
+
+
+def _read_pictures(path: Path, num_names: int) -> Tensor:
+    pictures = load_weights(path)
+    if not isinstance(pictures, NamePictures) or len(pictures.embeds) != num_names:
+        raise UsageError(
+            f"{path}: does not hold a picture for each of the {num_names} names in {FILE}; write both with "
+            "`mav weights prompts`, --names and --images"
+        )
+    return F.normalize(pictures.embeds, dim=1)
 
 
 def write_known(known: KnownPrompts, folder: Path) -> Path:
-    """Writes ``prompts.json`` into a folder of weights and returns its path.
+    """Writes ``prompts.json`` into a folder of weights, and ``prompts.safetensors`` where it has ``embeds``.
 
     Raises:
         UsageError: If it cannot be written.
@@ -142,7 +188,38 @@ def write_known(known: KnownPrompts, folder: Path) -> Path:
     path = folder / FILE
     with writing(path, "name a folder of weights that you may write to"):
         write_json(path, {name: getattr(known, name) for name in SETTINGS}, indent=1)
+        (folder / PICTURES).unlink(missing_ok=True)
+        if known.embeds is not None:
+            pictures = NamePictures(*known.embeds.shape)
+            pictures.embeds.copy_(known.embeds)
+            save_weights(pictures, folder / PICTURES)
     return path
+
+
+def read_pictures(urls: str, names: Sequence[str], size: int) -> Tensor:
+    """Reads pictures of names, ``(N, 3, size, size)`` in [-1, 1]: the first samples of captioned shards.
+
+    Raises:
+        UsageError: If one of them is damaged, or its caption is not the name at its place.
+    """
+    remedy = "name shards that begin with a picture of each name, in their order, captioned by it"
+    shards = Shards(expand_shards(urls, remedy), [*IMAGE_FORMATS, "txt"])
+    if len(shards) < len(names):
+        raise UsageError(f"{urls}: has {len(shards)} pictures for {len(names)} names; {remedy}")
+
+    def make(sample: Sample, number: int) -> Tensor:
+        caption = sample["txt"].decode().strip()
+        if caption != names[number]:
+            raise UsageError(
+                f'{shards.name(number)}: shows "{shortened(caption, 100)}", not "{names[number]}"; {remedy}'
+            )
+        suffix = next(suffix for suffix in IMAGE_FORMATS if suffix in sample)
+        return decode_image(sample[suffix], suffix, size)
+
+    def refuse(number: int, error: Exception) -> None:
+        raise UsageError(f"{shards.name(number)}: is not usable ({first_line(error)}); {remedy}") from error
+
+    return from_uint8(torch.stack(list(shards.make_each(make, range(len(names)), refuse))))
 
 
 def read_names(path: Path) -> list[str]:

@@ -27,9 +27,11 @@ EXAMPLE = """examples:
   mav weights path i3d
   mav weights check
   mav weights train emoji_judge --data data/emoji
-  mav weights prompts outputs/emoji/weights --names data/emoji/emoji.json --fps 8 --min-similarity 0.7
+  mav weights prompts outputs/emoji/weights --names data/emoji/emoji.json --images data/emoji/images --fps 8
 
-`prompts` writes prompts.json beside the weights. What is not given stays as it is in that file.
+`prompts` writes prompts.json beside the weights. What is not given stays as it is in that file. With --images
+it also writes CLIP's embeddings of the pictures into prompts.safetensors: prompts are then compared with what
+they show, not with how they are called.
 Feature networks of others are looked for in the folder that --folder or the environment variable MAV_FEATURES
 names, else in outputs/features."""
 
@@ -120,15 +122,20 @@ def _path(args: argparse.Namespace) -> None:
 
 
 def _prompts(args: argparse.Namespace) -> None:
-    from ..prompts import read_known, read_names, write_known
-    from ..weights import weights_files
+    from ..prompts import embed_images, read_known, read_names, read_pictures, write_known
+    from ..weights import load_stage, weights_files
 
-    folder = weights_files(args.folder)["clip"].parent
-    changes = given(args, "fps", "min_similarity")
+    clip = weights_files(args.folder)["clip"]
+    before, changes = read_known(clip.parent), given(args, "fps", "min_similarity")
     if args.names:
         changes["names"] = read_names(args.names)
-    known = dataclasses.replace(read_known(folder), **changes)
-    path = write_known(known, folder)
+    known = dataclasses.replace(before, **changes)
+    if args.images:
+        network = load_stage("clip", clip)
+        known.embeds = embed_images(read_pictures(args.images, known.names, network.image_size), network)
+    elif known.names == before.names:
+        known.embeds = before.embeds
+    path = write_known(known, clip.parent)
     limit = "none are unknown" if known.min_similarity is None else f"unknown below {known.min_similarity:g}"
     print(f"wrote {path}: {len(known.names)} names, {limit}, key frames at {known.fps:g} fps")
 
@@ -210,6 +217,7 @@ def _parser() -> CommandParser:
     add = prompts.add_argument
     add("folder", metavar="NAME_OR_DIR", help="scale, or folder of weights")
     add("--names", type=Path, metavar="FILE", help="a name in each line, or JSON such as emoji.json")
+    add("--images", metavar="SHARDS", help="captioned shards that begin with a picture of each name")
     add("--fps", type=number_in(float, 1, 30), metavar="N", help="frame rate of the 16 key frames, 1 to 30")
     similarity = "a prompt is unknown if it is less similar to every name, -1 to 1"
     add("--min-similarity", type=number_in(float, -1, 1), metavar="X", help=similarity)

@@ -16,7 +16,7 @@ ConfigDict = dict[str, Any]
 
 # Modules of this package that export its ``Configured`` classes.
 PACKAGE = __name__.split(".")[0]
-HOMES = ("clip", "diffusion", "evaluation.features", "models", "nn")
+HOMES = ("clip", "diffusion", "evaluation.features", "models", "nn", "prompts")
 # Names more modules, separated by commas, whose classes a config may name.
 IMPORT = "MAV_IMPORT"
 

@@ -8,7 +8,11 @@ from ..utils.paths import expanded, visible
 
 SHIPPED = Path(__file__).parent
 OUTPUTS = Path("outputs")
-NO_STAGE = {"judge": "mav weights train emoji_judge", "video_features": "mav weights train micro_video"}
+NO_STAGE = {
+    "judge": "mav weights train emoji_judge",
+    "prompts": "mav weights prompts",
+    "video_features": "mav weights train micro_video",
+}
 
 
 def find_weights(name: str, scale: str = DEFAULT_WEIGHTS) -> Path:

@@ -3,13 +3,17 @@
 import json
 
 import pytest
+import torch
 
 from helpers.tiny_cascade import save_tiny_cascade
 from lightning_mav.cascade import Cascade
 from lightning_mav.cli.generate import main
 from lightning_mav.cli.weights import main as weights
-from lightning_mav.prompts import KnownPrompts, read_known, write_known
+from lightning_mav.data.shards.reader import Shards
+from lightning_mav.data.shards.urls import expand_shards
+from lightning_mav.prompts import KnownPrompts, read_known, read_pictures, write_known
 from lightning_mav.utils.errors import UsageError
+from lightning_mav.weights import load_weights
 
 NAMES = ["ball", "red ring", "a blue star: dark"]
 NONSENSE = "qwertz uiop"
@@ -86,6 +90,65 @@ def test_command_writes_what_is_given_and_keeps_the_rest(folder, tmp_path, capsy
     assert last == f"wrote {folder / 'prompts.json'}: 2 names, unknown below -0.5, key frames at 4.8 fps"
 
 
+def captions(micro_world):
+    shards = Shards(expand_shards(str(micro_world / "images"), ""), ["txt"])
+    return [shards.read(number)["txt"].decode() for number in range(len(shards))]
+
+
+def test_prompts_are_compared_with_pictures_where_these_are_given(folder, micro_world, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(dict.fromkeys(captions(micro_world)[:8])))
+    num = len(names.read_text().splitlines())
+    weights(["prompts", str(folder), "--names", str(names), "--images", str(micro_world / "images")])
+    known, clip = read_known(folder), load_weights(folder / "clip.safetensors")
+    images = read_pictures(str(micro_world / "images"), known.names, clip.image_size)
+    expected = clip.similarity(clip.encode_text(clip.tokenize([NONSENSE]))[0], clip.encode_image(images))
+    (nearest,) = known.nearest([NONSENSE], clip, k=num)
+    assert [*nearest] == [known.names[i] for i in expected.argsort(descending=True)]
+    assert [*nearest.values()] == pytest.approx(sorted(expected.tolist(), reverse=True), abs=2e-3)  # fp16
+
+    weights(["prompts", str(folder), "--fps", "5"])  # keeps them
+    assert read_known(folder).embeds is not None
+    weights(["check"])
+    names.write_text("ball\nring\n")
+    weights(["prompts", str(folder), "--names", str(names)])  # pictures of other names are gone
+    assert read_known(folder).embeds is None
+    assert not (folder / "prompts.safetensors").exists()
+
+
+def test_pictures_of_other_names_are_refused(folder, micro_world, tmp_path):
+    names = tmp_path / "names.txt"
+    first, second, *_ = dict.fromkeys(captions(micro_world))
+    images = ["--images", str(micro_world / "images")]
+    for text, words in (
+        (
+            f"{first}\na dodo",
+            f'shows "{second}", not "a dodo"; name shards that begin with a picture of each',
+        ),
+        ("\n".join(f"name {i}" for i in range(100)), "has 24 pictures for 100 names"),
+    ):
+        names.write_text(text)
+        with pytest.raises(UsageError) as error:
+            weights(["prompts", str(folder), "--names", str(names), *images])
+        assert words in str(error.value)
+        assert "\n" not in str(error.value)
+    assert read_known(folder).names == NAMES
+
+
+@pytest.mark.parametrize("damage", ["fewer", "broken"])
+def test_damaged_pictures_are_one_line(folder, damage):
+    known = read_known(folder)
+    known.embeds = torch.eye(len(NAMES), 8)
+    write_known(known, folder)
+    if damage == "fewer":
+        (folder / "prompts.json").write_text('{"names": ["ball"]}')
+    else:
+        (folder / "prompts.safetensors").write_bytes(b"gone")
+    with pytest.raises(UsageError, match=r"prompts\.safetensors.*mav weights prompts") as error:
+        Cascade.from_pretrained(folder, "cpu", text_only=True)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -93,6 +156,7 @@ def test_command_writes_what_is_given_and_keeps_the_rest(folder, tmp_path, capsy
         (["no/where"], "no/where: no weights there"),
         (["huge", "--fps", "3"], "outputs/huge/weights/prompts.json: cannot be written"),
         (["micro", "--names", "no.txt"], "no.txt: cannot be read"),
+        (["micro", "--names", __file__, "--images", "nowhere"], "nowhere"),
         (["micro", "--fps", "0"], "--fps: must be a number from 1 to 30"),
         (["micro", "--min-similarity", "2"], "--min-similarity: must be a number from -1 to 1"),
     ],

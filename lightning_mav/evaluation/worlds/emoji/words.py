@@ -4,19 +4,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ....cascade import Cascade
 from ....data.shards.reader import Shards
 from ....data.shards.urls import expand_shards
+from ....prompts import embed_images, embed_texts
 from ....utils.errors import UsageError
 from ....utils.textfile import parse_json
 from ...intervals import wilson
 from .results import Share
 from .truth import REMEDY, Entry
-
-BATCH = 256
 
 
 def read_other_names(root: Path) -> list[tuple[str, str]]:
@@ -52,22 +50,6 @@ def plain(text: str) -> str:
     return " ".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
 
 
-def embed_texts(cascade: Cascade, texts: list[str]) -> Tensor:
-    """Returns CLIP's embeddings of texts, ``(N, D)`` of length 1."""
-    with torch.inference_mode():
-        tokens = cascade.clip.tokenize(texts).to(cascade.device)
-        found = [cascade.clip.encode_text(part)[0].float().cpu() for part in tokens.split(BATCH)]
-    return F.normalize(torch.cat(found), dim=1)
-
-
-def embed_images(cascade: Cascade, images: Tensor) -> Tensor:
-    """Returns CLIP's embeddings of images ``(N, 3, S, S)``, ``(N, D)`` of length 1."""
-    with torch.inference_mode():
-        parts = images.split(BATCH)
-        found = [cascade.clip.encode_image(part.to(cascade.device)).float().cpu() for part in parts]
-    return F.normalize(torch.cat(found), dim=1)
-
-
 def judge_words(
     cascade: Cascade,
     entries: list[Entry],
@@ -89,7 +71,7 @@ def judge_words(
         Names of another package that are phrases of a caption are counted apart. The control gives each
         emoji the name of another.
     """
-    image = embed_images(cascade, stills)
+    image = embed_images(stills, cascade.clip)
     known = "".join(f" {plain(caption)} \n" for caption in captions)
     row_of = {entry.code: row for row, entry in enumerate(entries)}
     names = {plain(entry.name) for entry in entries}
@@ -105,7 +87,7 @@ def judge_words(
     for kind, pairs in kinds.items():
         if not pairs:
             continue
-        similarity = embed_texts(cascade, [name for _, name in pairs]) @ image.T
+        similarity = embed_texts([name for _, name in pairs], cascade.clip) @ image.T
         nearest = similarity.topk(min(5, len(entries)), dim=1).indices.tolist()
         right = torch.tensor(
             [
