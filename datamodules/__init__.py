@@ -7,7 +7,15 @@ if __name__ != "lightning_mav.datamodules":
 from lightning_mav.datamodules.image_text import ImageTextShards
 from lightning_mav.datamodules.micro import MicroImages, MicroVideos
 from lightning_mav.datamodules.mixed import MixedShards
-from lightning_mav.datamodules.phrases import PhraseShards
+from lightning_mav.datamodules.phrases import PhraseImages, PhraseShards
 from lightning_mav.datamodules.video import VideoShards
 
-__all__ = ["ImageTextShards", "MicroImages", "MicroVideos", "MixedShards", "PhraseShards", "VideoShards"]
+__all__ = [
+    "ImageTextShards",
+    "MicroImages",
+    "MicroVideos",
+    "MixedShards",
+    "PhraseImages",
+    "PhraseShards",
+    "VideoShards",
+]

@@ -15,7 +15,7 @@ from lightning_mav.datamodules.base import Batch
 from lightning_mav.datamodules.batches import Batches, Plan
 from lightning_mav.datamodules.image_text import ImageTextShards
 from lightning_mav.datamodules.order import Order
-from lightning_mav.datamodules.store import read_store
+from lightning_mav.datamodules.store import FrameStore, read_store
 from lightning_mav.utils.errors import UsageError, reason_of
 from lightning_mav.utils.paths import expanded
 
@@ -86,27 +86,59 @@ class PhraseShards(ImageTextShards):
 
     def images(self) -> Tensor:
         """Returns all images, ``(N, 3, H, W)`` in [-1, 1]."""
-        store = read_store(self._write_store())
+        return from_uint8(self.read_images().frames)
+
+    def read_images(self) -> FrameStore:
+        """Reads all images into the store.
+
+        Raises:
+            UsageError: If one cannot be read.
+        """
+        store: FrameStore = read_store(self._write_store())
         if broken := store.tally.reasons.total():
             raise UsageError(f"{broken} images of {self.weights} cannot be read: phrases name them by number")
-        return from_uint8(store.frames)
+        return store
 
     def batches(self, plan: Plan) -> Batches:
         """Returns the stream of batches of phrases that a plan describes."""
-        self.num_images = len(read_store(self._write_store()))
-        phrases = Phrases.read(Path(expanded(self.phrases)), self.num_images)
+        self.store = self.read_images()
+        phrases = Phrases.read(Path(expanded(self.phrases)), len(self.store))
         order = Order([len(phrases.texts)], self.seed)
-        return Batches(phrases.__getitem__, keep, self.collate, order, plan)
+        return Batches(phrases.__getitem__, self.example, self.collate, order, plan)
+
+    def example(self, sample: dict[str, Any], rng: np.random.Generator, batch: int) -> dict[str, Any]:
+        """Returns a phrase as it is: nothing about it is drawn."""
+        return sample
 
     def collate(self, examples: list[dict[str, Any]]) -> Batch:
         """Stacks phrases."""
-        target = torch.zeros(len(examples), self.num_images)
+        target = torch.zeros(len(examples), len(self.store))
         for row, example in zip(target, examples, strict=True):
             row[torch.from_numpy(example["images"])] = torch.from_numpy(example["shares"])
         target /= target.sum(dim=1, keepdim=True)
         return {"text": [example["text"] for example in examples], "target": target}
 
 
-def keep(example: dict[str, Any], rng: np.random.Generator, batch: int) -> dict[str, Any]:
-    """Returns an example as it is: nothing about it is drawn."""
-    return example
+class PhraseImages(PhraseShards):
+    """Reads phrases, each with one of the images that it may mean: ``text`` and ``image (B, 3, H, W)``.
+
+    An image is drawn by the shares, from those with at least half of the largest share of the phrase: the
+    many small shares say which images are near, not that the phrase means them.
+
+    Args:
+        urls: Shards of the images, see ``ShardsDataModule``.
+        phrases: File of phrases, see ``Phrases``.
+        batch_size: Phrases per batch and device.
+        kwargs: See ``PhraseShards``.
+    """
+
+    def example(self, sample: dict[str, Any], rng: np.random.Generator, batch: int) -> dict[str, Any]:
+        """Draws an image for a phrase."""
+        shares = np.where(sample["shares"] >= sample["shares"].max() / 2, sample["shares"], 0).astype(float)
+        number = rng.choice(sample["images"], p=shares / shares.sum())
+        return {"text": sample["text"], "frames": self.store.read(int(number))["frames"]}
+
+    def collate(self, examples: list[dict[str, Any]]) -> Batch:
+        """Stacks images and lists their phrases."""
+        image = from_uint8(torch.cat([example["frames"] for example in examples]))
+        return {"image": image, "text": [example["text"] for example in examples]}

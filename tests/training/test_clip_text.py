@@ -10,7 +10,7 @@ import yaml
 
 from helpers.runs import MODEL
 from lightning_mav.cli import main
-from lightning_mav.datamodules import PhraseShards
+from lightning_mav.datamodules import PhraseImages, PhraseShards
 from lightning_mav.training.runs import all_runs, find_run
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.weights import load_weights, read_training
@@ -103,6 +103,21 @@ def test_targets_are_those_of_the_file(scale, micro_world):
         assert target.nonzero().flatten().tolist() == ([0, 1] if text == "any" else [WORDS.index(text)])
 
 
+def test_images_are_drawn_from_those_that_a_phrase_means_most(micro_world, tmp_path):
+    write_phrases(tmp_path / "phrases.gz", [("one", [3], [1.0]), ("some", [5, 9, 2], [0.5, 0.3, 0.2])])
+    options = {"phrases": str(tmp_path / "phrases.gz"), "image_size": 16, "batch_size": 1000}
+    data = PhraseImages(str(micro_world / "images"), **options)
+    images, batch = data.images(), next(iter(data.train_dataloader()))
+    assert batch["image"].shape == (1000, 3, 16, 16)
+    which = (batch["image"][:, None] == images).flatten(2).all(dim=2)
+    assert (which.sum(dim=1) == 1).all()  # the images differ
+    drawn = {text: which[[t == text for t in batch["text"]]].float().mean(dim=0) for text in ("one", "some")}
+    assert drawn["one"][3] == 1
+    assert drawn["some"][5] == pytest.approx(5 / 8, abs=0.07)  # 500 draws: three deviations
+    assert drawn["some"][9] == pytest.approx(3 / 8, abs=0.07)
+
+
+@pytest.mark.parametrize("kind", [PhraseImages, PhraseShards])
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
@@ -112,9 +127,9 @@ def test_targets_are_those_of_the_file(scale, micro_world):
         ([], "no phrase"),
     ],
 )
-def test_a_wrong_file_of_phrases_is_one_line(entries, message, micro_world, tmp_path):
+def test_a_wrong_file_of_phrases_is_one_line(kind, entries, message, micro_world, tmp_path):
     write_phrases(tmp_path / "bad.gz", entries)
-    data = PhraseShards(str(micro_world / "images"), phrases=str(tmp_path / "bad.gz"), image_size=16)
+    data = kind(str(micro_world / "images"), phrases=str(tmp_path / "bad.gz"), image_size=16)
     with pytest.raises(UsageError, match=message):
         data.train_dataloader()
 
