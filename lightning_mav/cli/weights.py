@@ -122,7 +122,8 @@ def _path(args: argparse.Namespace) -> None:
 
 
 def _prompts(args: argparse.Namespace) -> None:
-    from ..prompts import embed_images, read_known, read_names, read_pictures, write_known
+    from ..data.captioned import read_pictures
+    from ..prompts import embed_images, read_known, read_names, write_known
     from ..weights import load_stage, weights_files
 
     clip = weights_files(args.folder)["clip"]

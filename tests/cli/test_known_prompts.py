@@ -9,9 +9,10 @@ from helpers.tiny_cascade import save_tiny_cascade
 from lightning_mav.cascade import Cascade
 from lightning_mav.cli.generate import main
 from lightning_mav.cli.weights import main as weights
+from lightning_mav.data.captioned import read_pictures
 from lightning_mav.data.shards.reader import Shards
 from lightning_mav.data.shards.urls import expand_shards
-from lightning_mav.prompts import KnownPrompts, read_known, read_pictures, write_known
+from lightning_mav.prompts import KnownPrompts, read_known, write_known
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.weights import load_weights
 
