@@ -34,46 +34,65 @@ def true_clips(
 def judge_motion(
     sampler: CascadeSampler, found: EmojiEvaluation, clips: dict[int, Tensor], image_embed: Tensor
 ) -> None:
-    """Ranks the own animation of each hidden prompt among the hidden animations, with controls."""
-    prompts, settings, video = found.prompts, sampler.settings, found.video
-    num_frames, generator = video.shape[2], sampler.generator("motion")
-    things, tones = prompts.rows(THINGS), prompts.rows(TONES_HIDDEN)
-    own = {prompts.entries[row].thing: found.truth.animations[prompts.entries[row].code] for row in things}
-    toned = {prompts.entries[row].thing: found.truth.animations[prompts.entries[row].code] for row in tones}
-    orders = {"num_shuffles": settings.num_shuffles, "seed": settings.seed}
-    for kind, rows, shown in ((THINGS, things, own), (TONES_HIDDEN, tones, toned | own)):
+    """Ranks the own animation of each prompt among others, with controls.
+
+    Hidden ones are ranked among hidden ones; those that training shows among these, which says whether
+    training has learnt what it was shown.
+    """
+    prompts, generator = found.prompts, sampler.generator("motion")
+    things, tones, seen = (
+        {prompts.entries[row].thing: found.truth.animations[prompts.entries[row].code] for row in rows}
+        for rows in map(prompts.rows, (THINGS, TONES_HIDDEN, SEEN))
+    )
+    for kind, shown in ((THINGS, things), (TONES_HIDDEN, tones | things), (SEEN, seen)):
+        rows = prompts.rows(kind)
         if not rows or len(shown) < 2:
             continue  # nothing to be told apart from
-        gallery = Gallery(shown, settings.fps, num_frames, **orders)
-        judged = Ranking(gallery, generator, sampler.progress)
-        names = [prompts.entries[row].thing for row in rows]
-        generated = [video[row] for row in rows]
-        ranks = judged.add("generated", generated, names)
-        found.ranks |= dict(zip(rows, ranks.tolist(), strict=True))
-        if kind == THINGS:
-            sibling = [prompts.has_sibling[row] for row in rows]
-            judged.split("generated, same seen in another gender", ranks, sibling)
-            judged.split("generated, no such", ranks, [not one for one in sibling])
-        others = other_tones(found.truth, prompts, rows, shown)
-        starts = torch.rand(len(rows), generator=generator).tolist()
-        ceiling = {
-            row: animation.clip(start * animation.seconds, settings.fps, num_frames)
-            for (row, animation), start in zip(others.items(), starts, strict=False)
-        }
-        judged.add(
-            "true, in another tone", list(ceiling.values()), [prompts.entries[r].thing for r in ceiling]
-        )
-        truths = torch.stack([clips[row] for row in rows])
-        judged.add("true", list(truths), names)
-        judged.add("static", list(controls.static(truths)), names)
-        judged.add("shuffled", list(controls.shuffled(torch.stack(generated), generator)), names)
-        judged.add("jittered", list(controls.jittered(truths, generator, 1)), names)
-        judged.add("another's animation", list(truths[others_of(names)]), names)
-        few = rows[: settings.num_untrained]
-        untrained = sampler.key_frames(image_embed[few], untrained=True)
-        judged.add("untrained temporal layers", list(untrained), names[: len(few)])
+        judged = _judge_kind(sampler, found, clips, shown, rows, generator)
+        if kind != SEEN:
+            few = rows[: sampler.settings.num_untrained]
+            untrained = sampler.key_frames(image_embed[few], untrained=True)
+            names = [prompts.entries[row].thing for row in few]
+            judged.add("untrained temporal layers", list(untrained), names)
         judged.chance()
         found.motion[f"{kind}, {len(shown)} animations"] = judged.shares
+
+
+def _judge_kind(
+    sampler: CascadeSampler,
+    found: EmojiEvaluation,
+    clips: dict[int, Tensor],
+    shown: dict[str, Animation],
+    rows: list[int],
+    generator: torch.Generator,
+) -> Ranking:
+    """Ranks the generated videos of some prompts, and true and spoilt ones beside them."""
+    prompts, settings = found.prompts, sampler.settings
+    orders = {"num_shuffles": settings.num_shuffles, "seed": settings.seed}
+    judged = Ranking(
+        Gallery(shown, settings.fps, found.video.shape[2], **orders), generator, sampler.progress
+    )
+    names, generated = [prompts.entries[row].thing for row in rows], found.video[rows]
+    ranks = judged.add("generated", list(generated), names)
+    found.ranks |= dict(zip(rows, ranks.tolist(), strict=True))
+    if all(prompts.entries[row].animation == THINGS for row in rows):
+        sibling = [prompts.has_sibling[row] for row in rows]
+        judged.split("generated, same seen in another gender", ranks, sibling)
+        judged.split("generated, no such", ranks, [not one for one in sibling])
+    others = other_tones(found.truth, prompts, rows, shown)
+    starts = torch.rand(len(rows), generator=generator).tolist()
+    ceiling = {
+        row: animation.clip(start * animation.seconds, settings.fps, found.video.shape[2])
+        for (row, animation), start in zip(others.items(), starts, strict=False)
+    }
+    judged.add("true, in another tone", list(ceiling.values()), [prompts.entries[r].thing for r in ceiling])
+    truths = torch.stack([clips[row] for row in rows])
+    judged.add("true", list(truths), names)
+    judged.add("static", list(controls.static(truths)), names)
+    judged.add("shuffled", list(controls.shuffled(generated, generator)), names)
+    judged.add("jittered", list(controls.jittered(truths, generator, 1)), names)
+    judged.add("another's animation", list(truths[others_of(names)]), names)
+    return judged
 
 
 def others_of(names: list[str]) -> list[int]:

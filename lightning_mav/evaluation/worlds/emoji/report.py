@@ -9,7 +9,8 @@ those that the prompt names. Rows "true clips" are the ceiling: true clips of th
 reads each prompt off the video of another one.
 
 Motion: the rank of the true animation of what was asked for among hidden animations, of which training saw
-none. A video is described by where its edges are at each time, less their mean over time. Its fit to an
+none. What training shows is ranked among these animations: that says how well they were learnt.
+A video is described by where its edges are at each time, less their mean over time. Its fit to an
 animation is the cosine of both at the best phase, counted in standard deviations above the cosines of the
 same frames in random orders. So only the order of the frames counts. Controls: "static" repeats a true frame,
 "shuffled" puts the generated frames in a random order, "jittered" shifts a true frame at random, "another's

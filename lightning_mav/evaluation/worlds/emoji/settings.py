@@ -21,7 +21,7 @@ class EmojiBench(SamplingSettings):
     num_tones: int = 1000
     num_things: int = 1000
     num_never: int = 32
-    num_untrained: int = 48
+    num_untrained: int = 24
     num_shuffles: int = 96
     num_final: int = 24
     num_enlarged: int = 48

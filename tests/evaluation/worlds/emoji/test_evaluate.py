@@ -67,9 +67,10 @@ def test_decoder_report_has_every_control_and_ceiling(place, emoji_world, monkey
     assert details["appearance"].keys() == {
         *kinds, *(f"{kind}, true clips" for kind in kinds), "never animated", "videos of other prompts",
     }  # fmt: skip
-    things, tones = details["motion"].values()
+    things, tones, seen = details["motion"].values()
     assert things.keys() >= CONTROLS | {"true, in another tone"}
     assert tones.keys() == CONTROLS | {"true, in another tone"}
+    assert seen.keys() >= CONTROLS - {"untrained temporal layers"}
     assert things["generated"]["top 1"]["n"] == 4  # a tone each of two people and of two things without
     assert things["true, in another tone"]["top 1"]["n"] == 2
     assert things["untrained temporal layers"]["top 1"]["n"] == 2
@@ -130,8 +131,9 @@ def test_a_world_without_hidden_tones_validation_and_other_names_is_judged(
     world = make_emoji_world(hidden_tones=0.0, validation=0.0)
     (world / "other_names.json").unlink()
     report = evaluate(place, world, "cascade", monkeypatch)
-    (table,) = report.details["motion"]
-    assert table.startswith("hidden thing")
+    hidden, seen = report.details["motion"]
+    assert hidden.startswith("hidden thing")
+    assert seen.startswith("seen")
     assert report.details["words"].keys() == {"names of training", "names of other emoji"}
     assert [row["metric"] for row in report.details["stages"]["sr_lt"]["comparisons"]] == [
         "PSNR of stills, dB"
@@ -141,7 +143,8 @@ def test_a_world_without_hidden_tones_validation_and_other_names_is_judged(
 def test_a_world_where_nothing_is_hidden_is_judged(place, make_emoji_world, monkeypatch):
     world = make_emoji_world(hidden_tones=0.0, hidden_things=0.0)
     report = evaluate(place, world, "decoder", monkeypatch)
-    assert report.details["motion"] == {}
+    (seen,) = report.details["motion"]
+    assert seen.startswith("seen")
     assert report.details["appearance"].keys() == {
         "seen", "seen, true clips", "never animated", "videos of other prompts",
     }  # fmt: skip
