@@ -14,9 +14,10 @@ from lightning_mav.data.codecs.pixels import from_uint8
 from lightning_mav.datamodules.base import Batch
 from lightning_mav.datamodules.batches import Batches, Plan
 from lightning_mav.datamodules.image_text import ImageTextShards
-from lightning_mav.datamodules.order import Order
+from lightning_mav.datamodules.order import MAX_WEIGHT, MixedOrder, Order
 from lightning_mav.datamodules.store import FrameStore, read_store
 from lightning_mav.utils.errors import UsageError, reason_of
+from lightning_mav.utils.numbers import check_number
 from lightning_mav.utils.paths import expanded
 
 
@@ -120,25 +121,58 @@ class PhraseShards(ImageTextShards):
 
 
 class PhraseImages(PhraseShards):
-    """Reads phrases, each with one of the images that it may mean: ``text`` and ``image (B, 3, H, W)``.
+    """Reads captions with their images, and phrases with one of the images that each may mean.
 
-    An image is drawn by the shares, from those with at least half of the largest share of the phrase: the
-    many small shares say which images are near, not that the phrase means them.
+    Gives ``text`` and ``image (B, 3, H, W)``. The image of a phrase is drawn by the shares, from those with
+    at least half of the largest share: the many small shares say which images are near, not that the phrase
+    means them.
 
     Args:
-        urls: Shards of the images, see ``ShardsDataModule``.
+        urls: Shards of captioned images, see ``ShardsDataModule``.
         phrases: File of phrases, see ``Phrases``.
-        batch_size: Phrases per batch and device.
+        captions_per_phrase: How many captions come with each phrase. There are far more phrases than
+            captions; without captions the names of the images would be learnt too slowly.
+        batch_size: Captions and phrases per batch and device.
         kwargs: See ``PhraseShards``.
     """
 
+    def __init__(
+        self,
+        urls: str,
+        *,
+        phrases: str,
+        captions_per_phrase: int = 3,
+        batch_size: int = 128,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(urls, phrases=phrases, batch_size=batch_size, **kwargs)
+        check_number("captions_per_phrase", captions_per_phrase, 1, MAX_WEIGHT)
+        self.captions_per_phrase = captions_per_phrase
+        self.with_text = True
+        self.suffixes |= {"txt"}
+
+    def batches(self, plan: Plan) -> Batches:
+        """Returns the stream of batches of captions and phrases that a plan describes."""
+        self.store = self.read_images()
+        self.found = Phrases.read(Path(expanded(self.phrases)), len(self.store))
+        orders = [Order([len(self.store)], self.seed), Order([len(self.found.texts)], self.seed + 1)]
+        order = MixedOrder(orders, [self.captions_per_phrase, 1], self.seed)
+        return Batches(self.read, self.example, self.collate, order, plan)
+
+    def read(self, number: int) -> dict[str, Any]:
+        """Returns a caption with its image, or a phrase; phrases are counted after the captions."""
+        num = len(self.store)
+        return self.store.read(number) if number < num else self.found[number - num]
+
     def example(self, sample: dict[str, Any], rng: np.random.Generator, batch: int) -> dict[str, Any]:
         """Draws an image for a phrase."""
-        shares = np.where(sample["shares"] >= sample["shares"].max() / 2, sample["shares"], 0).astype(float)
-        number = rng.choice(sample["images"], p=shares / shares.sum())
-        return {"text": sample["text"], "frames": self.store.read(int(number))["frames"]}
+        if "shares" in sample:
+            shares = np.where(sample["shares"] >= sample["shares"].max() / 2, sample["shares"], 0)
+            shares = shares.astype(float) / shares.sum(dtype=float)
+            sample = {**self.store.read(int(rng.choice(sample["images"], p=shares))), "text": sample["text"]}
+        return sample
 
     def collate(self, examples: list[dict[str, Any]]) -> Batch:
-        """Stacks images and lists their phrases."""
+        """Stacks images and lists their texts."""
         image = from_uint8(torch.cat([example["frames"] for example in examples]))
         return {"image": image, "text": [example["text"] for example in examples]}

@@ -103,14 +103,20 @@ def test_targets_are_those_of_the_file(scale, micro_world):
         assert target.nonzero().flatten().tolist() == ([0, 1] if text == "any" else [WORDS.index(text)])
 
 
-def test_images_are_drawn_from_those_that_a_phrase_means_most(micro_world, tmp_path):
+def test_images_are_those_of_captions_or_of_what_a_phrase_means_most(micro_world, tmp_path):
     write_phrases(tmp_path / "phrases.gz", [("one", [3], [1.0]), ("some", [5, 9, 2], [0.5, 0.3, 0.2])])
-    options = {"phrases": str(tmp_path / "phrases.gz"), "image_size": 16, "batch_size": 1000}
-    data = PhraseImages(str(micro_world / "images"), **options)
+    options = {"phrases": str(tmp_path / "phrases.gz"), "image_size": 16, "batch_size": 4000}
+    data = PhraseImages(str(micro_world / "images"), captions_per_phrase=3, **options)
     images, batch = data.images(), next(iter(data.train_dataloader()))
-    assert batch["image"].shape == (1000, 3, 16, 16)
+    assert batch["image"].shape == (4000, 3, 16, 16)
     which = (batch["image"][:, None] == images).flatten(2).all(dim=2)
     assert (which.sum(dim=1) == 1).all()  # the images differ
+    is_phrase = torch.tensor([text in ("one", "some") for text in batch["text"]])
+    assert is_phrase.sum() == 1000  # one of four in every round
+    captions = data.store.texts
+    for text, row in zip(batch["text"], which, strict=True):
+        assert text in ("one", "some") or captions[int(row.nonzero())] == text
+    assert (which[~is_phrase].float().mean(dim=0) - 1 / NUM).abs().max() < 0.01  # each as often
     drawn = {text: which[[t == text for t in batch["text"]]].float().mean(dim=0) for text in ("one", "some")}
     assert drawn["one"][3] == 1
     assert drawn["some"][5] == pytest.approx(5 / 8, abs=0.07)  # 500 draws: three deviations
