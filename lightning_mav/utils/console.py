@@ -61,9 +61,8 @@ def _dropping(stream: Any) -> Any:
         return stream
     stream.flush()
     raw = io.BufferedWriter(_Dropping(stream.fileno(), "w", closefd=False))
-    return io.TextIOWrapper(
-        raw, stream.encoding, errors="backslashreplace", line_buffering=stream.line_buffering
-    )
+    by_line = stream.line_buffering or stream.write_through  # the latter with PYTHONUNBUFFERED
+    return io.TextIOWrapper(raw, stream.encoding, errors="backslashreplace", line_buffering=by_line)
 
 
 @contextmanager
