@@ -27,7 +27,7 @@ class Phrases:
 
     Args:
         texts: Phrases.
-        starts: Where the images of each begin, then their number, ``(phrases + 1,)``.
+        starts: For each phrase, where its images begin in ``images``; then their number, ``(phrases + 1,)``.
         images: Numbers of images, one phrase after another.
         shares: Share of each, positive; those of a phrase add up to about 1.
     """
@@ -42,7 +42,7 @@ class Phrases:
         """Reads a file.
 
         Raises:
-            UsageError: If it is missing, is no such file, or names an image that there is not.
+            UsageError: If it is missing, is no such file, or refers to an image that does not exist.
         """
         texts, lengths, images, shares = [], [0], [], []
         try:
@@ -57,10 +57,11 @@ class Phrases:
             if not texts or len(shares) != len(images):
                 raise ValueError("no phrase, or not one share for each image")
             if not 0 <= found.images.min() <= found.images.max() < num_images:
-                raise ValueError(f"it names images that are none of the {num_images}")
+                raise ValueError(f"it refers to an image outside 0 to {num_images - 1}")
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             raise UsageError(
-                f"{path}: no file of phrases ({reason_of(error)}); 'mav world emoji --phrases' writes one"
+                f"{path}: is not a file of phrases ({reason_of(error)}); "
+                "'mav world emoji --phrases' writes one"
             ) from error
         return found
 
@@ -97,7 +98,10 @@ class PhraseShards(ImageTextShards):
         """
         store: FrameStore = read_store(self._write_store())
         if broken := store.tally.reasons.total():
-            raise UsageError(f"{broken} images of {self.weights} cannot be read: phrases name them by number")
+            raise UsageError(
+                f"{broken} images of {', '.join(self.weights)} cannot be read; none may be missing: the "
+                "phrases refer to images by number"
+            )
         return store
 
     def batches(self, plan: Plan) -> Batches:

@@ -1,8 +1,9 @@
 """What weights know: ``prompts.json`` beside them, and which of the names in it are nearest to a prompt.
 
-Any prompt makes a video. One in words that the weights have not learnt makes a video of something else. So
-its text embedding, on which all stages depend, is compared with what they know: with CLIP's embeddings of
-pictures, one for each name, in ``prompts.safetensors``; without that file, with the embeddings of the names.
+Weights make a video of any prompt. If they have not learnt its words, the video shows something else. So the
+prompt's text embedding, on which all stages depend, is compared with what the weights know: with CLIP's
+embeddings of pictures, one for each name, in ``prompts.safetensors``, or without that file with the
+embeddings of the names as texts.
 """
 
 import dataclasses
@@ -55,8 +56,8 @@ class KnownPrompts:
             of nothing.
 
     Attributes:
-        embeds: Unit vectors ``(N, D)``, what prompts are compared with: one for each name. Those of the names
-            as texts take its place if it is None.
+        embeds: Unit vectors ``(N, D)``, one for each name, with which prompts are compared. If None, the
+            embeddings of the names as texts are used.
 
     Raises:
         ValueError: If one is of another type or out of its range.
@@ -87,7 +88,7 @@ class KnownPrompts:
 
         Returns:
             For each prompt the nearest names, each with the cosine between the text embedding of the prompt
-            and the name's of ``embeds``, nearest first; nothing if no names are known.
+            and the embedding of the name, nearest first; empty if no names are known.
         """
         check_number("k", k, 1)
         prompts = [prompts] if isinstance(prompts, str) else prompts
@@ -104,7 +105,7 @@ class KnownPrompts:
         """Returns what to tell about a prompt that is unknown; None if it is known.
 
         Args:
-            prompt: The prompt. A name counts as known in any case, also with an article or the word emoji.
+            prompt: The prompt. If it is a name, it is known; case, articles and the word emoji do not matter.
             nearest: Its nearest names, as ``nearest`` returns them.
         """
         if self.min_similarity is None or max(nearest.values(), default=1.0) >= self.min_similarity:
@@ -170,7 +171,7 @@ def _read_pictures(path: Path, num_names: int) -> Tensor:
     if not isinstance(pictures, NamePictures) or len(pictures.embeds) != num_names:
         raise UsageError(
             f"{path}: does not hold a picture for each of the {num_names} names in {FILE}; write both with "
-            "`mav weights prompts`, --names and --images"
+            "`mav weights prompts FOLDER --names FILE --images SHARDS`"
         )
     return F.normalize(pictures.embeds, dim=1)
 

@@ -31,7 +31,7 @@ EXAMPLE = """examples:
 
 `prompts` writes prompts.json beside the weights. What is not given stays as it is in that file. With --images
 it also writes CLIP's embeddings of the pictures into prompts.safetensors: prompts are then compared with what
-they show, not with how they are called.
+they show, not with how they are called. New names without --images remove the pictures of the old ones.
 Feature networks of others are looked for in the folder that --folder or the environment variable MAV_FEATURES
 names, else in outputs/features."""
 

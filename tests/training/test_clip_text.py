@@ -127,8 +127,8 @@ def test_images_are_those_of_captions_or_of_what_a_phrase_means_most(micro_world
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ([("a", [NUM], [1.0])], f"none of the {NUM}"),
-        ([("a", [-1], [1.0])], f"none of the {NUM}"),
+        ([("a", [NUM], [1.0])], f"outside 0 to {NUM - 1}"),
+        ([("a", [-1], [1.0])], f"outside 0 to {NUM - 1}"),
         ([("a", [1, 2], [1.0])], "not one share"),
         ([], "no phrase"),
     ],

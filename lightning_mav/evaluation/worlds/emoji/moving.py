@@ -22,7 +22,10 @@ NUM_RESAMPLES = 200
 def true_clips(
     sampler: CascadeSampler, prompts: Prompts, truth: Truth, part: str = "true clips"
 ) -> dict[int, Tensor]:
-    """Returns a clip like the key frames, for each prompt with an animation; ``part`` decides the phases."""
+    """Returns for each prompt with an animation a true clip, as long as the key frames.
+
+    ``part`` selects the random numbers that decide where in the animation each clip begins.
+    """
     generator, clips = sampler.generator(part), {}
     for row, entry in enumerate(prompts.entries):
         if animation := truth.animations.get(entry.code):
@@ -36,8 +39,9 @@ def judge_motion(
 ) -> None:
     """Ranks the own animation of each prompt among others, with controls.
 
-    Hidden ones are ranked among hidden ones; those that training shows among these, which says whether
-    training has learnt what it was shown.
+    Hidden ones are ranked among hidden ones, those from training among those from training. The latter shows
+    whether training has learnt what it was shown. An animation stands for its thing in all skin tones: these
+    move alike.
     """
     prompts, generator = found.prompts, sampler.generator("motion")
     things, tones, seen = (

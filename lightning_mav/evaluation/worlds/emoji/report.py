@@ -5,24 +5,25 @@ from .results import EmojiEvaluation, Share
 
 NOTES = """Appearance: a network that was trained for nothing but telling the stills apart, on stills and on
 frames of clips that training shows, finds the still nearest to the frames of a video. Thing and tone must be
-those that the prompt names. Rows "true clips" are the ceiling: true clips of the same prompts. The control
-reads each prompt off the video of another one.
+those that the prompt names. Rows "true clips" are the ceiling: true clips of the same prompts. "videos of
+other prompts" is the control: each prompt is compared with the video of another one.
 
-Motion: the rank of the true animation of what was asked for among hidden animations, of which training saw
-none. What training shows is ranked among these animations: that says how well they were learnt.
-A video is described by where its edges are at each time, less their mean over time. Its fit to an
-animation is the cosine of both at the best phase, counted in standard deviations above the cosines of the
-same frames in random orders. So only the order of the frames counts. Controls: "static" repeats a true frame,
-"shuffled" puts the generated frames in a random order, "jittered" shifts a true frame at random, "another's
-animation" is the true clip of another thing, and "untrained" draws the frames independently. All of them
-should be at chance, and "another's animation" below it, as that other thing comes first. The ceilings are
-true clips of the animation itself and of the same thing in another tone.
+Motion: the rank of the true animation. Videos of hidden animations are ranked against all hidden animations,
+none of which training saw; videos of animations from training against those from training, which shows how
+well they were learnt. A video is described by where its edges are at each time, less their mean over time.
+Its fit to an animation is the cosine of both at the best phase, counted in standard deviations above the
+cosines of the same frames in random orders. So only the order of the frames counts. Controls: "static"
+repeats a true frame. "shuffled" puts the generated frames in a random order. "jittered" shifts a true frame
+at random. "untrained temporal layers" draws each frame independently. These should be at chance. "another's
+animation" is the true clip of another thing, and should be below chance, because that other thing then comes
+first. The ceilings are true clips of the animation itself and of the same thing in another tone.
 
 Words: the still nearest to a name by CLIP. Names that are a phrase of a training caption are counted apart.
 The control asks for each emoji by the name of another.
 
 FVD is computed with this project's own network, so it can be compared with other FVD of this report alone.
-The row "true, from another phase" is its floor: the same animations, cut elsewhere.
+The row "true, from another phase" is its floor: the same animations, cut elsewhere. "shuffled" here puts true
+frames in a random order.
 Intervals are Wilson's or bootstrapped, 95%. Movement is the mean change from frame to frame, the loop gap the
 change from the last frame to the first."""
 
