@@ -117,7 +117,7 @@ _STAGES = {
 }
 KEY_FRAMES = 16  # number of frames that the decoder makes from an embedding
 LAST = "sr_h"  # last stage of the paper's cascade, and the default of ``until``
-DEFAULT_WEIGHTS = "micro"  # shipped weights that are meant where none are named
+DEFAULT_WEIGHTS = "emoji"  # shipped weights that are meant where none are named
 
 
 def stages() -> dict[str, StageSpec]:

@@ -20,13 +20,15 @@ from .provenance import provenance
 if TYPE_CHECKING:
     from ..cascade import Cascade, CascadeOutput
 
-EXAMPLE = """example:
-  mav generate "a large red ball on a white background" --out outputs/demo --seed 1
+EXAMPLE = """examples:
+  mav generate "a rocket" --out outputs/demo --seed 1
+  mav generate "waving hand: dark skin tone" "a red heart"
+  mav generate "a large red ball on a white background" --weights micro
 
 For each prompt the folder receives SLUG-SEED.mp4, .gif, .png (contact sheet) and .json (all settings). The
 same video made again replaces the earlier one; a different one of the same name is called SLUG-SEED-2, and so
 on. The 16 key frames play at --fps; with the frames between them the video plays at FPS * FRAME_SKIP, and
-lasts 15 / FPS seconds."""
+lasts 15 / FPS seconds. If the weights do not know a prompt, a line says so and names what is nearest."""
 
 
 def main(argv: list[str]) -> None:
