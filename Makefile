@@ -1,6 +1,6 @@
 # Every target sets up what it needs: on a bare machine with python3 (3.11 or newer), `make demo` is enough.
 
-PROMPT = a rocket
+PROMPT = a red car
 OUT    = outputs/demo
 SCALE  = micro
 BENCH  = micro
@@ -40,7 +40,7 @@ $(STAMP): pyproject.toml constraints.txt
 world: $(STAMP)  ## Write the shards of a world: [WORLD=micro|emoji] [ARGS="--from FOLDER"]
 	@$(BIN)/mav world '$(WORLD)' $(ARGS)
 
-demo: $(STAMP)  ## Turn a sentence into a video: PROMPT="waving hand: dark skin tone" [ARGS="--seed 1"]
+demo: $(STAMP)  ## Turn a sentence into a video: PROMPT="mermaid: dark skin tone" [ARGS="--seed 1"]
 	@$(BIN)/mav generate --out $(OUT) $(ARGS) -- "$$PROMPT"
 
 train-stage: $(STAMP)  ## Train one stage: STAGE=decoder [PHASE=video] [SCALE=micro] [ARGS="--trainer.max_steps=100"]

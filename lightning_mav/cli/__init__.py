@@ -105,5 +105,5 @@ def usage() -> str:
         "usage: mav COMMAND [ARGUMENTS]   (mav COMMAND --help says more)\n\n"
         "Make-A-Video, whole: text to video learnt without one text-video pair.\n\n"
         f"commands:\n{commands}\n\n"
-        'example: mav generate "a rocket" --out outputs/demo'
+        'example: mav generate "a red car" --out outputs/demo'
     )

@@ -75,7 +75,7 @@ def prompt_of(argument: str, number: int) -> str:
         except ValueError as error:
             raise UsageError(f"prompt {number} is {error}; set the terminal to UTF-8") from None
     if is_blank(argument):
-        raise UsageError(f'prompt {number} is empty; say what to show, such as "a rocket"')
+        raise UsageError(f'prompt {number} is empty; say what to show, such as "a red car"')
     return argument
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ..cascade import Cascade, CascadeOutput
 
 EXAMPLE = """examples:
-  mav generate "a rocket" --out outputs/demo --seed 1
-  mav generate "waving hand: dark skin tone" "a red heart"
+  mav generate "a red car" --out outputs/demo --seed 1
+  mav generate "mermaid: dark skin tone" "a red heart"
   mav generate "a large red ball on a white background" --weights micro
 
 For each prompt the folder receives SLUG-SEED.mp4, .gif, .png (contact sheet) and .json (all settings). The

@@ -183,7 +183,7 @@ def test_the_program_exits_with_2_and_no_traceback(capsys):
         cli.main(["generate", " "])
     assert stop.value.code == 2
     assert capsys.readouterr().err.splitlines() == [
-        'mav: error: prompt 1 is empty; say what to show, such as "a rocket"'
+        'mav: error: prompt 1 is empty; say what to show, such as "a red car"'
     ]
 
 
