@@ -17,7 +17,7 @@ from lightning_mav.evaluation.worlds.emoji.settings import EmojiBench, load_emoj
 from lightning_mav.evaluation.worlds.emoji.truth import read_entries
 from lightning_mav.training.runs import config_folder
 from lightning_mav.utils.errors import UsageError
-from lightning_mav.weights import save_weights
+from lightning_mav.weights import places, save_weights
 
 FEW = {
     "num_seen": 3,
@@ -184,9 +184,17 @@ def test_shipped_settings_are_those_that_are_documented():
 )
 def test_mistakes_are_one_line_and_leave_nothing(arguments, message, place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(places, "SHIPPED", tmp_path / "nothing")
     arguments = [str(place / "weights") if one == "WEIGHTS" else one for one in arguments]
     with pytest.raises(UsageError, match=message):
         cli.evaluate.main(["emoji", *arguments, "--out", str(tmp_path / "out")])
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_missing_world_is_named_with_the_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="make world WORLD=emoji"):  # weights and judge are shipped
+        cli.evaluate.main(["emoji", "--stage", "decoder", "--out", str(tmp_path / "out")])
     assert os.listdir(tmp_path) == []
 
 

@@ -15,7 +15,7 @@ from lightning_mav.evaluation.worlds.emoji.judge_training import (
 )
 from lightning_mav.evaluation.worlds.emoji.truth import SEEN, codes_of, read_entries
 from lightning_mav.utils.errors import UsageError
-from lightning_mav.weights import find_weights, read_training, save_weights
+from lightning_mav.weights import find_weights, places, read_training, save_weights
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +78,7 @@ def test_features_have_length_1_for_images_of_any_size_and_number():
 
 def test_the_command_trains_where_the_evaluation_looks(emoji_world, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(places, "SHIPPED", tmp_path / "nothing")
     with pytest.raises(
         UsageError, match=r"outputs/emoji/weights/judge\.safetensors.*mav weights train emoji_judge"
     ):
