@@ -104,10 +104,14 @@ class PhraseShards(ImageTextShards):
             )
         return store
 
+    def read_phrases(self) -> Phrases:
+        """Reads all images into the store, and the phrases that refer to them."""
+        self.store = self.read_images()
+        return Phrases.read(Path(expanded(self.phrases)), len(self.store))
+
     def batches(self, plan: Plan) -> Batches:
         """Returns the stream of batches of phrases that a plan describes."""
-        self.store = self.read_images()
-        phrases = Phrases.read(Path(expanded(self.phrases)), len(self.store))
+        phrases = self.read_phrases()
         order = Order([len(phrases.texts)], self.seed)
         return Batches(phrases.__getitem__, self.example, self.collate, order, plan)
 
@@ -140,6 +144,8 @@ class PhraseImages(PhraseShards):
         kwargs: See ``PhraseShards``.
     """
 
+    collate = ImageTextShards.collate
+
     def __init__(
         self,
         urls: str,
@@ -157,16 +163,15 @@ class PhraseImages(PhraseShards):
 
     def batches(self, plan: Plan) -> Batches:
         """Returns the stream of batches of captions and phrases that a plan describes."""
-        self.store = self.read_images()
-        self.found = Phrases.read(Path(expanded(self.phrases)), len(self.store))
-        orders = [Order([len(self.store)], self.seed), Order([len(self.found.texts)], self.seed + 1)]
+        self.phrase_store = self.read_phrases()
+        orders = [Order([len(self.store)], self.seed), Order([len(self.phrase_store.texts)], self.seed + 1)]
         order = MixedOrder(orders, [self.captions_per_phrase, 1], self.seed)
         return Batches(self.read, self.example, self.collate, order, plan)
 
     def read(self, number: int) -> dict[str, Any]:
         """Returns a caption with its image, or a phrase; phrases are counted after the captions."""
         num = len(self.store)
-        return self.store.read(number) if number < num else self.found[number - num]
+        return self.store.read(number) if number < num else self.phrase_store[number - num]
 
     def example(self, sample: dict[str, Any], rng: np.random.Generator, batch: int) -> dict[str, Any]:
         """Draws an image for a phrase."""
@@ -175,8 +180,3 @@ class PhraseImages(PhraseShards):
             shares = shares.astype(float) / shares.sum(dtype=float)
             sample = {**self.store.read(int(rng.choice(sample["images"], p=shares))), "text": sample["text"]}
         return sample
-
-    def collate(self, examples: list[dict[str, Any]]) -> Batch:
-        """Stacks images and lists their texts."""
-        image = from_uint8(torch.cat([example["frames"] for example in examples]))
-        return {"image": image, "text": [example["text"] for example in examples]}
