@@ -185,8 +185,9 @@ def write_known(known: KnownPrompts, folder: Path) -> Path:
     path = folder / FILE
     with writing(path, "name a folder of weights that you may write to"):
         write_json(path, {name: getattr(known, name) for name in SETTINGS}, indent=1)
-        (folder / PICTURES).unlink(missing_ok=True)
-        if known.embeds is not None:
+        if known.embeds is None:
+            (folder / PICTURES).unlink(missing_ok=True)
+        else:  # replaces the file at once: a full disk leaves the old one
             pictures = NamePictures(*known.embeds.shape)
             pictures.embeds.copy_(known.embeds)
             save_weights(pictures, folder / PICTURES)
