@@ -17,9 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from .signals import Stopped, handled, say
-
-SAME_SECONDS = 1.0  # a second signal within this time counts as the first one
+from .signals import PREEMPTING, Echoes, Stopped, handled, say
 
 
 class StepSeed(Callback):
@@ -124,21 +122,28 @@ class OwnRates(Callback):
 
 
 class StopOnSignal(Callback):
-    """Stops training at the end of a step after SIGINT, SIGTERM or SIGHUP.
+    """Stops training at the end of a step after a signal in ``STOPPING``.
 
-    ``Checkpoint`` saves that step and stops. During validation the step is saved already, so this callback
-    stops. A second signal does not wait for the end of the step. The same signal often comes twice at once:
-    to the whole process group, and passed on by the parent process. That counts as one.
+    A handler only sets a flag. At the end of each step the ranks agree on it, so that all of them save the
+    same step, wherever the signal arrived: ``Checkpoint`` saves and stops. During validation the step is
+    saved already, so this callback stops.
     """
 
     def __init__(self) -> None:
         self.signum = 0
-        self.since = 0.0
+        self.echoes = Echoes()
         self.has_begun = False
         self.handling = ExitStack()
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Keeps Lightning's own handlers out.
+
+        They broadcast, and on SLURM save, within the handler: in the middle of a step, which may hang.
+        """
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Installs the handlers, also in place of Lightning's, which would lose the step."""
+        """Installs the handlers."""
         self.has_begun = True
         self.handling.enter_context(handled(self.note))
 
@@ -153,13 +158,15 @@ class StopOnSignal(Callback):
     def note(self, signum: int, frame: FrameType | None) -> None:
         """Remembers a signal.
 
+        Clusters often send a second one, before the first step is saved; only a user's does not wait.
+
         Raises:
-            Stopped: If it is the second.
+            Stopped: If it is the second, and none of a cluster.
         """
-        now = time.monotonic()
+        is_echo = self.echoes.is_echo()
         if not self.signum:
-            self.signum, self.since = signum, now
-        elif now - self.since > SAME_SECONDS:
+            self.signum = signum
+        elif not is_echo and signum not in PREEMPTING:
             say("stopped at once; the same command goes on from the newest checkpoint")
             raise Stopped(signum)
 
@@ -199,6 +206,7 @@ class StopOnSignal(Callback):
         if trainer.is_global_zero:
             name, step = signal.Signals(signum).name, trainer.global_step
             say(f"stopped by {name} at step {step}, which is saved; the same command goes on from there")
+        trainer.strategy.barrier()  # a launcher kills the others as soon as one has left
         raise Stopped(signum)
 
 

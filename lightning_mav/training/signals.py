@@ -11,8 +11,10 @@ from types import FrameType
 
 from ..utils.errors import UsageError
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+PREEMPTING = (signal.SIGTERM, signal.SIGUSR1)  # what clusters send before they take the machine away
+STOPPING = (signal.SIGINT, signal.SIGHUP, *PREEMPTING)
 PARENT_SECONDS = 10.0  # how long a process waits for the one that started it to fail as well
+SAME_SECONDS = 1.0  # a second signal within this time counts as the first one
 
 Handler = Callable[[int, FrameType | None], None]
 
@@ -20,13 +22,33 @@ Handler = Callable[[int, FrameType | None], None]
 class Stopped(SystemExit):
     """A signal has ended the command. The exit status is 128 plus its number, as in a shell.
 
+    It is 143 for both ``PREEMPTING`` signals, so that launch files have one status to look for.
+
     Args:
         signum: The signal.
     """
 
     def __init__(self, signum: int) -> None:
-        super().__init__(128 + signum)
+        super().__init__(128 + (signal.SIGTERM if signum in PREEMPTING else signum))
         self.signum = signum
+
+
+class Echoes:
+    """Tells a second signal from an echo of the first.
+
+    One signal often arrives twice at once: sent to the whole process group, and passed on by the parent.
+    """
+
+    def __init__(self) -> None:
+        self.first: float | None = None
+
+    def is_echo(self) -> bool:
+        """Notes that a signal has arrived, and returns whether it is an echo."""
+        now = time.monotonic()
+        if self.first is None:
+            self.first = now
+            return False
+        return now - self.first <= SAME_SECONDS
 
 
 def say(line: str) -> None:
@@ -59,7 +81,7 @@ def training_process() -> Iterator[None]:
     """
     parent = os.getppid()
     try:
-        with handled(_stop_at_once):
+        with handled(_stop_at_once(parent, Echoes())):
             yield
     except (UsageError, Stopped):
         if _is_started_by_lightning():
@@ -71,11 +93,21 @@ def training_process() -> Iterator[None]:
         raise
 
 
-def _stop_at_once(signum: int, frame: FrameType | None) -> None:
-    if not _is_started_by_lightning():
-        say(f"stopped by {signal.Signals(signum).name}; the same command goes on from the newest checkpoint")
-    sys.stderr.flush()
-    raise Stopped(signum)
+def _stop_at_once(parent: int, echoes: Echoes) -> Handler:
+    """Returns the handler for the time before the first step, in which there is nothing to save."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        if echoes.is_echo():
+            return
+        if not _is_started_by_lightning():
+            name = signal.Signals(signum).name
+            say(f"stopped by {name}; the same command goes on from the newest checkpoint")
+        elif os.getppid() == parent:
+            os.kill(parent, signum)  # which would wait for this process
+        sys.stderr.flush()
+        raise Stopped(signum)
+
+    return stop
 
 
 def _is_started_by_lightning() -> bool:

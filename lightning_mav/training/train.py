@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from ..stage_table import stages
@@ -102,10 +103,13 @@ def _run(command: list[str]) -> int:
         children.append(subprocess.Popen(command))
         if received:  # a signal came before the child had started
             children[0].send_signal(received[0])
-        status = children[0].wait()
+        status = None
+        while status is None:
+            with suppress(subprocess.TimeoutExpired):  # a signal just before a longer wait would not end it
+                status = children[0].wait(timeout=1)
     if status < 0:
         status = 128 - status
-    return 128 + received[0] if received and not status else status
+    return int(Stopped(received[0]).code) if received and not status else status
 
 
 def _print_minutes(minutes: dict[str, float], **ends: str) -> None:

@@ -16,7 +16,7 @@ import torch
 from helpers.runs import RUN, arguments, assert_equal
 from lightning_mav import cli
 from lightning_mav.datamodules.base import ShardsDataModule
-from lightning_mav.training import checkpoints
+from lightning_mav.training import checkpoints, signals
 from lightning_mav.training.callbacks import DataMonitor, StepSeed, StopOnSignal
 from lightning_mav.training.checkpoints import read_newest
 from lightning_mav.training.signals import STOPPING, Stopped
@@ -80,7 +80,7 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_signal_saves_the_step_and_is_the_exit_status(
     moment,
@@ -98,7 +98,7 @@ def test_signal_saves_the_step_and_is_the_exit_status(
         with pytest.raises(SystemExit) as stopped:
             fit("sr_h", 4, "--checkpoint.every_n_train_steps=100", fresh=True)
         assert sent
-    assert stopped.value.code == 128 + signum
+    assert stopped.value.code == (143 if signum == signal.SIGUSR1 else 128 + signum)
     assert f"mav: stopped by {signum.name} at step {step}, which is saved" in capfd.readouterr().err
     assert read_newest(Path("outputs/micro/sr_h/checkpoints"))[1]["global_step"] == step
     assert not Path("outputs/micro/weights/sr_h.safetensors").exists()
@@ -126,7 +126,7 @@ def test_signal_between_the_batches_of_a_step_waits_for_its_end(fit, monkeypatch
     assert read_newest(folder / "checkpoints")[1]["global_step"] == 2
 
 
-def test_second_signal_does_not_wait_but_an_echo_is_none(monkeypatch):
+def test_second_signal_of_a_user_does_not_wait_but_an_echo_or_a_clusters_does(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     stop = StopOnSignal()
@@ -134,10 +134,23 @@ def test_second_signal_does_not_wait_but_an_echo_is_none(monkeypatch):
     now[0] = 0.5
     stop.note(signal.SIGTERM, None)  # to the group, and handed on by the parent
     now[0] = 5.0
+    stop.note(signal.SIGUSR1, None)
+    stop.note(signal.SIGTERM, None)
     with pytest.raises(Stopped) as stopped:
         stop.note(signal.SIGINT, None)
     assert stopped.value.code == 130
     assert stop.signum == signal.SIGTERM
+
+
+def test_process_that_lightning_started_hands_a_signal_on_before_the_first_step(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(os, "getppid", os.getpid)  # this process is its own parent
+    signum_of_parent = []
+    monkeypatch.setattr(os, "kill", lambda pid, signum: signum_of_parent.append((pid, signum)))
+    monkeypatch.setattr(signals, "PARENT_SECONDS", 0.0)
+    with pytest.raises(Stopped), signals.training_process():
+        signal.raise_signal(signal.SIGUSR1)
+    assert signum_of_parent == [(os.getpid(), signal.SIGUSR1)]
 
 
 def test_signal_before_the_first_step_puts_back_what_fresh_has_moved(fit, monkeypatch, capfd, micro_world):
@@ -169,20 +182,23 @@ import sys
 from lightning_mav.training.train import _run
 child = '''
 import signal, sys, time
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(int(sys.argv[1])))
+for signum in (signal.SIGTERM, signal.SIGUSR1):
+    signal.signal(signum, lambda *_: sys.exit(int(sys.argv[1])))
 print("started", flush=True)
-time.sleep(60)
+while True:
+    time.sleep(0.1)
 '''
 print(_run([sys.executable, "-c", child, sys.argv[1]]))
 """
 
 
 @pytest.mark.parametrize(("ends_with", "status"), [(143, 143), (0, 143), (2, 2)])
-def test_training_of_all_hands_the_signal_on_and_waits(ends_with, status):
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1])
+def test_training_of_all_hands_the_signal_on_and_waits(signum, ends_with, status):
     command = [sys.executable, "-c", PARENT, str(ends_with)]
     parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert parent.stdout.readline() == "started\n"
-    parent.terminate()
+    parent.send_signal(signum)
     out, _ = parent.communicate(timeout=60)
     assert int(out) == status
 
