@@ -105,7 +105,7 @@ def check_average(ema: Any, max_steps: int) -> None:
 
 
 def _check_slurm_variables() -> None:
-    if not SLURMEnvironment.detect():
+    if not SLURMEnvironment.detect() or TorchElasticEnvironment.detect():  # srun may start torchrun
         return
     values = {name: os.environ.get(name) for name in ("SLURM_NTASKS", *SLURM_RANKS)}
     for name, value in values.items():
@@ -139,7 +139,7 @@ def check_processes(trainer: Trainer) -> None:
     if not (SLURMEnvironment.detect() or TorchElasticEnvironment.detect()):
         return
     started, asked = environment.world_size(), trainer.num_devices * trainer.num_nodes
-    per_node = os.environ.get("SLURM_NTASKS_PER_NODE") if SLURMEnvironment.detect() else None
+    per_node = os.environ.get("SLURM_NTASKS_PER_NODE") if isinstance(environment, SLURMEnvironment) else None
     if started != asked or (per_node and per_node != str(trainer.num_devices)):
         tasks = f"{started} processes were started" + (f", {per_node} a node" if per_node else "")
         raise UsageError(

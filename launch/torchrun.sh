@@ -1,0 +1,21 @@
+#!/bin/bash
+# torchrun for a training that may be preempted: one on each machine. Arguments are those of torchrun, such as
+#
+#   launch/torchrun.sh --standalone --nproc-per-node=8 -m lightning_mav train decoder --scale base \
+#     --trainer.devices=8 --trainer.strategy=ddp
+#
+# After SIGTERM or SIGUSR1 the step is saved and the exit status is 143: the same command goes on from there.
+# torchrun alone would leave with 1, as if training had failed, and give it 30 seconds to save.
+
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-240}
+
+torchrun "$@" &
+child=$!
+trap 'preempted=143; kill -TERM $child' TERM USR1
+wait $child
+status=$?
+while kill -0 $child 2>/dev/null; do # a signal has ended the waiting, not torchrun
+  wait $child
+  status=$?
+done
+exit "${preempted:-$status}"
