@@ -29,8 +29,9 @@ class Stopped(SystemExit):
     """
 
     def __init__(self, signum: int) -> None:
-        super().__init__(128 + (signal.SIGTERM if signum in PREEMPTING else signum))
         self.signum = signum
+        self.status = 128 + (signal.SIGTERM if signum in PREEMPTING else signum)
+        super().__init__(self.status)
 
 
 class Echoes:

@@ -109,7 +109,7 @@ def _run(command: list[str]) -> int:
                 status = children[0].wait(timeout=1)
     if status < 0:
         status = 128 - status
-    return int(Stopped(received[0]).code) if received and not status else status
+    return Stopped(received[0]).status if received and not status else status
 
 
 def _print_minutes(minutes: dict[str, float], **ends: str) -> None:
