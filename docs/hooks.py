@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lightning_mav"
 TOP = ("stages", "datamodules")  # its packages that lie at the top of the repository
 # Files of the list of a folder, and how they are coloured.
-LANGUAGES = {".py": "python", ".yaml": "yaml", ".txt": "text", ".json": "json", ".md": "", ".png": ""}
+LANGUAGES = {".py": "python", ".sh": "bash", ".yaml": "yaml", ".txt": "text", ".json": "json"}
+LANGUAGES |= {".md": "", ".png": ""}
 LINK = re.compile(r"\]\(([^)\s:#]+)(#[^)\s]*)?\)")
 
 _installed = tempfile.TemporaryDirectory()

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from lightning_mav.models import DiffusionModel
 from lightning_mav.stages.muon import Muon
 from lightning_mav.stages.old_checkpoints import bring_up_to_date
-from lightning_mav.stages.panels import log_video
+from lightning_mav.stages.panels import log_panel
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.utils.numbers import Checked, check_number
 
@@ -185,7 +185,7 @@ class DiffusionStage(Stage):
 
     @abstractmethod
     def sample_like(self, batch: Batch) -> dict[str, Tensor]:
-        """Returns videos ``(n, 3, F, H, W)`` for TensorBoard by name: samples, and real ones beside them."""
+        """Returns videos ``(n, 3, F, H, W)`` for TensorBoard by name: real ones, a baseline, and samples."""
 
     def loss(self, batch: Batch) -> Tensor:
         """Returns the loss of a batch of one kind, a scalar."""
@@ -211,11 +211,11 @@ class DiffusionStage(Stage):
             size = len(next(value for value in batch.values() if isinstance(value, Tensor)))
             self.log("val/loss", self.loss(batch), prog_bar=True, batch_size=size, sync_dist=True)
             if batch_idx == 0 and self.num_samples and self.trainer.is_global_zero:
-                first = {key: value[: self.num_samples] for key, value in batch.items()}
-                for name, video in self.sample_like(first).items():
-                    self.log_samples(name, video)
+                self.log_samples({key: value[: self.num_samples] for key, value in batch.items()})
 
-    def log_samples(self, name: str, video: Tensor) -> None:
-        """Puts ``(n, 3, F, H, W)`` into TensorBoard: a grid of images, or an animation of them."""
+    def log_samples(self, batch: Batch) -> None:
+        """Draws samples like a batch, and puts them into TensorBoard beside what they are compared with."""
+        rows = {name: video.float().cpu() for name, video in self.sample_like(batch).items()}
+        captions = batch.get("text") or [f"{fps:.3g} fps" for fps in batch.get("fps", [])]
         for logger in self.loggers:
-            log_video(logger, f"samples/{name}", video.float().cpu(), self.global_step)
+            log_panel(logger, "samples", rows, self.global_step, captions)

@@ -66,4 +66,4 @@ class DecoderStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
         """Returns samples with the embeddings of a batch, and the videos of the batch."""
         x_0, cond = self.prepare(batch)
         samples = self.model.sample(cond["image_embed"], batch.get("fps"), num_frames=x_0.shape[2])
-        return {"generated": samples, "real": x_0}
+        return {"real": x_0, "generated": samples}

@@ -92,4 +92,4 @@ class InterpolationStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
         masked = torch.ones(video.shape[0], video.shape[2], dtype=torch.bool, device=video.device)
         masked[:, ::skip] = False
         filled = self.model.fill(video, masked, image_embed, batch["fps"])
-        return {"generated": filled, "given": mask_frames(video, masked)[:, :3], "real": video}
+        return {"real": video, "given": mask_frames(video, masked)[:, :3], "generated": filled}

@@ -1,26 +1,38 @@
-"""Panels in TensorBoard: grids of images and animated grids of videos."""
+"""Panels in TensorBoard: rows of images, or of videos side by side, with captions."""
 
 import io
-import math
+import textwrap
 
-import torch
 from einops import rearrange
 from lightning.pytorch.loggers import TensorBoardLogger
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 
 from lightning_mav.data.codecs.pixels import to_uint8
 
-MIN_WIDTH = 512
+MIN_CELL = 96  # pixels; smaller frames are enlarged, so that they can be seen
+FONT_SIZE = 12
+LINE_HEIGHT = FONT_SIZE + 4
+MAX_LINES = 3  # of a caption
 FRAME_MILLISECONDS = 120
 
 
-def log_video(logger: object, tag: str, video: Tensor, step: int) -> None:
-    """Logs ``(n, 3, F, H, W)`` as a grid, an animated one if ``F > 1``, for TensorBoard's image panel."""
+def log_panel(
+    logger: object, tag: str, rows: dict[str, Tensor], step: int, captions: list[str] | None = None
+) -> None:
+    """Logs rows of images, or of videos that play side by side, for TensorBoard's image panel.
+
+    Args:
+        logger: Logger; nothing is done if it is not TensorBoard's.
+        tag: Name of the panel.
+        rows: Videos ``(n, 3, F, H, W)`` of one size, by the name that stands above their row.
+        step: Step that they belong to.
+        captions: Texts under the ``n`` columns.
+    """
     if not isinstance(logger, TensorBoardLogger):
         return
-    frames, file = [_grid(frame) for frame in video.unbind(2)], io.BytesIO()
+    frames, file = _draw(rows, captions or []), io.BytesIO()
     frames[0].save(
         file, "GIF", save_all=True, append_images=frames[1:], duration=FRAME_MILLISECONDS, loop=0, disposal=1
     )
@@ -32,12 +44,35 @@ def log_video(logger: object, tag: str, video: Tensor, step: int) -> None:
     writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
 
 
-def _grid(images: Tensor) -> Image.Image:
-    """Lays ``(n, 3, H, W)`` out in a square grid, enlarged so that it can be seen."""
-    columns = math.ceil(math.sqrt(len(images)))
-    missing = -len(images) % columns
-    images = torch.cat([images, images.new_full((missing, *images.shape[1:]), -1)])
-    pixels = rearrange(to_uint8(images), "(r c) k h w -> (r h) (c w) k", c=columns)
-    factor = max(1, MIN_WIDTH // pixels.shape[1])
-    image = Image.fromarray(pixels.numpy())
-    return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+def _draw(rows: dict[str, Tensor], captions: list[str]) -> list[Image.Image]:
+    """Draws the frames: each row under its name, captions below the last."""
+    num_frames = max(video.shape[2] for video in rows.values())
+    size = next(iter(rows.values())).shape[-1]
+    factor = -(-MIN_CELL // size)
+    cell, font = factor * size, ImageFont.load_default(FONT_SIZE)
+    letters = int(cell // font.getlength("n"))
+    texts = [
+        "\n".join(textwrap.wrap(text, letters, max_lines=MAX_LINES, placeholder="...")) for text in captions
+    ]
+    below = LINE_HEIGHT * max((text.count("\n") + 1 for text in texts if text), default=0)
+    frames = []
+    for number in range(num_frames):
+        strips = [
+            rearrange(to_uint8(video[:, :, min(number, video.shape[2] - 1)]), "n c h w -> h (n w) c")
+            for video in rows.values()
+        ]
+        pictures = [
+            image.resize((factor * image.width, factor * image.height), Image.Resampling.NEAREST)
+            for image in (Image.fromarray(strip.numpy()) for strip in strips)
+        ]
+        height = sum(picture.height + LINE_HEIGHT for picture in pictures) + below
+        frame, top = Image.new("RGB", (max(p.width for p in pictures), height), "white"), 0
+        draw = ImageDraw.Draw(frame)
+        for name, picture in zip(rows, pictures, strict=True):
+            draw.text((2, top), name, "black", font)
+            frame.paste(picture, (0, top + LINE_HEIGHT))
+            top += LINE_HEIGHT + picture.height
+        for column, text in enumerate(texts):
+            draw.text((2 + column * cell, top), text, "black", font)
+        frames.append(frame)
+    return frames

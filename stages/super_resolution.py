@@ -67,4 +67,4 @@ class SuperResolutionStage(Pseudo3DBackboneMixin, DiffusionStage):
         bicubic = self.model.upsample(low)
         self.log("val/psnr", psnr(samples, video).mean(), batch_size=len(video))
         self.log("val/psnr_bicubic", psnr(bicubic, video).mean(), batch_size=len(video))
-        return {"generated": samples, "bicubic": bicubic, "real": video}
+        return {"real": video, "bicubic": bicubic, "generated": samples}

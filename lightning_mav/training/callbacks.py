@@ -1,6 +1,5 @@
-"""Callbacks of every run: seeds of steps, data statistics, optimizer settings, signals, ``config.yaml``."""
+"""Callbacks of every run: seeds of steps, data statistics, optimizer settings, signals."""
 
-import os
 import signal
 import time
 from contextlib import ExitStack
@@ -10,9 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 from lightning import LightningModule, Trainer
-from lightning.fabric.utilities.cloud_io import get_filesystem
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
@@ -208,18 +205,3 @@ class StopOnSignal(Callback):
             say(f"stopped by {name} at step {step}, which is saved; the same command goes on from there")
         trainer.strategy.barrier()  # a launcher kills the others as soon as one has left
         raise Stopped(signum)
-
-
-class SaveConfig(SaveConfigCallback):
-    """Writes the settings of a run as ``config.yaml`` in UTF-8; Lightning would use the locale's encoding."""
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Writes the file, from one process."""
-        folder = trainer.log_dir  # a collective call: every process must make it
-        if self.already_saved or not trainer.is_global_zero or folder is None:
-            return
-        files = get_filesystem(folder)
-        files.makedirs(folder, exist_ok=True)
-        with files.open(os.path.join(folder, self.config_filename), "wb") as file:
-            file.write(self.parser.dump(self.config, skip_none=False).encode())
-        self.already_saved = True

@@ -23,7 +23,7 @@ from ..utils.precision import precision_name
 from ..utils.settings import UNREADABLE
 from ..utils.threads import share_threads
 from .average import EMA
-from .callbacks import DataMonitor, OwnRates, SaveConfig, StepSeed, StopOnSignal
+from .callbacks import DataMonitor, OwnRates, StepSeed, StopOnSignal
 from .checkpoints import Checkpoint, CheckpointFiles, check_remote, read_checkpoint
 from .checks import (
     check_average,
@@ -36,6 +36,7 @@ from .checks import (
 from .explain import DISK, REFUSALS, blame, explain, utf8_files
 from .folders import RunFolders
 from .quiet import hush_lightning
+from .save_config import SaveConfig
 
 
 class MavCLI(LightningCLI):
@@ -139,12 +140,8 @@ class MavCLI(LightningCLI):
         callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
         config.trainer.callbacks = [c for c in callbacks if not c.class_path.endswith(tuple(left_out))]
         self.stop = StopOnSignal()
-        self.trainer_defaults["callbacks"] = [
-            StepSeed(int(config.seed_everything)),
-            DataMonitor(),
-            OwnRates(),
-            self.stop,
-        ]
+        own = [StepSeed(int(config.seed_everything)), DataMonitor(), OwnRates(), self.stop]
+        self.trainer_defaults["callbacks"] = own
         on_processor = is_on_processor(config.trainer.accelerator)
         if config.trainer.precision is None:
             on_gpu = torch.cuda.is_available() and config.trainer.accelerator in ("auto", "gpu", "cuda")

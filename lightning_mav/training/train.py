@@ -69,10 +69,12 @@ def train_all(scale: str, arguments: list[str]) -> None:
         UsageError: If one fails; runs that are done by then are kept.
         Stopped: If a signal has stopped one.
     """
-    for run in all_runs(scale):
+    runs = all_runs(scale)
+    for run in runs:
         config_layers(run, scale)
     minutes: dict[str, float] = {}
-    for run in all_runs(scale):
+    for number, run in enumerate(runs, 1):
+        print(f"run {number} of {len(runs)}: {run.name}", flush=True)
         start = time.monotonic()
         command = [sys.executable, "-m", "lightning_mav", "train", run.stage, "--phase", run.phase]
         status = _run([*command, "--scale", scale, *arguments])

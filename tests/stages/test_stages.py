@@ -13,7 +13,7 @@ from lightning_mav.diffusion import GaussianDiffusion, Sampler
 from lightning_mav.nn import Pseudo3DUNet
 from lightning_mav.stages import DecoderStage, InterpolationStage, SRHStage, SRLTStage
 from lightning_mav.stages.frames import random_frames
-from lightning_mav.stages.panels import log_video
+from lightning_mav.stages.panels import LINE_HEIGHT, log_panel
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.weights import save_weights
 
@@ -201,13 +201,15 @@ def test_panels_reach_tensorboard(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     logger = TensorBoardLogger(tmp_path, name="", version="")
-    log_video(logger, "image", torch.rand(3, 3, 1, 8, 8), 1)
-    log_video(logger, "video", torch.rand(5, 3, 4, 8, 8), 2)
+    log_panel(logger, "image", {"real": torch.rand(3, 3, 1, 8, 8)}, 1)
+    rows = {"real": torch.rand(5, 3, 4, 8, 8), "generated": torch.rand(5, 3, 4, 8, 8)}
+    log_panel(logger, "video", rows, 2, ["a red ball", "", "words " * 50, "8 fps", "\u2603"])
     logger.experiment.flush()
     events = EventAccumulator(str(tmp_path), size_guidance={"images": 0})
     events.Reload()
     (image,), (video,) = events.Images("image"), events.Images("video")
-    assert (image.width, image.height) == (512, 512)
+    assert (image.width, image.height) == (3 * 96, 96 + LINE_HEIGHT)
+    assert (video.width, video.height) == (5 * 96, 2 * (96 + LINE_HEIGHT) + 3 * LINE_HEIGHT)
     with Image.open(io.BytesIO(video.encoded_image_string)) as animation:
         assert animation.n_frames == 4
 
