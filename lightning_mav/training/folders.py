@@ -6,7 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
-from ..utils.errors import writing
+from torch import nn
+
+from ..utils.errors import UsageError, writing
 from ..utils.paths import claim
 
 LOCK = ".lock"
@@ -45,6 +47,33 @@ class RunFolders:
             with writing(self.weights.parent, ELSEWHERE):
                 self.weights.parent.mkdir(parents=True, exist_ok=True)
                 tempfile.TemporaryFile(dir=self.weights.parent).close()
+
+    def check_room(self, model: nn.Module, num_kept: int, *, fresh: bool) -> None:
+        """Refuses a disk without room for the checkpoints, before anything is trained.
+
+        A checkpoint holds the network, its average, and at least one number for each that is trained: Muon
+        keeps one, AdamW two.
+
+        Args:
+            model: What is trained.
+            num_kept: Checkpoints that are kept; one more is written before the oldest is deleted.
+            fresh: Whether those that are there will be moved aside, instead of being deleted in time.
+
+        Raises:
+            UsageError: If there is too little room.
+        """
+        if self.checkpoints is None or num_kept < 1:
+            return
+        trained = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
+        size = 2 * sum(tensor.nbytes for tensor in model.state_dict().values()) + trained
+        there = 0 if fresh else sum(not path.is_symlink() for path in self.checkpoints.glob("*.ckpt"))
+        num_more = max(1, num_kept + 1 - there)
+        free = shutil.disk_usage(self.checkpoints).free
+        if free < num_more * size:
+            raise UsageError(
+                f"{self.checkpoints}: {num_more} checkpoints of {size / 1e9:.3g} GB or more will be written, "
+                f"and {free / 1e9:.3g} GB are free: make room, or name another folder by --checkpoint.dirpath"
+            )
 
     def release(self) -> None:
         """Releases the locks, so that another training may use the folders."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import instantiate_class
 
 from ..utils.configured import check_config, own_modules
@@ -99,6 +100,9 @@ class TrainCLI(MavCLI):
             raise UsageError(f"{self.run.name} could not be loaded once it is trained: {error}") from error
         config = self.config.fit
         where = config.checkpoint.dirpath
+        saver = self.trainer.checkpoint_callback
+        if self.folders is not None and isinstance(saver, ModelCheckpoint) and not saver.save_weights_only:
+            self.folders.check_room(self.model, saver.save_top_k, fresh=self.fresh)
         if self.fresh and self.folders is not None:
             old = self.folders.run.resolve()
             if config.ckpt_path and Path(config.ckpt_path).resolve().is_relative_to(old):

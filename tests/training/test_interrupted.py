@@ -3,12 +3,14 @@
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -290,6 +292,20 @@ def test_full_disk_is_one_line_and_leaves_whole_checkpoints_alone(fit, monkeypat
     assert not list(folder.rglob("*.part"))
 
 
+@pytest.mark.parametrize(("fresh", "num"), [(True, 3), (False, 1)])
+def test_disk_without_room_for_checkpoints_is_found_before_training(fresh, num, fit, monkeypatch):
+    folder, weights = fit("sr_h", 2, "--checkpoint.every_n_train_steps=1", fresh=True)
+    before = weights.read_bytes(), names(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
+        with pytest.raises(UsageError, match=rf"{num} checkpoints of .* GB or more .* 1e-05 GB are free"):
+            fit("sr_h", 4, fresh=fresh)
+    assert (weights.read_bytes(), names(folder)) == before
+    one = max(path.stat().st_size for path in folder.rglob("*.ckpt"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=one))
+    fit("sr_h", 4)  # one more is written before the oldest is deleted
+
+
 def test_full_disk_at_the_weights_keeps_the_checkpoint(fit, monkeypatch):
     def save(*args, **kwargs):
         raise OSError(28, "No space left on device")
@@ -427,6 +443,16 @@ def test_what_cannot_be_trained_here_is_one_line(
     assert len(lines) == 1
     assert re.search(words, lines[0]), lines
     assert not (tmp_path / "outputs/micro/weights/sr_h.safetensors").exists()
+
+
+def test_torchrun_that_srun_has_started_trains(fit, monkeypatch):
+    fit("sr_h", 2, fresh=True)
+    started = {**SLURM, "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2"}  # of torchrun, not of training
+    ranks = {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0"}
+    for name, value in {**started, **ranks}.items():
+        monkeypatch.setenv(name, value)
+    folder, _ = fit("sr_h", 3)
+    assert "step=0000003.ckpt" in names(folder)
 
 
 def test_job_that_salloc_calls_interactive_trains(fit, monkeypatch):
