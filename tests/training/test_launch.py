@@ -1,11 +1,17 @@
 """Launch files queue a job again if its training was preempted, and only then."""
 
 import os
+import re
 import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from helpers.runs import arguments
+from lightning_mav.training.checkpoints import read_newest
 
 LAUNCH = Path(__file__).parents[2] / "launch"
 SLURM = {
@@ -69,3 +75,28 @@ def test_launch_files_can_be_run(path):
     if path.name.startswith("slurm"):
         assert "#SBATCH --requeue\n" in text
         assert "#SBATCH --signal=TERM@" in text  # without B:, which would signal the script alone
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_two_processes_under_torchrun_save_their_step_when_they_are_preempted(tmp_path, micro_world):
+    torchrun = tmp_path / "torchrun"
+    torchrun.write_text(f'#!/bin/bash\nexec {sys.executable} -m torch.distributed.run "$@"\n')
+    torchrun.chmod(0o755)
+    command = ["bash", LAUNCH / "torchrun.sh", "--standalone", "--nproc-per-node=2", "-m", "lightning_mav"]
+    command += ["train", "sr_h", *arguments("sr_h", 5000, micro_world), "--trainer.val_check_interval=5000"]
+    command += ["--trainer.strategy=ddp", "--trainer.devices=2", "--checkpoint.every_n_train_steps=2"]
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=log, stderr=log)
+    folder = tmp_path / "outputs/micro/sr_h/checkpoints"
+    while not list(folder.glob("step=*.ckpt")):
+        assert process.poll() is None
+        time.sleep(0.2)
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(timeout=300) == 143
+    (step,) = re.findall(
+        r"mav: stopped by SIGTERM at step (\d+), which is saved", (tmp_path / "log").read_text()
+    )
+    assert read_newest(folder)[1]["global_step"] == int(step)
+    assert not list(tmp_path.rglob("*.safetensors"))
