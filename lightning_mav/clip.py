@@ -151,8 +151,12 @@ class Clip(nn.Module, Configured):
             row[: len(tokens)] = torch.tensor(tokens)
         return text_tokens
 
-    def encode_text(self, text_tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def encode_text(self, text_tokens: Tensor, length: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Embeds ``(B, L)`` tokens.
+
+        Args:
+            text_tokens: Tokens.
+            length: Number of tokens of the longest text; read from the tokens if None.
 
         Returns:
             The embedding ``(B, D)``, the last hidden states ``(B, L, W)`` and the mask ``(B, L)`` of real
@@ -162,7 +166,7 @@ class Clip(nn.Module, Configured):
         # The end token has the highest number. Text is causal, so what follows it need not be computed.
         end = text_tokens.argmax(dim=-1)
         mask = torch.arange(text_tokens.shape[1], device=end.device) <= end[:, None]
-        length = int(end.max()) + 1
+        length = length or int(end.max()) + 1
         x = model.token_embedding(text_tokens[:, :length]) + model.positional_embedding[:length]
         with _attention_kernel(x.device):
             x = model.transformer(x, attn_mask=model.attn_mask[:length, :length])

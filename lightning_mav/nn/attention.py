@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..utils.precision import device_type
+
 MAX_PAIRS = 2**22  # pairs of query and key held at once: small enough for the caches
 MAX_LENGTH = 64  # up to here attention is two matrix products, also in fp32
 MAX_NUMBERS = 2**19  # of queries, keys and values copied at once in attention over frames, likewise
@@ -25,7 +27,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
         mask: True where a query sees a key; broadcast to ``(..., N, M)``.
     """
     long = mask is None and q.shape[-2] > MAX_LENGTH
-    if q.device.type != "cpu" or (long and q.dtype == torch.float32):
+    if device_type(q) != "cpu" or (long and q.dtype == torch.float32):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     if long:
         return _AttendInParts.apply(q, k, v)  # type: ignore[no-untyped-call]
@@ -41,7 +43,7 @@ def attend_over_frames(qkv: Tensor) -> Tensor:
     Matrix products need another order of the axes than memory has. So on a CPU a few places at a time are
     copied into that order, few enough to stay in the caches; the whole tensor is never copied.
     """
-    if qkv.device.type == "cpu":
+    if device_type(qkv) == "cpu":
         return _AttendOverFrames.apply(qkv)  # type: ignore[no-untyped-call]
     return _attend_over_frames_at_once(qkv)
 

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ..utils.precision import device_type
+
 CHUNK = 1024  # pixels in one matrix product of the weight's gradient: few enough for the caches
 
 
@@ -27,7 +29,7 @@ class RowConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(N, C_in, R, W)`` to ``(N, C_out, R, W)``."""
-        if x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
+        if device_type(x) == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
             return _RowConv.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]
         return super().forward(x)
 

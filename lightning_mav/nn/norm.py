@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ..utils.precision import device_type
+
 # From this number of pixels on, the native kernel vectorises over channels for any number of groups.
 NATIVE_SIZE = 1024
 
@@ -37,7 +39,7 @@ class GroupNorm(nn.GroupNorm):
             film: Scale minus one, and shift, after the norm: ``(B, 2*C)``, for B videos of equally many
                 consecutive frames.
         """
-        if x.device.type != "cpu" and not torch.compiler.is_compiling():  # there, fewer kernels matter more
+        if device_type(x) != "cpu" and not torch.compiler.is_compiling():  # there, fewer kernels matter more
             x = super().forward(x)
             if film is not None:
                 scale, shift = _per_frame(film, len(x))[:, :, None, None].chunk(2, dim=1)
@@ -48,7 +50,7 @@ class GroupNorm(nn.GroupNorm):
         if film is not None:
             scale, shift = film.to(precise).chunk(2, dim=1)
             weight, bias = weight * (1 + scale), bias * (1 + scale) + shift
-        norm = norm_silu if x.device.type != "cpu" else _NormSiLU.apply
+        norm = norm_silu if device_type(x) != "cpu" else _NormSiLU.apply
         return norm(x, weight, bias, self.num_groups, self.eps, self.silu)  # type: ignore[no-untyped-call]
 
 

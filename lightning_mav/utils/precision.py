@@ -4,12 +4,34 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
+from torch import Tensor
 
 from .errors import UsageError, first_line
 
 # Private, but torch has no public names for them; absent names count as "no".
 BF16_UNITS = {"_is_amx_tile_supported": "AMX", "_is_avx512_bf16_supported": "AVX512-BF16"}
 PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+_planned: str | None = None  # no ContextVar, which torch's compiler does not follow
+
+
+def device_type(x: Tensor) -> str:
+    """Returns for which type of device layers compute: that of ``x``, or the one that is planned for."""
+    return _planned or x.device.type
+
+
+@contextmanager
+def planned_for(device: str) -> Iterator[None]:
+    """Lets layers compute meanwhile as they do on another type of device, such as ``cuda``.
+
+    This is for tensors without content, to find out what that device would need.
+    """
+    global _planned
+    before, _planned = _planned, device
+    try:
+        yield
+    finally:
+        _planned = before
 
 
 def usable_device(option: str, name: str | int | torch.device) -> torch.device:
@@ -29,6 +51,8 @@ def usable_device(option: str, name: str | int | torch.device) -> torch.device:
 
 def has_fast_bf16(device: torch.device | str) -> bool:
     """Whether the device multiplies bf16 matrices faster than fp32 ones."""
+    if _planned is not None:
+        return _planned == "cuda"
     kind = torch.device(device).type
     if kind == "cuda":
         # On older GPUs bf16 exists only as a slow emulation.

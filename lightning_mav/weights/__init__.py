@@ -40,6 +40,7 @@ __all__ = [
     "load_stage",
     "load_weights",
     "read_checksums",
+    "read_config",
     "read_training",
     "save_weights",
     "sha256",
@@ -178,6 +179,16 @@ def read_training(path: Path | str) -> dict[str, Any]:
     """
     with _opened(Path(path)) as (_, metadata):
         return json.loads(metadata.get("training", "{}"))
+
+
+def read_config(path: Path | str) -> ConfigDict:
+    """Returns the config of the module that a weights file holds.
+
+    Raises:
+        UsageError: As ``load_weights``.
+    """
+    with _opened(Path(path)) as (_, metadata):
+        return json.loads(metadata["config"])
 
 
 def has_digest(path: Path | str) -> bool:
