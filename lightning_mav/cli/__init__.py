@@ -15,6 +15,7 @@ from ..utils.textfile import printable
 COMMANDS = {
     "generate": "turn prompts into videos",
     "train": "train a stage, or all of them in order",
+    "plan": "tell what a training will need, before it starts",
     "evaluate": "measure what the weights can do",
     "compare": "put two evaluations side by side",
     "ablations": "test the paper's claims, one variant against another",
