@@ -53,7 +53,7 @@ def make_plan(
     sent = wire(sharing, root, units, trained, accumulate=accumulate, num_bytes=num_bytes, muon=muon)
     held = states_of(cli, measured, sharing)
     memory = memory_of(measured, sharing, held, gathered(root, units, num_bytes))
-    flops = accumulate * measured.flops + measured.update_flops * sharing.share  # of a device in a step
+    flops = flops_of(measured, sharing, batch, accumulate)
     peak, steps = sum(memory.values()), config.trainer.max_steps
     return {
         "run": run.name,
@@ -66,17 +66,14 @@ def make_plan(
         "global_batch": batch * accumulate * sharing.devices,
         "steps": steps,
         "parameters": parameters_of(stage),
-        "flops": {
-            "sample": measured.flops / batch,
-            "batch": measured.flops,
-            "update": measured.update_flops,
-            "step": round(flops * sharing.devices),
-        },
+        "flops": flops,
         "states": held,
         "memory": {**memory, "peak": peak},
         "wire": {**sent, "total": sum(sent.values())},
         "mfu": mfu,
-        "cards": {key: on_card(card, peak, flops, steps, mfu) for key, card in read_cards().items()},
+        "cards": {
+            key: on_card(card, peak, flops["device"], steps, mfu) for key, card in read_cards().items()
+        },
     }
 
 
@@ -96,6 +93,18 @@ def measure_for(cli: PlanCLI, sharing: Sharing, accumulate: int) -> Measured:
             f"a step cannot be computed with these settings ({first_line(error)}): see that sizes of "
             "network, CLIP and --data fit each other"
         ) from error
+
+
+def flops_of(measured: Measured, sharing: Sharing, batch: int, accumulate: int) -> dict[str, float]:
+    """Returns the operations of a sample, a batch, the optimizer, and of a device and all in a step."""
+    device = accumulate * measured.flops + measured.update_flops * sharing.share
+    return {
+        "sample": measured.flops / batch,
+        "batch": measured.flops,
+        "update": measured.update_flops,
+        "device": device,
+        "step": device * sharing.devices,
+    }
 
 
 def parameters_of(stage: Any) -> dict[str, int]:
