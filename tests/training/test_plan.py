@@ -5,14 +5,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from helpers.configs import parse
 from helpers.runs import UNET
 from lightning_mav.cli import main
-from lightning_mav.training.plan import Sharing, make_plan
-from lightning_mav.training.plan.build import batch_of, build
+from lightning_mav.nn import Pseudo3DUNet
+from lightning_mav.training.plan import Sharing, make_plan, step
+from lightning_mav.training.plan.build import WithoutContent, batch_of, build
 from lightning_mav.training.plan.cards import Card, on_card, read_cards
 from lightning_mav.training.plan.sharing import gathered, wire
 from lightning_mav.training.plan.step import Ledger, measure
@@ -115,17 +117,17 @@ def test_activations_grow_with_the_batch_and_shrink_when_computed_again():
 
 def test_one_device_sends_nothing_and_many_send_as_rings_do():
     weights = [torch.empty(10, 5), torch.empty(7)]
-    step = {"accumulate": 1, "num_bytes": 2, "muon": False}
-    assert wire(Sharing(), 17, [20, 20], weights, **step) == {}
+    settings = {"accumulate": 1, "num_bytes": 2, "muon": False}
+    assert wire(Sharing(), 17, [20, 20], weights, **settings) == {}
     for devices in (2, 4, 64):
         part = (devices - 1) / devices
-        sent = wire(Sharing(devices), 17, [20, 20], weights, **step)
+        sent = wire(Sharing(devices), 17, [20, 20], weights, **settings)
         assert sent == {"all_reduce": 2 * int(part * 4 * 57)}
-        sent = wire(Sharing(devices, "fsdp"), 17, [20, 20], weights, **step)
+        sent = wire(Sharing(devices, "fsdp"), 17, [20, 20], weights, **settings)
         assert sent == {"all_gather": int(part * 2 * 97), "reduce_scatter": int(part * 4 * 57)}
-        twice = wire(Sharing(devices, "fsdp"), 17, [20, 20], weights, **{**step, "accumulate": 2})
+        twice = wire(Sharing(devices, "fsdp"), 17, [20, 20], weights, **{**settings, "accumulate": 2})
         assert twice == {name: 2 * size for name, size in sent.items()}
-        muon = wire(Sharing(devices, "fsdp"), 17, [20, 20], weights, **{**step, "muon": True})
+        muon = wire(Sharing(devices, "fsdp"), 17, [20, 20], weights, **{**settings, "muon": True})
         assert muon["whole_matrices"] == 2 * int(part * 4 * 50) // devices
 
 
@@ -217,6 +219,38 @@ def test_mistakes_are_one_line(arguments, words, capsys):
     assert left.value.code == 2
     assert error.count("\n") == 1
     assert words in error
+
+
+class KarloSized(nn.Module):
+    """Trains the network of Karlo's size as benchmarks/karlo.py does, to compare with what was measured."""
+
+    def __init__(self, checkpoint):
+        super().__init__()
+        sizes = {"channels": 320, "num_blocks": 3, "image_embed_dim": 768, "fps_condition": True}
+        self.model = Pseudo3DUNet(**sizes, checkpoint=checkpoint)
+        self.trainer = SimpleNamespace(precision="bf16-mixed")
+
+    def setup(self, stage):
+        pass
+
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.parameters(), fused=True)
+
+    def training_step(self, batch, batch_idx):
+        cond = {"image_embed": torch.randn(1, 768), "fps": torch.ones(1)}
+        return self.model(batch["video"], torch.zeros(1), **cond).float().square().mean()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("checkpoint", "gigabytes"), [(False, 32.23), (True, 19.83)])
+def test_memory_is_what_was_measured_on_an_h200(checkpoint, gigabytes, monkeypatch):
+    # docs/benchmarks.md, "Training step at the size of Karlo's decoder": ours, and ours, recomputed.
+    monkeypatch.setattr(step, "batch_of", lambda data: {"video": torch.randn(1, 3, 16, 64, 64)})
+    with WithoutContent():
+        stage = KarloSized(checkpoint)
+    found = measure(stage, None, on_gpu=True)
+    assert sum(found.fullest.values()) == pytest.approx(gigabytes * 1e9, rel=0.02)
+    assert checkpoint or found.flops == pytest.approx(37.7e12, rel=0.005)
 
 
 @pytest.mark.slow
