@@ -79,7 +79,7 @@ def show(plan: dict[str, Any]) -> None:
     print_table(["what", "how much"], rows)
     states = plan["states"]
     sizes = [
-        [name, f"{size / 1e9:,.3f}", f"{states[name] / 1e9:,.3f}" if name in states else ""]
+        [name, f"{size / 1e9:,.3g}", f"{states[name] / 1e9:,.3g}" if name in states else ""]
         for name, size in plan["memory"].items()
     ]
     print_table(["memory of a device", "GB at the fullest moment", "GB when complete"], sizes)
@@ -88,8 +88,8 @@ def show(plan: dict[str, Any]) -> None:
         days = "no end" if card["days"] is None else f"{card['days']:,.1f}"
         fits = "yes" if card["fits"] else "no"
         calibrated = "yes" if card["calibrated"] else "no"
-        gigabytes = [f"{card[name] / 1e9:,.1f}" for name in ("memory", "needed")]
-        cards.append([card["name"], *gigabytes, fits, calibrated, f"{card['seconds_per_step']:,.3f}", days])
+        gigabytes = [f"{card[name] / 1e9:,.3g}" for name in ("memory", "needed")]
+        cards.append([card["name"], *gigabytes, fits, calibrated, f"{card['seconds_per_step']:,.3g}", days])
     header = [
         "card",
         "GB",
