@@ -2,8 +2,9 @@
 
 from .gaussian import GaussianDiffusion
 from .noise import SeededNoise, StepNoise, fork_seed, sample_noise
-from .sampler import SCHEDULERS, Progress, SampleOptions, Sampler
+from .sampler import Progress, SampleOptions, Sampler
 from .schedule import make_betas
+from .schedulers import SCHEDULERS
 from .threshold import apply_threshold
 
 __all__ = [

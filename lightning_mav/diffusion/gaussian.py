@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from ..utils.configured import Configured
 from ..utils.numbers import check_number
 from .schedule import Schedule, make_betas, with_zero_terminal_snr
+from .variance import posterior_table, variational_bound
+
+VLB_WEIGHT = 0.001  # of the variational bound in the hybrid loss (Nichol and Dhariwal, 2021, section 3.1)
 
 Prediction = Literal["eps", "v", "x_0"]
 FrameNoise = Literal["independent", "mixed", "progressive"]
@@ -34,6 +37,9 @@ class GaussianDiffusion(nn.Module, Configured):
             PYoCo, section 4.1): ``mixed`` has a part that all frames share, ``progressive`` a part that each
             frame takes from the one before.
         frame_noise_alpha: The ratio of the standard deviations of the shared part and of the frame's own.
+        learned_variance: Whether the network has twice as many outputs, of which the second half choose the
+            variances of its steps, between the least and the most that they can be (Nichol and Dhariwal,
+            2021). They are trained by the variational bound, as a further term of the loss.
 
     Raises:
         ValueError: If an argument is not one of its choices, or out of range.
@@ -47,6 +53,7 @@ class GaussianDiffusion(nn.Module, Configured):
     """
 
     alphas_cumprod: Tensor
+    posterior: Tensor
 
     def __init__(
         self,
@@ -60,6 +67,7 @@ class GaussianDiffusion(nn.Module, Configured):
         min_snr_gamma: float | None = None,
         frame_noise: FrameNoise = "independent",
         frame_noise_alpha: float = 1.0,
+        learned_variance: bool = False,
     ) -> None:
         super().__init__()
         if prediction not in ("eps", "v", "x_0"):
@@ -81,12 +89,16 @@ class GaussianDiffusion(nn.Module, Configured):
         self.min_snr_gamma = min_snr_gamma
         self.frame_noise = frame_noise
         self.frame_noise_alpha = frame_noise_alpha
+        self.learned_variance = learned_variance
         betas = make_betas(schedule, num_timesteps)
         alphas_cumprod = (1 - betas).cumprod(dim=0)
         if zero_terminal_snr:
             alphas_cumprod, betas = with_zero_terminal_snr(alphas_cumprod)
         self.betas = betas.tolist()  # for schedulers
         self.register_buffer("alphas_cumprod", alphas_cumprod.float(), persistent=False)
+        if learned_variance:
+            check_number("num_timesteps", num_timesteps, 2)
+            self.register_buffer("posterior", posterior_table(betas), persistent=False)
 
     def sample_timesteps(self, n: int, device: torch.device | None = None) -> Tensor:
         """Draws ``(n,)`` steps, stratified, so that every batch covers the whole range."""
@@ -123,6 +135,22 @@ class GaussianDiffusion(nn.Module, Configured):
         snr = alpha_bar / (1 - alpha_bar)
         weight = snr.clamp(max=self.min_snr_gamma)  # of x_0's error; those of eps and v are multiples of it
         return weight if self.prediction == "x_0" else weight / (snr + 1 if self.prediction == "v" else snr)
+
+    def variance_loss(
+        self, x_0: Tensor, t: Tensor, x_t: Tensor, prediction: Tensor, variance: Tensor
+    ) -> Tensor:
+        """Returns the loss of learnt variances, ``(B,)``; its gradient does not reach the prediction.
+
+        Args:
+            x_0: Data, ``(B, ...)``.
+            t: Steps, ``(B,)``.
+            x_t: Noised data.
+            prediction: First half of the network's outputs.
+            variance: Second half.
+        """
+        estimate = self.to_x_0(prediction.detach(), x_t, t)
+        bound = variational_bound(self.posterior, t, x_t, x_0, estimate, variance)
+        return VLB_WEIGHT * self.num_timesteps * bound  # t is drawn: the bound is the sum over all
 
     def correlate(self, noise: Tensor) -> Tensor:
         """Correlates independent noise of frames, ``(B, C, F, H, W)``, as ``frame_noise`` says.

@@ -1,7 +1,5 @@
 """Sampling: from noise to ``x_0`` with diffusers' schedulers."""
 
-import importlib
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, TypedDict, get_args
 
@@ -9,10 +7,18 @@ import torch
 from torch import Tensor
 
 from ..utils.configured import Configured
-from ..utils.errors import first_line
 from ..utils.numbers import check_number
 from .gaussian import GaussianDiffusion
 from .noise import StepNoise, StepNoiseMode, sample_noise
+from .schedulers import (
+    SCHEDULERS,
+    TAKES_EPS,
+    build_scheduler,
+    check_arguments,
+    check_steps,
+    step_arguments,
+    takes_variance,
+)
 from .threshold import Threshold, apply_threshold
 
 Progress = Callable[[int, int], None]
@@ -35,38 +41,6 @@ class SampleOptions(TypedDict, total=False):
     generator: torch.Generator | None
     step_noise: StepNoise | None
     progress: Progress | None
-
-
-# Those that draw a known Gaussian from every parametrisation (tests/diffusion/test_schedulers.py).
-SCHEDULERS = tuple(
-    f"diffusers.{name}Scheduler"
-    for name in (
-        "DDIM", "DDPM", "DEISMultistep", "DPMSolverMultistep", "DPMSolverSinglestep",
-        "EulerAncestralDiscrete", "EulerDiscrete", "SASolver", "UniPCMultistep",
-    )
-)  # fmt: skip
-TAKES_EPS = ("diffusers.EulerAncestralDiscreteScheduler",)  # knows no x_0
-
-# Scheduler arguments that would repeat or contradict other settings, and where those settings are.
-SAID_BY = {
-    **dict.fromkeys(
-        ("num_train_timesteps", "trained_betas", "beta_schedule", "beta_start", "beta_end"),
-        "schedule and num_timesteps of GaussianDiffusion",
-    ),
-    "rescale_betas_zero_snr": "zero_terminal_snr of GaussianDiffusion",
-    "prediction_type": "prediction of GaussianDiffusion",
-    **dict.fromkeys(("clip_sample", "clip_sample_range"), "threshold and threshold_range of Sampler"),
-    **dict.fromkeys(
-        ("thresholding", "dynamic_thresholding_ratio", "sample_max_value"),
-        "threshold, threshold_percentile and threshold_max of Sampler",
-    ),
-}
-# Arguments with which a scheduler of the list does not sample the data, or fails.
-BROKEN = (
-    ("use_beta_sigmas", True), ("use_flow_sigmas", True), ("interpolation_type", "log_linear"),
-    ("solver_type", "bh1"), ("predict_x0", False), ("variance_type", "learned"),
-    ("variance_type", "learned_range"),
-)  # fmt: skip
 
 
 class Sampler(Configured):
@@ -143,32 +117,13 @@ class Sampler(Configured):
         self.threshold_max = threshold_max
         self.guidance_rescale = guidance_rescale
         self.guidance_interval = guidance_interval
+        check_steps(scheduler, num_steps)
         if scheduler_args:
-            self._check_arguments(scheduler_args)
-
-    def _check_arguments(self, args: dict[str, Any]) -> None:
-        for name, value in args.items():
-            if name in SAID_BY:
-                raise ValueError(f"scheduler_args may not hold {name}: it is set by {SAID_BY[name]}")
-            if (name, value) in BROKEN:
-                raise ValueError(f"scheduler_args may not hold {name}={value!r}: it does not draw the data")
-        try:
-            self.build_scheduler(GaussianDiffusion())
-        except (TypeError, ValueError, NotImplementedError, ImportError) as error:
-            reason = first_line(error)
-            raise ValueError(f"{self.scheduler} refuses scheduler_args, got {args}: {reason}") from error
+            check_arguments(scheduler, scheduler_args)
 
     def build_scheduler(self, diffusion: GaussianDiffusion) -> Any:
         """Returns the scheduler on the betas of ``diffusion``."""
-        module, _, name = self.scheduler.rpartition(".")
-        cls = getattr(importlib.import_module(module), name)
-        defaults = {"clip_sample": False, "timestep_spacing": "trailing"}
-        defaults["prediction_type"] = "epsilon" if self.scheduler in TAKES_EPS else "sample"
-        known = inspect.signature(cls.__init__).parameters
-        of_step = inspect.signature(cls.step).parameters
-        kwargs = {key: value for key, value in defaults.items() if key in known}
-        kwargs |= {k: v for k, v in self.scheduler_args.items() if k in known or k not in of_step}
-        return cls(num_train_timesteps=diffusion.num_timesteps, trained_betas=diffusion.betas, **kwargs)
+        return build_scheduler(self.scheduler, diffusion, self.scheduler_args)
 
     def clip(self, x_0: Tensor, limit: float) -> Tensor:
         """Thresholds estimates ``(B, ...)``; ``limit`` is the stage's own range."""
@@ -200,7 +155,8 @@ class Sampler(Configured):
         """Denoises ``noise``, of any shape ``(B, ...)``, to a sample of the same shape.
 
         Args:
-            predict_x_0: Maps ``x_t`` and steps ``(B,)`` to ``x_0``, guidance included.
+            predict_x_0: Maps ``x_t`` and steps ``(B,)`` to ``x_0``, guidance included; learned variances
+                follow as further channels.
             noise: ``x_T``.
             diffusion: The forward process that the network was trained on.
             num_steps: See ``SampleOptions``, also for the arguments below.
@@ -211,14 +167,12 @@ class Sampler(Configured):
             strength: Share of the steps that are left then, above 0; 1 are all.
         """
         scheduler = self.build_scheduler(diffusion)
-        scheduler.set_timesteps(num_steps or self.num_steps)
+        scheduler.set_timesteps(check_steps(self.scheduler, num_steps or self.num_steps))
         timesteps = scheduler.timesteps
         begin = 0 if init is None else len(timesteps) - max(1, round(strength * len(timesteps)))
         if hasattr(scheduler, "set_begin_index"):
             # Else it finds its place by timestep, and uneven spacing can repeat a timestep.
             scheduler.set_begin_index(begin)
-        of_step = inspect.signature(scheduler.step).parameters
-        step_args = {key: value for key, value in self.scheduler_args.items() if key in of_step}
 
         def drawn(draw: int, shape: tuple[int, ...]) -> Tensor:
             fresh = sample_noise(shape, noise, generator) if step_noise is None else step_noise(draw, shape)
@@ -231,14 +185,17 @@ class Sampler(Configured):
         for done, t in enumerate(timesteps, start=1):
             steps = torch.full((len(x_t),), int(t), device=x_t.device)
             x_in = scheduler.scale_model_input(x_t, t)
-            estimate = predict_x_0(x_in, steps)
+            output = predict_x_0(x_in, steps)
+            estimate = output[:, : x_t.shape[1]]
             if x_t.shape != estimate.shape:  # one noise for all frames; some schedulers write into x_t
                 x_t = x_t.expand_as(estimate).contiguous()
             if self.scheduler in TAKES_EPS:
                 a, s = diffusion.coefficients(steps, x_in)
                 estimate = (x_in - a * estimate) / s
+            args = step_arguments(scheduler, self.scheduler_args, timesteps[done : done + 1])
             with mode:
-                x_t = scheduler.step(estimate, t, x_t, return_dict=False, **step_args)[0]
+                estimate = output if takes_variance(self.scheduler) else estimate
+                x_t = scheduler.step(estimate, t, x_t, return_dict=False, **args)[0]
             if progress is not None:
                 progress(done, len(timesteps))
         return x_t

@@ -49,6 +49,8 @@ class DiffusionModel(nn.Module, Configured):
     ) -> Tensor:
         """Returns the mean squared error of the prediction for each sample, ``(B,)``, weighted by its step.
 
+        The loss of variances is added, if they are learnt.
+
         Args:
             x_0: Data, ``(B, ...)``.
             t: Steps, ``(B,)``; drawn if not given.
@@ -57,12 +59,18 @@ class DiffusionModel(nn.Module, Configured):
         """
         t = self.diffusion.sample_timesteps(len(x_0), x_0.device) if t is None else t
         eps = self.diffusion.correlate(torch.randn_like(x_0)) if eps is None else eps
-        prediction = self._predict(self.diffusion.q_sample(x_0, t, eps), t, **cond)
+        x_t = self.diffusion.q_sample(x_0, t, eps)
+        prediction, variance = self._predict(x_t, t, **cond)
         errors = squared_errors(prediction, self.diffusion.target(x_0, t, eps))
-        return errors * self.diffusion.loss_weight(t)
+        errors = errors * self.diffusion.loss_weight(t)
+        if variance is not None:
+            errors = errors + self.diffusion.variance_loss(x_0, t, x_t, prediction, variance)
+        return errors
 
     def predict_x_0(self, x_t: Tensor, t: Tensor, conditions: Any, guidance_scale: float = 1.0) -> Tensor:
         """Returns the guided estimate of ``x_0``, thresholded, of the shape of ``x_t``.
+
+        If variances are learnt, they follow as further channels; they are not guided.
 
         Args:
             x_t: Noised data, ``(B, ...)``.
@@ -71,10 +79,11 @@ class DiffusionModel(nn.Module, Configured):
             guidance_scale: Classifier-free guidance (Ho and Salimans, 2022); 1 is none.
         """
         if guidance_scale == 1.0:
-            prediction = self._predict(x_t, t, conditions=conditions)
+            prediction, variance = self._predict(x_t, t, conditions=conditions)
         else:  # both halves in one batch
-            both = self._predict(torch.cat([x_t, x_t]), torch.cat([t, t]), conditions=conditions)
+            both, variance = self._predict(torch.cat([x_t, x_t]), torch.cat([t, t]), conditions=conditions)
             conditional, unconditional = both.chunk(2)
+            variance = None if variance is None else variance[: len(conditional)]
             prediction = torch.lerp(unconditional, conditional, guidance_scale)
             if self.sampler.guidance_rescale:
                 scale = self._std(conditional) / self._std(prediction)
@@ -84,27 +93,31 @@ class DiffusionModel(nn.Module, Configured):
         x_0 = self.diffusion.to_x_0(prediction, x_t, t)
         if self.frame_by_frame:
             frames = self.sampler.clip(x_0.transpose(1, 2).flatten(0, 1), self.limit)
-            return frames.unflatten(0, (len(x_0), -1)).transpose(1, 2)
-        return self.sampler.clip(x_0, self.limit)
+            x_0 = frames.unflatten(0, (len(x_0), -1)).transpose(1, 2)
+        else:
+            x_0 = self.sampler.clip(x_0, self.limit)
+        return x_0 if variance is None else torch.cat([x_0, variance], dim=1)
 
-    def _predict(self, x_t: Tensor, t: Tensor, **cond: Any) -> Tensor:
-        """Returns the network's prediction at ``x_t``, ``(B, ...)``, in single precision.
+    def _predict(self, x_t: Tensor, t: Tensor, **cond: Any) -> tuple[Tensor, Tensor | None]:
+        """Returns the network's prediction at ``x_t``, ``(B, ...)``, and its variances, in single precision.
 
         Raises:
             UsageError: If a user's network gives another shape, which might be broadcast silently.
         """
         prediction = self.net(x_t, t, **cond)
         shape = prediction.shape if isinstance(prediction, Tensor) else None
-        wanted = x_t.shape
+        learns = self.diffusion.learned_variance
+        wanted = torch.Size((len(x_t), (1 + learns) * x_t.shape[1], *x_t.shape[2:]))
         if shape and self.frame_by_frame and wanted[2] == 1 and len(shape) == len(wanted):
             wanted = torch.Size((*wanted[:2], shape[2], *wanted[3:]))  # one noise for all frames
         if shape != wanted:
             found = type(prediction).__name__ if shape is None else tuple(shape)
             raise UsageError(
                 f"{type(self.net).__name__} returns {found} for x_t of {tuple(x_t.shape)}: it must return a "
-                "tensor of the same shape"
+                "tensor of " + ("twice as many channels" if learns else "the same shape")
             )
-        return prediction.float()
+        prediction, *variance = prediction.float().chunk(1 + learns, dim=1)
+        return prediction, variance[0] if variance else None
 
     def _std(self, x: Tensor) -> Tensor:
         """Returns the standard deviation of each sample of ``(B, ...)``, as ``(B, 1, ...)``."""

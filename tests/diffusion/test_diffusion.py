@@ -61,6 +61,8 @@ def test_median_of_the_timesteps_follows_the_mean_of_their_logits(logit_mean):
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 @pytest.mark.parametrize("num_steps", [1, 7, 20])
 def test_sampler_with_an_oracle_returns_x_0(scheduler, num_steps):
+    if "UnCLIP" in scheduler:  # which takes no single step
+        num_steps = max(2, num_steps)
     x_0 = torch.rand(2, 3, 2, 4, 4) * 2 - 1
     sampler = Sampler(scheduler, num_steps=num_steps)
     out = sampler.sample(lambda x_t, t: x_0, torch.randn_like(x_0), GaussianDiffusion())

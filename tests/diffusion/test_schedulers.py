@@ -12,7 +12,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
 
 NUM_STEPS = 100
 MEAN, STD = 0.3, 0.5
-FIRST_ORDER = ("DDIM", "DDPM", "EulerDiscrete", "EulerAncestralDiscrete")  # their error falls with 1 / steps
+FIRST_ORDER = (
+    "DDIM",
+    "DDPM",
+    "EulerDiscrete",
+    "EulerAncestralDiscrete",
+    "UnCLIP",
+)  # their error falls with 1 / steps
 STOCHASTIC = {
     "ancestral": ("diffusers.DDPMScheduler", {}),
     "ddim": ("diffusers.DDIMScheduler", {"eta": 0.7}),
@@ -21,6 +27,7 @@ STOCHASTIC = {
     "euler": ("diffusers.EulerAncestralDiscreteScheduler", {}),
     "churned": ("diffusers.EulerDiscreteScheduler", {"s_churn": 5.0}),
     "sa": ("diffusers.SASolverScheduler", {}),
+    "karlo": ("diffusers.UnCLIPScheduler", {}),
 }
 
 
@@ -118,7 +125,7 @@ def test_arguments_of_schedulers_keep_the_data(name, args):
 
 @pytest.mark.parametrize(
     "name",
-    ["Heun", "HeunDiscrete", "IPNDM", "KDPM2Discrete", "PNDM", "LCM", "UnCLIP", "DPMSolverSDE", "EDMEuler"],
+    ["Heun", "HeunDiscrete", "IPNDM", "KDPM2Discrete", "PNDM", "LCM", "DPMSolverSDE", "EDMEuler"],
 )
 def test_others_are_refused_in_one_line_that_names_the_list(name):
     with pytest.raises(ValueError, match=r"must be one of diffusers\.DDIMScheduler, ") as caught:
@@ -283,3 +290,41 @@ def test_seed_of_the_steps_follows_the_generator_and_leaves_it_as_it_is():
     torch.randn(1, generator=generators[0])
     assert fork_seed(generators[0]) != first
     assert fork_seed(None) != fork_seed(None)
+
+
+class Broad(Best):
+    """Also gives the variances of its steps: between the least and the most, as ``output`` says."""
+
+    def __init__(self, diffusion, output):
+        super().__init__(diffusion)
+        self.output = output
+
+    def forward(self, x_t, t, conditions=None):
+        prediction = super().forward(x_t, t)
+        return torch.cat([prediction, torch.full_like(prediction, self.output)], dim=1)
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_only_one_scheduler_adds_noise_of_learnt_variances(scheduler):
+    diffusion = GaussianDiffusion(prediction="v", learned_variance=True)
+    spread = {}
+    for output in (-1.0, 1.0):
+        sampler = Sampler(scheduler, num_steps=20, threshold="none")
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(10_000, 1, generator=generator)
+        model = DiffusionModel(Broad(diffusion, output), diffusion, sampler)
+        out = model.denoise(noise, generator=generator)
+        assert out.mean().item() == pytest.approx(MEAN, abs=0.03)
+        spread[output] = out.std().item()
+    if "UnCLIP" in scheduler:  # the least suits data without noise, the most data that are noise
+        assert spread[-1.0] < STD < spread[1.0] < 1
+    else:
+        assert spread[-1.0] == spread[1.0]
+
+
+def test_karlos_scheduler_cannot_take_one_step():
+    with pytest.raises(ValueError, match="UnCLIPScheduler needs at least 2 steps, got 1"):
+        Sampler("diffusers.UnCLIPScheduler", num_steps=1)
+    sampler, diffusion = Sampler("diffusers.UnCLIPScheduler"), GaussianDiffusion()
+    with pytest.raises(ValueError, match="at least 2 steps"):
+        sampler.sample(lambda x_t, t: x_t, torch.zeros(1, 1), diffusion, num_steps=1)
