@@ -159,24 +159,40 @@ class ImageEmbedding(nn.Module):
     Both follow unCLIP, section 2.1. A dropped embedding is replaced by a learned one, for classifier-free
     guidance.
 
+    A network that was also trained on texts can do without them if it always sees the same one, such as "".
+    What it makes of that text is kept as constants, which are added to the other two.
+
     Args:
         image_embed_dim: Dimension of the CLIP embedding.
         embed_channels: Channels of the step embedding.
         context_channels: Channels of a context token.
         num_tokens: Number of context tokens.
+        num_text_tokens: Number of constant context tokens of a text; 0 for no text.
     """
 
+    text_embed: Tensor
+    text_context: Tensor
+
     def __init__(
-        self, image_embed_dim: int, embed_channels: int, context_channels: int, num_tokens: int = 4
+        self,
+        image_embed_dim: int,
+        embed_channels: int,
+        context_channels: int,
+        num_tokens: int = 4,
+        num_text_tokens: int = 0,
     ) -> None:
         super().__init__()
+        self.num_text_tokens = num_text_tokens
+        if num_text_tokens:
+            self.register_buffer("text_embed", torch.zeros(embed_channels))
+            self.register_buffer("text_context", torch.zeros(num_text_tokens, context_channels))
         self.num_tokens = num_tokens
         self.null = nn.Parameter(torch.zeros(image_embed_dim))
         self.to_embed = nn.Linear(image_embed_dim, embed_channels)
         self.to_context = nn.Linear(image_embed_dim, num_tokens * context_channels)
 
     def forward(self, image_embed: Tensor, drop: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Maps ``(B, D)`` to a step embedding ``(B, E)`` and context tokens ``(B, num_tokens, C)``.
+        """Maps ``(B, D)`` to a step embedding ``(B, E)`` and all context tokens, ``(B, L, C)``.
 
         ``drop``, ``(B,)`` of booleans, says which embeddings to leave out.
         """
@@ -184,4 +200,8 @@ class ImageEmbedding(nn.Module):
             image_embed = torch.where(drop[:, None], self.null.to(image_embed.dtype), image_embed)
         # The projection holds the tokens in its last place: the layout of the open unCLIP weights.
         context = self.to_context(image_embed).unflatten(-1, (-1, self.num_tokens)).transpose(1, 2)
-        return self.to_embed(image_embed), context
+        embed = self.to_embed(image_embed)
+        if self.num_text_tokens:
+            embed = embed + self.text_embed
+            context = torch.cat([context, self.text_context.to(context).expand(len(context), -1, -1)], dim=1)
+        return embed, context

@@ -89,9 +89,9 @@ class PriorTransformer(nn.Module, Configured):
     The sequence is text tokens, text embedding, timestep, ``x_t`` and a learned query, from whose place the
     answer is read. Attention is causal, and never sees padding.
 
-    Classifier-free guidance needs an empty text. Here its tokens are masked out and its
-    embedding is a learned vector, so that a dropped text cannot leak by construction. (Karlo feeds the
-    tokens of "" instead, which would tie the network to a text encoder.)
+    Classifier-free guidance needs an empty text. Here its tokens are masked out and its embedding is a
+    learned vector, so that a dropped text cannot leak by construction. Karlo has the tokens and the embedding
+    of "" in their place; a network with its weights holds both.
 
     Args:
         embed_dim: Width D of image and text embeddings.
@@ -100,6 +100,7 @@ class PriorTransformer(nn.Module, Configured):
         num_layers: Number of blocks.
         num_heads: Attention heads per block.
         context_length: Text tokens L at most.
+        num_null_tokens: Tokens that stand for a dropped text; 0 for none.
         dropout: Share of perceptron units dropped in training.
     """
 
@@ -112,12 +113,14 @@ class PriorTransformer(nn.Module, Configured):
         num_layers: int,
         num_heads: int,
         context_length: int = 77,
+        num_null_tokens: int = 0,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         counts = {"embed_dim": embed_dim, "text_width": text_width, "width": width, "num_heads": num_heads}
         for name, count in {**counts, "num_layers": num_layers, "context_length": context_length}.items():
             check_number(name, count, 1)
+        check_number("num_null_tokens", num_null_tokens, 0, context_length)
         check_number("dropout", dropout, 0, 1)
         if width % (2 * num_heads):
             raise ValueError(f"width must be a multiple of 2 * num_heads, got {width=} and {num_heads=}")
@@ -127,6 +130,10 @@ class PriorTransformer(nn.Module, Configured):
         self.embedding_proj = nn.Linear(embed_dim, width)
         self.encoder_hidden_states_proj = nn.Linear(text_width, width)
         self.null_text_embed = nn.Parameter(torch.zeros(embed_dim))
+        self.num_null_tokens = num_null_tokens
+        self.null_text_hidden: Tensor
+        if num_null_tokens:
+            self.register_buffer("null_text_hidden", torch.zeros(num_null_tokens, text_width))
         self.prd_embedding = nn.Parameter(0.02 * torch.randn(1, 1, width))
         self.positional_embedding = nn.Parameter(
             0.02 * torch.randn(1, context_length + NUM_EXTRA_TOKENS, width)
@@ -156,7 +163,11 @@ class PriorTransformer(nn.Module, Configured):
         """Reads the text, whose tokens see neither the step nor ``x_t``; arguments as for ``forward``."""
         if drop is not None:
             text_embed = torch.where(drop[:, None], self.null_text_embed, text_embed)
-            text_mask = text_mask & ~drop[:, None]
+            seen = torch.arange(text_mask.shape[1], device=drop.device) < self.num_null_tokens
+            text_mask = torch.where(drop[:, None], seen, text_mask)
+            if n := self.num_null_tokens:
+                first = torch.where(drop[:, None, None], self.null_text_hidden, text_hidden[:, :n])
+                text_hidden = torch.cat([first, text_hidden[:, n:]], dim=1)
         # No token sees a column that is padding in every row: leave such columns out.
         kept = text_mask.any(dim=0)
         text_mask, text_hidden = text_mask[:, kept], text_hidden[:, kept]

@@ -1,20 +1,20 @@
 """The pseudo-3D U-Net that decoder, interpolation and both super-resolution stages share."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..utils.configured import Configured
-from ..utils.numbers import check_number
 from .blocks import Block, ImageEmbedding, StepEmbedding
 from .norm import GroupNorm
 from .old_names import rename_in_place
 from .pseudo3d import PseudoConv3d, TemporalAttention, TemporalConv, to_frames, to_video
+from .sizes import check_sizes
 
 
 class UNetConditions(NamedTuple):
@@ -51,6 +51,7 @@ class Pseudo3DUNet(nn.Module, Configured):
         dropout: Dropout in the residual blocks.
         image_embed_dim: Dimension of the CLIP image embedding; 0 for none.
         context_channels: Channels of the context tokens made from the embedding.
+        num_text_tokens: Tokens of a text that is the same for all, see ``ImageEmbedding``; 0 for none.
         fps_condition: Whether the frame rate is a condition; starts as a no-op.
         noise_level_condition: Whether the noise level of ``x_cond`` is a condition; starts as a no-op.
         residual: Whether ``x_cond`` (the first of its channels, as many as the output has) is added to the
@@ -85,13 +86,14 @@ class Pseudo3DUNet(nn.Module, Configured):
         dropout: float = 0.0,
         image_embed_dim: int = 0,
         context_channels: int = 1536,
+        num_text_tokens: int = 0,
         fps_condition: bool = False,
         noise_level_condition: bool = False,
         residual: bool = False,
         temporal: bool = True,
         checkpoint: bool = False,
     ) -> None:
-        _check_sizes(locals())
+        check_sizes(locals())
         super().__init__()
         self.in_channels, self.cond_channels = in_channels, cond_channels
         self.image_embed_dim = image_embed_dim
@@ -111,7 +113,9 @@ class Pseudo3DUNet(nn.Module, Configured):
         no_op = partial(StepEmbedding, channels, embed_channels, zero_init=True)
         self.time_embedding = StepEmbedding(channels, embed_channels)
         self.image_embedding = (
-            ImageEmbedding(image_embed_dim, embed_channels, context_channels) if image_embed_dim else None
+            ImageEmbedding(image_embed_dim, embed_channels, context_channels, num_text_tokens=num_text_tokens)
+            if image_embed_dim
+            else None
         )
         self.fps_embedding = no_op() if fps_condition else None
         self.noise_level_embedding = no_op() if noise_level_condition else None
@@ -230,21 +234,3 @@ class Pseudo3DUNet(nn.Module, Configured):
             if isinstance(module, TemporalConv | TemporalAttention) or name == "fps_embedding":
                 for key, parameter in module.named_parameters():
                     yield f"{name}.{key}", parameter
-
-
-def _check_sizes(given: Mapping[str, Any]) -> None:
-    """Refuses arguments of the U-Net that are out of their range."""
-    mults, levels = given["channel_mults"], given["attention_levels"]
-    counts = ("in_channels", "out_channels", "channels", "num_blocks", "head_channels", "norm_groups")
-    for name in (*counts, "context_channels"):
-        check_number(name, given[name], 1)
-    check_number("length of channel_mults", len(mults), 1)
-    check_number("lowest of channel_mults", min(mults), 1)
-    check_number("cond_channels", given["cond_channels"], 0)
-    check_number("image_embed_dim", given["image_embed_dim"], 0)
-    check_number("dropout", given["dropout"], 0, 1)
-    if not set(levels) <= set(range(len(mults))):
-        raise ValueError(f"attention_levels must lie in 0..{len(mults) - 1}, got {levels}")
-    cond, out = given["cond_channels"], given["out_channels"]
-    if given["residual"] and cond < out:
-        raise ValueError(f"residual needs cond_channels >= out_channels, got {cond}, {out}")
