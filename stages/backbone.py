@@ -6,7 +6,7 @@ from lightning import LightningModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
-from lightning_mav.nn import inflate
+from lightning_mav.nn import LastStep, inflate
 from lightning_mav.utils.numbers import Checked
 from lightning_mav.weights import find_weights, load_weights
 
@@ -49,7 +49,9 @@ class Pseudo3DBackboneMixin(LightningModule, Checked):
             parameter.requires_grad_(self.trainable in ("all", part))
         if stage == "fit" and self.init_from is not None and not self.trainer.ckpt_path:
             path = find_weights(self.init_from)
-            report = inflate(self.model.net, load_weights(path).net)
+            source = load_weights(path).net
+            # All steps are trained from the network that does most of them.
+            report = inflate(self.model.net, source.net if isinstance(source, LastStep) else source)
             rank_zero_info(f"from {path}: {report}")
 
     def parameter_groups(self) -> list[dict[str, Any]]:

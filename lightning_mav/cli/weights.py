@@ -10,6 +10,7 @@ from ..utils.errors import UsageError, writing
 from ..utils.paths import visible
 from .arguments import CommandParser, given, number_in, seed
 from .output import output_folder
+from .weights_import import add_import_command
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,6 +28,7 @@ EXAMPLE = """examples:
   mav weights path i3d
   mav weights check
   mav weights train emoji_judge --data data/emoji
+  mav weights import karlo downloads/karlo
   mav weights prompts outputs/emoji/weights --names data/emoji/emoji.json --images data/emoji/images --fps 8
 
 `prompts` writes prompts.json beside the weights. What is not given stays as it is in that file. With --images
@@ -46,7 +48,7 @@ class File(NamedTuple):
 
 
 def main(argv: list[str]) -> None:
-    """Runs ``list``, ``check``, ``path``, ``prompts`` or ``train``."""
+    """Runs ``list``, ``check``, ``path``, ``prompts``, ``train`` or ``import``."""
     args = _parser().parse_args(argv)
     args.run(args)
 
@@ -195,10 +197,10 @@ def _emoji_judge(args: argparse.Namespace, progress: "Progress") -> "Trained":
 def _parser() -> CommandParser:
     parser = CommandParser(
         prog="mav weights",
-        description="List, check and find weights, say what they know; train networks that measure.",
+        description="List, check, find and import weights, say what they know; train networks that measure.",
         epilog=EXAMPLE,
     )
-    commands = parser.add_subparsers(metavar="list|check|path|prompts|train", required=True)
+    commands = parser.add_subparsers(metavar="list|check|path|prompts|train|import", required=True)
     for name, run, text in (
         ("list", _list, "show which there are, and where to get what is missing"),
         ("check", _check, "compare the files that are there with their checksums"),
@@ -236,4 +238,5 @@ def _parser() -> CommandParser:
     files = ", ".join(map(str, OUT.values()))
     train.add_argument("--out", type=Path, metavar="FILE", help=f"(default: {files})")
     train.set_defaults(run=_train)
+    add_import_command(commands)
     return parser

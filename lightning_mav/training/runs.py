@@ -111,6 +111,21 @@ def config_layers(run: Run, scale: str) -> list[Path]:
     return [config_folder() / "base.yaml", *found]
 
 
+def model_settings(run: Run, scale: str) -> dict[str, Any]:
+    """Returns the arguments of a run's stage as its configuration layers have them; builds nothing.
+
+    Raises:
+        UsageError: As ``config_layers``, or if a layer is no YAML.
+    """
+    from omegaconf import OmegaConf
+
+    from ..utils.settings import read_yaml
+
+    layers = [read_yaml(path) for path in config_layers(run, scale)]
+    merged: Any = OmegaConf.merge(*layers)
+    return OmegaConf.to_container(merged.model.init_args, resolve=True)  # type: ignore[return-value]
+
+
 def _is_own(scale: str) -> bool:
     """Whether a scale is given by its path."""
     return "/" in scale or any(Path(scale, f"{run.name}.yaml").is_file() for run in all_runs())

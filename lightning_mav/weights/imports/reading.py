@@ -1,0 +1,107 @@
+"""Reads the tensors of files of others; no code in a file is run."""
+
+import pickle
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ...utils.errors import UsageError, first_line
+from ...utils.textfile import shortened
+
+# What torch raises for files that are no pickles of tensors, or only a part of one.
+UNREADABLE = (
+    *(OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError),
+    SafetensorError,
+)
+
+
+def read_file(path: Path) -> Any:
+    """Returns what a file of safetensors, or of ``torch.save``, holds; tensors stay on the disk until used.
+
+    Raises:
+        UsageError: If it is damaged, or a pickle of more than tensors and plain values.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        is_zip = path.open("rb").read(2) == b"PK"
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except pickle.UnpicklingError as error:
+        if "Weights only load failed" in str(error):
+            raise UsageError(
+                f"{path}: is a pickle of more than tensors; it was refused, and no code in it was run: "
+                "fetch the file from its authors again"
+            ) from error
+        raise _damaged(path, error) from error
+    except UNREADABLE as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> UsageError:
+    return UsageError(f"{path}: cannot be read ({shortened(first_line(error), 150)}): fetch the file again")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Returns the tensors of a file by name, those of its ``state_dict`` if it has one, in fp32.
+
+    Raises:
+        UsageError: If it holds anything else, or as ``read_file``.
+    """
+    content = read_file(path)
+    if isinstance(content, dict):
+        content = content.get("state_dict", content)
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise UsageError(f"{path}: holds no tensors by name: fetch the file from its authors again")
+    return {str(name): tensor.float() for name, tensor in content.items()}
+
+
+def check_fit(what: str, path: Path, given: Mapping[str, Tensor], wanted: Mapping[str, torch.Size]) -> None:
+    """Refuses tensors of which some are missing, left over or of another shape.
+
+    Args:
+        what: Name of the network.
+        path: File that the tensors are from.
+        given: Tensors by name.
+        wanted: Shape that each of them must have.
+
+    Raises:
+        UsageError: If they are others, naming the first of each kind.
+    """
+    shapes = [
+        f"{name} is {tuple(given[name].shape)}, not {tuple(shape)}"
+        for name, shape in wanted.items()
+        if name in given and given[name].shape != shape
+    ]
+    found = [
+        ("missing", sorted(wanted.keys() - given.keys())),
+        ("left over", sorted(given.keys() - wanted.keys())),
+        ("of another width", shapes),
+    ]
+    problems = [f"{len(names)} {kind} (first: {names[0]})" for kind, names in found if names]
+    if problems:
+        raise UsageError(
+            f"{path}: is not {what} of this scale: of its tensors, {', '.join(problems)}; name a folder with "
+            "Karlo's weights, or the --scale that they have the sizes of"
+        )
+
+
+def find_one(folder: Path, patterns: Iterable[str], what: str) -> Path:
+    """Returns the file of a folder that matches the first pattern that any matches.
+
+    Raises:
+        UsageError: If none does, or several match the same pattern.
+    """
+    for pattern in patterns:
+        found = sorted(folder.glob(pattern))
+        if len(found) > 1:
+            raise UsageError(
+                f"{folder}: several files may be {what} ({found[0].name}, {found[1].name}): keep one"
+            )
+        if found:
+            return found[0]
+    raise UsageError(f"{folder}: no {what}, {' or '.join(patterns)}: fetch the missing file")
