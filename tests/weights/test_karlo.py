@@ -8,14 +8,17 @@ import pytest
 import torch
 from diffusers import UnCLIPPipeline, UnCLIPScheduler
 from diffusers.schedulers import scheduling_unclip
+from lightning import Trainer
 from safetensors.torch import load_file, save_file
 
 from helpers import karlo
 from lightning_mav.cascade import Cascade
 from lightning_mav.cli import main
+from lightning_mav.diffusion import GaussianDiffusion, Sampler
 from lightning_mav.models.sampling import Sampling
 from lightning_mav.nn import LastStep, inflate
 from lightning_mav.nn.blocks import ImageEmbedding
+from lightning_mav.stages import SRLTStage
 from lightning_mav.training.runs import find_run, model_settings
 from lightning_mav.utils.configured import from_config
 from lightning_mav.weights import load_weights, read_training
@@ -202,6 +205,16 @@ def test_video_networks_start_as_the_imported_image_networks(folder, imported, s
     assert report.max_difference <= 1e-5
     assert report.conditions == ["fps_embedding"]
     assert report.num_dropped == 0
+
+
+def test_training_on_video_goes_on_from_the_network_of_most_steps(folder, imported):
+    scale = str(folder / "tiny")
+    net = from_config(model_settings(find_run("sr_lt", "video", scale), scale)["unet"])
+    path = str(folder / "out" / "sr_lt_image.safetensors")
+    stage = SRLTStage(net, GaussianDiffusion(prediction="eps"), Sampler(), init_from=path)
+    stage.trainer = Trainer(logger=False, accelerator="cpu", enable_checkpointing=False)
+    stage.setup("fit")
+    assert torch.equal(net.conv_out.spatial.weight, imported["sr_lt"].net.net.conv_out.spatial.weight)
 
 
 def test_sizes_are_karlos():
