@@ -113,7 +113,7 @@ class Cascade(nn.Module):
         select = {"clip": text_half} if text_only else {}
         models: Any = {name: load_stage(name, path, select.get(name)) for name, path in files.items()}
         cascade = cls(**models)
-        cascade.files, cascade.known = files, read_known(files["clip"].parent)
+        cascade.files, cascade.known = files, read_known(files["clip"].parent, cascade.clip.embed_dim)
         return cascade.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
 
     @property

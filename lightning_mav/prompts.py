@@ -7,6 +7,9 @@ embeddings of the names as texts.
 """
 
 import dataclasses
+import hashlib
+import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +22,14 @@ from torch import Tensor, nn
 from .utils.configured import Configured
 from .utils.errors import UsageError, first_line, writing
 from .utils.numbers import check_number, check_types
+from .utils.paths import replacing
 from .utils.textfile import is_blank, parse_json, read_lines, shortened, write_json
-from .weights import load_weights, save_weights
+from .weights import load_weights, read_checksums, read_training, remove_weights, save_weights, sha256
 
 if TYPE_CHECKING:
     from .clip import Clip
 
-FILE, PICTURES = "prompts.json", "prompts.safetensors"
+FILE, PICTURES, CLIP = "prompts.json", "prompts.safetensors", "clip.safetensors"
 BATCH_SIZE = 128  # names or pictures that are embedded at once
 UNSAID = {"a", "an", "the", "emoji"}  # words that may stand beside a name
 
@@ -90,6 +94,7 @@ class KnownPrompts:
             For each prompt the nearest names, each with the cosine between the text embedding of the prompt
             and the embedding of the name, nearest first; empty if no names are known.
         """
+        check_types(type(self).nearest, {"k": k})
         check_number("k", k, 1)
         prompts = [prompts] if isinstance(prompts, str) else prompts
         if not self.names or not prompts:
@@ -141,56 +146,85 @@ def embed_images(images: Tensor, clip: "Clip") -> Tensor:
     return F.normalize(torch.cat(parts), dim=1)
 
 
-def read_known(folder: Path) -> KnownPrompts:
+def read_known(folder: Path, embed_dim: int | None = None, *, pictures: bool = True) -> KnownPrompts:
     """Reads ``prompts.json`` in a folder of weights; without that file no names are known.
 
+    Args:
+        folder: The folder.
+        embed_dim: Length of the embeddings of the CLIP there, if it is loaded.
+        pictures: Whether to read the embeddings of pictures, too.
+
     Raises:
-        UsageError: If it is not what ``write_known`` writes.
+        UsageError: If they are not what ``write_known`` writes, or do not go together.
     """
-    path = folder / FILE
-    if not path.exists():
-        return KnownPrompts()
+    path, known = folder / FILE, KnownPrompts()
     try:
-        content = parse_json(path.read_bytes())
-        if not isinstance(content, dict):
-            raise ValueError(f"it must be an object with {', '.join(SETTINGS)}")
-        if unknown := content.keys() - set(SETTINGS):
-            raise ValueError(f"unknown {shortened(repr(min(unknown)))}; keys are {', '.join(SETTINGS)}")
-        known = KnownPrompts(**content)
+        if os.path.lexists(path):
+            content = parse_json(path.read_bytes())
+            if not isinstance(content, dict):
+                raise ValueError(f"it must be an object with {', '.join(SETTINGS)}")
+            if unknown := content.keys() - set(SETTINGS):
+                raise ValueError(f"unknown {shortened(repr(min(unknown)))}; keys are {', '.join(SETTINGS)}")
+            known = KnownPrompts(**content)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or shortened(first_line(error), 200)
         remedy = "mend it, or remove it and write it anew with `mav weights prompts`"
         raise UsageError(f"{path}: is not usable ({reason}); {remedy}") from error
-    if (folder / PICTURES).exists():
-        known.embeds = _read_pictures(folder / PICTURES, len(known.names))
+    path = folder / PICTURES
+    # A file that is listed but missing is an error: min_similarity was chosen for pictures.
+    if pictures and (os.path.lexists(path) or PICTURES in read_checksums(folder)):
+        known.embeds = _read_pictures(path, known.names, embed_dim)
     return known
 
 
-def _read_pictures(path: Path, num_names: int) -> Tensor:
-    pictures = load_weights(path)
-    if not isinstance(pictures, NamePictures) or len(pictures.embeds) != num_names:
-        raise UsageError(
-            f"{path}: does not hold a picture for each of the {num_names} names in {FILE}; write both with "
-            "`mav weights prompts FOLDER --names FILE --images SHARDS`"
-        )
-    return F.normalize(pictures.embeds, dim=1)
+def _read_pictures(path: Path, names: Sequence[str], embed_dim: int | None) -> Tensor:
+    pictures, origin = load_weights(path), read_training(path)  # files of earlier versions have no origin
+    if not isinstance(pictures, NamePictures):
+        reason = f"holds a {type(pictures).__name__}, not the pictures of names"
+    elif len(pictures.embeds) != len(names) or origin.get("names") not in (None, _digest(names)):
+        reason = f"does not hold the pictures of the {len(names)} names in {FILE}, in their order"
+    elif embed_dim not in (None, pictures.embeds.shape[1]) or (
+        "clip" in origin and origin["clip"] != _clip_checksum(path.parent)
+    ):
+        reason = f"was made with another CLIP than {CLIP} beside it"
+    else:
+        return F.normalize(pictures.embeds, dim=1)
+    raise UsageError(
+        f"{path}: {reason}; write both with `mav weights prompts FOLDER --names FILE --images SHARDS`"
+    )
 
 
-def write_known(known: KnownPrompts, folder: Path) -> Path:
+def _digest(names: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps([*names]).encode()).hexdigest()
+
+
+def _clip_checksum(folder: Path) -> str:
+    return read_checksums(folder).get(CLIP) or sha256(folder / CLIP)
+
+
+def write_known(known: KnownPrompts, folder: Path, *, pictures: bool = True) -> Path:
     """Writes ``prompts.json`` into a folder of weights, and ``prompts.safetensors`` where it has ``embeds``.
 
+    Args:
+        known: What to write.
+        folder: A folder with the CLIP that the embeddings are of.
+        pictures: Whether to write or remove ``prompts.safetensors``, too; otherwise it stays as it is.
+
     Raises:
-        UsageError: If it cannot be written.
+        UsageError: If it cannot be written. The old files then stay.
     """
-    path = folder / FILE
-    with writing(path, "name a folder of weights that you may write to"):
-        write_json(path, {name: getattr(known, name) for name in SETTINGS}, indent=1)
-        if known.embeds is None:
-            (folder / PICTURES).unlink(missing_ok=True)
-        else:  # replaces the file at once: a full disk leaves the old one
-            pictures = NamePictures(*known.embeds.shape)
-            pictures.embeds.copy_(known.embeds)
-            save_weights(pictures, folder / PICTURES)
+    path, remedy = folder / FILE, "make room, or name a folder of weights that you may write to"
+    with writing(path, remedy), replacing(path) as part:
+        write_json(part, {name: getattr(known, name) for name in SETTINGS}, indent=1)
+        if pictures and known.embeds is not None:
+            module = NamePictures(*known.embeds.shape)
+            module.embeds.copy_(known.embeds)
+            with writing(folder / PICTURES, remedy):
+                origin = {"names": _digest(known.names), "clip": _clip_checksum(folder)}
+                save_weights(module, folder / PICTURES, training=origin)
+    if pictures and known.embeds is None:
+        with writing(folder / PICTURES, remedy):
+            remove_weights(folder / PICTURES)
     return path
 
 

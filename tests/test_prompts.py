@@ -57,6 +57,8 @@ def test_nearest_names_come_in_order_and_whatever_else_is_asked(cascade):
     assert list(cascade.nearest_names(["ball", NONSENSE])[1]) == list(nearest)
     with pytest.raises(ValueError, match="k must be at least 1"):
         cascade.nearest_names(NONSENSE, k=0)
+    with pytest.raises(ValueError, match="k must be a whole number"):
+        cascade.nearest_names(NONSENSE, k=1.5)
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
         config = args.config or config_folder() / "eval" / f"{bench}.yaml"
         settings = world.load_settings(config, **overrides)
         keep_other_report(out, world.title_of(args.scope))
-        cascade = _load(args.weights or bench, args.scope)
+        cascade = _load(bench if args.weights is None else args.weights, args.scope)
         with stage_progress(f"evaluate {bench}, {args.scope}") as progress:
             evaluation = world.evaluate(cascade, settings, args.scope, progress)
         report = world.to_report(evaluation, args.scope)

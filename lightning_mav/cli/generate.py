@@ -119,7 +119,7 @@ def _load(args: argparse.Namespace) -> "Cascade":
     from ..cascade import Cascade
     from ..utils.precision import usable_device
 
-    device = args.device and usable_device("--device", args.device)
+    device = None if args.device is None else usable_device("--device", args.device)
     return Cascade.from_pretrained(args.weights, device, until=args.until, text_only=True)
 
 

@@ -5,7 +5,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..utils.console import print_table, stage_progress
+from ..utils.console import plain_warnings, print_table, stage_progress
 from ..utils.errors import UsageError, writing
 from ..utils.paths import visible
 from .arguments import CommandParser, given, number_in, seed
@@ -50,7 +50,8 @@ class File(NamedTuple):
 def main(argv: list[str]) -> None:
     """Runs ``list``, ``check``, ``path``, ``prompts``, ``train`` or ``import``."""
     args = _parser().parse_args(argv)
-    args.run(args)
+    with plain_warnings():
+        args.run(args)
 
 
 def find_files(folder: Path | None = None) -> list[File]:
@@ -129,16 +130,16 @@ def _prompts(args: argparse.Namespace) -> None:
     from ..weights import load_stage, weights_files
 
     clip = weights_files(args.folder)["clip"]
-    before, changes = read_known(clip.parent), given(args, "fps", "min_similarity")
+    # Not the old pictures, which may be damaged: they are replaced, or stay as they are.
+    before, changes = read_known(clip.parent, pictures=False), given(args, "fps", "min_similarity")
     if args.names:
         changes["names"] = read_names(args.names)
     known = dataclasses.replace(before, **changes)
-    if args.images:
+    if args.images is not None:
         network = load_stage("clip", clip)
         known.embeds = embed_images(read_pictures(args.images, known.names, network.image_size), network)
-    elif known.names == before.names:
-        known.embeds = before.embeds
-    path = write_known(known, clip.parent)
+    replaces = args.images is not None or known.names != before.names
+    path = write_known(known, clip.parent, pictures=replaces)
     limit = "none are unknown" if known.min_similarity is None else f"unknown below {known.min_similarity:g}"
     print(f"wrote {path}: {len(known.names)} names, {limit}, key frames at {known.fps:g} fps")
 

@@ -19,6 +19,8 @@ def reason_of(error: Exception) -> str:
 
 def first_line(error: BaseException) -> str:
     """Returns the first line of an error's message, or its type if there is no message."""
+    if isinstance(error, KeyError):  # whose message is the key alone
+        return f"{error} is missing"
     return (str(error).splitlines() or [""])[0] or type(error).__name__
 
 

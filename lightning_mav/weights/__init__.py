@@ -42,6 +42,7 @@ __all__ = [
     "read_checksums",
     "read_config",
     "read_training",
+    "remove_weights",
     "save_weights",
     "sha256",
     "weights_files",
@@ -101,6 +102,18 @@ def save_weights(
     return path
 
 
+def remove_weights(path: Path) -> None:
+    """Removes a weights file, if it is there, and its checksum.
+
+    Raises:
+        OSError: If it cannot be removed.
+    """
+    with locked(path.parent):
+        path.unlink(missing_ok=True)
+        if path.name in read_checksums(path.parent):
+            write_checksum(path, None)
+
+
 def _stored(name: str, tensor: Tensor, dtype: str) -> Tensor:
     """Copies a tensor for storage: contiguous, on the CPU, floats in ``dtype``."""
     given = tensor.detach().cpu()
@@ -143,13 +156,15 @@ def load_weights(path: Path | str, select: Select | None = None, *, modules: Seq
         modules: Modules of your own whose classes the file may name, see ``allow_modules``.
 
     Raises:
-        UsageError: If the file is missing, is no weights file, or differs from its checksum: that in
-            ``SHA256SUMS``, or else the digest in its header, which files of earlier versions lack.
+        UsageError: If the file is missing, is no weights file, holds NaN, or differs from its checksum: that
+            in ``SHA256SUMS``, or else the digest in its header, which files of earlier versions lack.
     """
     path = Path(path)
     allow_modules(*modules)
     with _opened(path) as (file, metadata):
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        if bad := [name for name, tensor in tensors.items() if tensor.isnan().any()]:
+            raise ValueError(f"{bad[0]} holds NaN")
         config = json.loads(metadata["config"])
         if select is not None:
             config, tensors = select(config, tensors)
@@ -205,7 +220,7 @@ def has_digest(path: Path | str) -> bool:
 def _opened(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
     """Opens a weights file after checking it: yields the safetensors file and the metadata of its header."""
     if not path.is_file():
-        raise UsageError(f"no weights at {path}: train them with `{command_of(path)}`")
+        raise UsageError(f"no weights at {path}: make them with `{command_of(path)}`")
     try:
         expected = read_checksums(path.parent).get(path.name)
         if expected is not None and sha256(path) != expected:
@@ -220,5 +235,5 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
     except ForeignClassError as error:
         raise UsageError(f"{path}: {error}") from error
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        reason, remedy = shortened(first_line(error), 200), f"train it with `{command_of(path)}`"
+        reason, remedy = shortened(first_line(error), 200), f"make it with `{command_of(path)}`"
         raise UsageError(f"{path} is not usable ({reason}): fetch it again or {remedy}") from error

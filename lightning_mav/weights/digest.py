@@ -62,9 +62,12 @@ def read_checksums(folder: Path) -> dict[str, str]:
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
-def write_checksum(path: Path, digest: str) -> None:
-    """Enters the checksum of a file into ``SHA256SUMS`` beside it; the caller has locked the folder."""
-    checksums = read_checksums(path.parent) | {path.name: digest}
-    text = "".join(f"{digest}  {name}\n" for name, digest in sorted(checksums.items()))
+def write_checksum(path: Path, digest: str | None) -> None:
+    """Enters the checksum of a file into ``SHA256SUMS`` beside it, or removes it if ``digest`` is None.
+
+    The caller has locked the folder.
+    """
+    checksums = {**read_checksums(path.parent), path.name: digest}
+    text = "".join(f"{digest}  {name}\n" for name, digest in sorted(checksums.items()) if digest)
     with replacing(path.parent / CHECKSUMS) as part:
         write_text(part, text)

@@ -10,7 +10,7 @@ SHIPPED = Path(__file__).parent
 OUTPUTS = Path("outputs")
 NO_STAGE = {
     "judge": "mav weights train emoji_judge",
-    "prompts": "mav weights prompts",
+    "prompts": "mav weights prompts FOLDER --names FILE --images SHARDS",
     "video_features": "mav weights train micro_video",
 }
 
@@ -37,7 +37,7 @@ def find_weights(name: str, scale: str = DEFAULT_WEIGHTS) -> Path:
     for path in (own, shipped, fallback):
         if path.is_file():
             return path
-    raise UsageError(f"no weights at {own}: train them with `{command_of(own)}`")
+    raise UsageError(f"no weights at {own}: make them with `{command_of(own)}`")
 
 
 def weights_files(name_or_dir: str | Path = DEFAULT_WEIGHTS, *, until: str = LAST) -> dict[str, Path]:

@@ -344,6 +344,7 @@ def test_numbers_at_their_bounds_make_a_video(weights, tmp_path):
     [
         ("--out=", "--out: is empty: name a path"),
         ("--weights=", "the name of the weights is empty"),
+        ("--device=", "--device : not usable here"),
         ("--device=meta", "--device meta: not usable here"),
     ],
 )

@@ -1,5 +1,6 @@
 """Weights files: round trip, checksums, and errors that say what to do."""
 
+import functools
 import inspect
 import json
 import shutil
@@ -176,6 +177,21 @@ def test_other_files_are_refused(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(UsageError, match=r"sr_h.safetensors is not usable"):
         load_weights(path)
+
+
+def test_weights_that_are_not_numbers_are_refused(tmp_path):
+    decoder = tiny_decoder()
+    next(decoder.parameters()).data.view(-1)[-1] = torch.nan
+    path = save_weights(decoder, tmp_path / "decoder.safetensors")
+    with pytest.raises(UsageError, match=r"decoder\.safetensors is not usable \(.* holds NaN\): fetch it"):
+        load_weights(path)
+
+
+def test_commands_warn_in_one_plain_line(monkeypatch, capsys):
+    warn = functools.partial(warnings.warn, "numbers\ntoo small")
+    monkeypatch.setattr("lightning_mav.cli.weights._list", lambda _: warn())
+    check(["list"])
+    assert capsys.readouterr().err == "mav: warning: numbers\\ntoo small\n"
 
 
 def test_file_cannot_name_other_code(tmp_path):

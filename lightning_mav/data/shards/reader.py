@@ -119,6 +119,17 @@ class Shards:
             return {suffix: read_member(path, m, self.max_bytes) for suffix, m in wanted.items()}
 
 
+def find_suffix(sample: Sample, suffixes: Iterable[str]) -> str:
+    """Returns the first of some suffixes that a sample has.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    if found := next((suffix for suffix in suffixes if suffix in sample), None):
+        return found
+    raise ValueError(f"no {' or '.join(suffixes)} in it")
+
+
 def locate_all(paths: list[str], cache: ShardCache) -> list[Shard]:
     """Finds shards, see ``locate``; asks servers about many of them at the same time."""
     remote = any(map(is_remote, paths))
