@@ -148,6 +148,8 @@ def _train(args: argparse.Namespace) -> None:
     from ..weights import save_weights
 
     out = args.out or OUT[args.name]
+    if out.exists() and not out.is_file():
+        raise UsageError(f"--out {out}: is no file; name one, such as {OUT[args.name].name}")
     # The folder is made first, so that one that cannot be written costs no minutes.
     with output_folder(out.parent), stage_progress(f"{args.name}, seed {args.seed}") as progress:
         network, training = {"micro_video": _micro_video, "emoji_judge": _emoji_judge}[args.name](
@@ -179,17 +181,18 @@ def _emoji_judge(args: argparse.Namespace, progress: "Progress") -> "Trained":
         judge_accuracy,
         train_judge,
         training_pictures,
+        validation_clips,
     )
 
     num_steps, data = args.steps or NUM_STEPS, args.data or Path("data/emoji")
-    pictures = training_pictures(data, progress)
+    pictures, clips = training_pictures(data, progress), validation_clips(data, progress)
     network = train_judge(
         *pictures,
         num_steps=num_steps,
         seed=args.seed,
         progress=lambda step, total, _: progress("train", step, total),
     )
-    right = judge_accuracy(network, data)
+    right = judge_accuracy(network, pictures[0], clips)
     share = f"{right['value']:.1%}" if right["n"] else "unknown, since this world has none"
     print(f"right, {right['n']} clips not trained on: {share}")
     return network, {"steps": num_steps, "accuracy": right}

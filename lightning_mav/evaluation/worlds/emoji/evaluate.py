@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ....cascade import Cascade
 from ....data.codecs.pixels import from_uint8
+from ...features import load_features
 from ...intervals import wilson
 from ...report import Figure
 from ..sampling import CascadeSampler, Progress
@@ -32,7 +33,7 @@ from .truth import (
     read_entries,
     read_stills,
 )
-from .upsampling import compare_enlarging, enlarge_some
+from .upsampling import compare_enlarging, enlarge_some, read_large
 from .words import judge_words, read_captions, read_other_names
 
 SIZE = 32  # height and width of true animations
@@ -63,13 +64,17 @@ def evaluate_emoji(
     sampler, root = CascadeSampler(cascade, settings, progress), Path(settings.data)
     entries = read_entries(root)
     prompts = choose_prompts(entries, settings)
+    # Everything is read before sampling, which takes hours: what is missing or damaged is said at once.
     truth = read_truth(root, entries, prompts, progress)
+    other_names, captions = read_other_names(root), read_captions(root)
+    large = read_large(root, entries, settings) if scope == "cascade" else {}
+    measure = None if scope == "image" else load_features("micro_video")
     image_embed = sampler.embeds(prompts.texts)
     video = sampler.images(image_embed) if scope == "image" else sampler.key_frames(image_embed)
     features = judge.of_images(truth.stills)
     nearest = nearest_still(judge, features, video)
     found = EmojiEvaluation(settings, prompts, video, truth, nearest, seconds=sampler.seconds)
-    found.words = judge_words(cascade, entries, truth.stills, read_other_names(root), read_captions(root))
+    found.words = judge_words(cascade, entries, truth.stills, other_names, captions)
     clips = true_clips(sampler, prompts, truth)
     for kind in prompts.kinds():
         rows = prompts.rows(kind)
@@ -79,16 +84,16 @@ def evaluate_emoji(
             found.appearance[f"{label(kind)}{TRUE_CLIPS}"] = judge_appearance(prompts, entries, known, read)
     rows = [*range(len(nearest))]
     found.appearance[OTHERS] = judge_appearance(prompts, entries, rows, nearest.roll(1))
-    if scope != "image":
+    if measure is not None:
         judge_motion(sampler, found, clips, image_embed)
-        judge_distribution(found, clips, true_clips(sampler, prompts, truth, "other true clips"))
+        judge_distribution(found, measure, clips, true_clips(sampler, prompts, truth, "other true clips"))
     if scope == "cascade":
         found.final = enlarge_some(sampler, found, image_embed)
         rows = list(found.final)
         read = nearest_still(judge, features, map(from_uint8, found.final.values()))
         for kind, shown in (("final videos", read), ("key frames of these", nearest[rows])):
             found.appearance[kind] = judge_appearance(prompts, entries, rows, shown)
-        found.stages = {name: compare_enlarging(sampler, found, name) for name in ("sr_lt", "sr_h")}
+        found.stages = {name: compare_enlarging(sampler, name, large) for name in ("sr_lt", "sr_h")}
     found.figures = [*_figures(found), *found.figures]
     return found
 

@@ -42,20 +42,34 @@ def training_pictures(root: Path, progress: Progress | None = None) -> tuple[Ten
     return stills, torch.cat(frames) if frames else stills[:0], torch.tensor(labels, dtype=torch.long)
 
 
-def judge_accuracy(judge: EmojiJudge, root: Path) -> dict[str, float]:
+def validation_clips(root: Path, progress: Progress | None = None) -> dict[int, Tensor]:
+    """Reads the clips of the validation set, ``(F, 3, 32, 32)`` bytes, by the number of their still.
+
+    Raises:
+        UsageError: If the world is missing or damaged.
+    """
+    entries = read_entries(root)
+    part = part_of(progress, "validation clips")
+    clips = read_animations(root, VALIDATION, SIZE, codes_of(entries, VALIDATION), part)
+    return {row: clips[entry.code].frames for row, entry in enumerate(entries) if entry.code in clips}
+
+
+def judge_accuracy(judge: EmojiJudge, stills: Tensor, clips: dict[int, Tensor]) -> dict[str, float]:
     """Finds the still nearest to each clip of the validation set, which training does not see.
+
+    Args:
+        judge: The network.
+        stills: All stills ``(N, 3, 32, 32)`` in [-1, 1].
+        clips: What ``validation_clips`` returns.
 
     Returns:
         ``value, low, high, n``: the share that is right with its 95% interval; ``n`` is 0 without such clips.
     """
-    entries = read_entries(root)
-    clips = read_animations(root, VALIDATION, SIZE, codes_of(entries, VALIDATION))
     if not clips:
         return {"value": 0.0, "low": 0.0, "high": 1.0, "n": 0}
-    features = judge.of_images(read_stills(root, entries, SIZE, len(entries)))
-    shown = judge.of_videos(from_uint8(clip.frames).movedim(0, 1) for clip in clips.values())
-    nearest = (shown @ features.T).argmax(dim=1).tolist()
-    return wilson(torch.tensor([entries[i].code == code for i, code in zip(nearest, clips, strict=True)]))
+    shown = judge.of_videos(from_uint8(frames).movedim(0, 1) for frames in clips.values())
+    nearest = (shown @ judge.of_images(stills).T).argmax(dim=1)
+    return wilson(nearest == torch.tensor([*clips]))
 
 
 def train_judge(

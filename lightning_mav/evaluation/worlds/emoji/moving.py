@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ...features import load_features
+from ...features import FeatureNetwork
 from ...intervals import bootstrap_interval
 from ...metrics import frechet_distance_of
 from ...report import Figure
@@ -125,9 +125,11 @@ def other_tones(
     return found
 
 
-def judge_distribution(found: EmojiEvaluation, clips: dict[int, Tensor], others: dict[int, Tensor]) -> None:
+def judge_distribution(
+    found: EmojiEvaluation, features: FeatureNetwork, clips: dict[int, Tensor], others: dict[int, Tensor]
+) -> None:
     """Computes FVD against true clips, and how much moves; ``others`` are true clips from other phases."""
-    features, settings = load_features("micro_video"), found.settings
+    settings = found.settings
     generator = torch.Generator().manual_seed(settings.seed)
     for name, kinds in (("seen", (SEEN,)), ("hidden", (TONES_HIDDEN, THINGS))):
         rows = [row for row in found.prompts.rows(*kinds) if row in clips]

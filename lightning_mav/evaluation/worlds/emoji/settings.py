@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ....utils.numbers import MAX_COUNT, check_number
+from ....utils.paths import expanded
 from ....utils.settings import read_settings
 from ..settings import SamplingSettings
 
@@ -29,6 +30,7 @@ class EmojiBench(SamplingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.data = expanded(self.data)
         check_number("num_shuffles", self.num_shuffles, 2, MAX_COUNT)
 
 

@@ -1,6 +1,5 @@
 """The true pictures and animations of the emoji, as the shards of the world hold them."""
 
-import json
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,10 @@ from torch import Tensor
 
 from ....data.codecs.decode import IMAGE_FORMATS, VIDEO_FORMATS, decode_image, decode_video
 from ....data.codecs.pixels import from_uint8
-from ....data.shards.reader import Sample, Shards
+from ....data.shards.reader import Sample, Shards, find_suffix
 from ....data.shards.urls import expand_shards
 from ....utils.errors import UsageError, first_line
+from ....utils.numbers import check_types
 from ....utils.textfile import parse_json
 from ....worlds.emoji.hidden import SEEN, THINGS, TONES_HIDDEN, VALIDATION
 from ....worlds.emoji.shards import FOLDERS
@@ -36,6 +36,9 @@ class Entry:
     thing: str
     tones: list[str]
     animation: str
+
+    def __post_init__(self) -> None:
+        check_types(type(self).__init__, vars(self))
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,9 @@ def read_entries(root: Path) -> list[Entry]:
     try:
         entries = [Entry(**entry) for entry in parse_json(path.read_bytes())]
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from error
+        raise UsageError(
+            f"{path}: cannot be read ({error.strerror}); {REMEDY}, or name its folder"
+        ) from error
     except (TypeError, ValueError) as error:
         raise UsageError(f"{path}: is no list of emoji ({error}); {REMEDY}") from error
     if not entries:
@@ -107,10 +112,10 @@ def read_stills(
     wanted = {entry.code for entry in entries}
 
     def decode(sample: Sample, number: int) -> tuple[str, Tensor | None]:
-        code, suffix = _meta(sample)["code"], next(s for s in IMAGE_FORMATS if s in sample)
+        code, suffix = _meta(sample)["code"], find_suffix(sample, IMAGE_FORMATS)
         return code, decode_image(sample[suffix], suffix, size) if code in wanted else None
 
-    found = dict(_read(root / "images", IMAGE_FORMATS, decode, num_emoji, progress))
+    found = dict(read_samples(root / "images", [*IMAGE_FORMATS, "json"], decode, num_emoji, progress))
     if missing := [entry.code for entry in entries if entry.code not in found]:
         raise UsageError(f"{root / 'images'}: no still of {missing[0]}; {REMEDY}")
     return from_uint8(torch.stack([found[entry.code] for entry in entries]))
@@ -143,13 +148,13 @@ def read_animations(
         code, num = meta["code"], int(meta["num_frames"])
         if code not in wanted:
             return code, None
-        suffix = next(s for s in VIDEO_FORMATS if s in sample)
+        suffix = find_suffix(sample, VIDEO_FORMATS)
         frames, times = decode_video(
             sample[suffix], suffix, size, lambda times: torch.arange(num), max_seconds=MAX_SECONDS
         )
         return code, Animation(frames, times.double(), num / float(meta["fps"]))
 
-    read = _read(root / FOLDERS[kind], VIDEO_FORMATS, decode, None, progress)
+    read = read_samples(root / FOLDERS[kind], [*VIDEO_FORMATS, "json"], decode, None, progress)
     found = {code: animation for code, animation in read if animation is not None}
     if missing := sorted(wanted - found.keys()):
         raise UsageError(f"{root / FOLDERS[kind]}: no animation of {missing[0]}; {REMEDY}")
@@ -162,17 +167,29 @@ def codes_of(entries: Iterable[Entry], kind: str) -> list[str]:
 
 
 def _meta(sample: Sample) -> dict[str, Any]:
-    return dict(json.loads(sample["json"]))
+    return dict(parse_json(sample["json"]))
 
 
-def _read(
+def read_samples(
     folder: Path,
     suffixes: Collection[str],
     decode: Callable[[Sample, int], Any],
-    num: int | None,
-    progress: Callable[[int, int], None] | None,
+    num: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Any]:
-    shards = Shards(expand_shards(str(folder), REMEDY), [*suffixes, "json"])
+    """Reads the first samples of a folder of shards.
+
+    Args:
+        folder: The folder.
+        suffixes: Suffixes of the members to read.
+        decode: Makes of a sample and its number what is returned.
+        num: How many samples; None reads all.
+        progress: Called as ``progress(done, total)``.
+
+    Raises:
+        UsageError: If there are no shards, or ``decode`` raises an error.
+    """
+    shards = Shards(expand_shards(str(folder), REMEDY), suffixes)
     num, made = len(shards) if num is None else min(num, len(shards)), []
 
     def refuse(number: int, error: Exception) -> None:
@@ -197,5 +214,6 @@ __all__ = [
     "part_of",
     "read_animations",
     "read_entries",
+    "read_samples",
     "read_stills",
 ]

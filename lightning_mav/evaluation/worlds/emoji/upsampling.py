@@ -11,6 +11,7 @@ from ....models import SuperResolution, resize_frames
 from ..baselines import comparison, flicker, mean_psnr, shrink
 from ..sampling import CascadeSampler
 from .results import EmojiEvaluation
+from .settings import EmojiBench
 from .truth import VALIDATION, Entry, read_animations, read_stills
 
 NUM_CLIPS, NUM_FRAMES = 8, 8
@@ -24,22 +25,24 @@ def enlarge_some(sampler: CascadeSampler, found: EmojiEvaluation, image_embed: T
     return dict(zip(rows, final, strict=True))
 
 
-def compare_enlarging(sampler: CascadeSampler, found: EmojiEvaluation, name: str) -> dict[str, Any]:
-    """How near are enlarged true stills and clips to the originals, beside bicubic? Do clips flicker?"""
+def compare_enlarging(sampler: CascadeSampler, name: str, large: dict[str, list[Tensor]]) -> dict[str, Any]:
+    """How near are enlarged true stills and clips to the originals, beside bicubic? Do clips flicker?
+
+    Args:
+        sampler: Draws the enlarged ones.
+        name: ``sr_lt`` or ``sr_h``.
+        large: What ``read_large`` returns; what is smaller than the stage's own videos is left out.
+    """
     model: SuperResolution = getattr(sampler.cascade, name)
-    sr_lt, settings = sampler.cascade.sr_lt, sampler.settings
+    sr_lt = sampler.cascade.sr_lt
     assert sr_lt is not None
     size = sampler.cascade.decoder.image_size * sr_lt.scale * (model.scale if name == "sr_h" else 1)
-    root, entries = Path(settings.data), found.truth.entries
-    sets = {
-        "stills": true_stills_of(root, entries, size, settings.num_enlarged),
-        "clips": true_clips_of(root, entries, size, settings.fast_fps),
-    }
     compared: dict[str, Any] = {"comparisons": []}
-    for kind, videos in sets.items():
-        if not videos:
+    for kind, videos in large.items():
+        fitting = [resize_frames(x[None], size, mode="area") for x in videos if x.shape[-1] >= size]
+        if not fitting:
             continue
-        truth = torch.stack(videos)
+        truth = torch.cat(fitting)
         low, bicubic = shrink(model, truth)
         enlarged = sampler.enlarge(low, name, f"{name} {kind}", size=4)
         values = mean_psnr(enlarged, truth), mean_psnr(bicubic, truth)
@@ -50,16 +53,17 @@ def compare_enlarging(sampler: CascadeSampler, found: EmojiEvaluation, name: str
     return compared
 
 
-def true_stills_of(root: Path, entries: list[Entry], size: int, num: int) -> list[Tensor]:
-    """Returns some true stills ``(3, 1, size, size)``; none if the world's stills are smaller."""
-    some = entries[:: max(1, len(entries) // num)][:num]
+def read_large(root: Path, entries: list[Entry], settings: EmojiBench) -> dict[str, list[Tensor]]:
+    """Reads some true ``stills`` and short ``clips`` at their own size, ``(3, F, S, S)`` in [-1, 1].
+
+    Raises:
+        UsageError: If one is missing or damaged.
+    """
+    some = entries[:: max(1, len(entries) // settings.num_enlarged)][: settings.num_enlarged]
     stills = read_stills(root, some, None, len(entries))[:, :, None]
-    return list(resize_frames(stills, size, mode="area")) if stills.shape[-1] >= size else []
-
-
-def true_clips_of(root: Path, entries: list[Entry], size: int, fps: float) -> list[Tensor]:
-    """Returns short true clips ``(3, NUM_FRAMES, size, size)``; none if the world's clips are smaller."""
     codes = {entry.thing: entry.code for entry in entries if entry.animation == VALIDATION}
     animations = read_animations(root, VALIDATION, None, list(codes.values())[:NUM_CLIPS]).values()
-    clips = [animation.clip(0.0, fps, NUM_FRAMES) for animation in animations]
-    return [resize_frames(clip[None], size, mode="area")[0] for clip in clips if clip.shape[-1] >= size]
+    return {
+        "stills": [*stills],
+        "clips": [one.clip(0.0, settings.fast_fps, NUM_FRAMES) for one in animations],
+    }

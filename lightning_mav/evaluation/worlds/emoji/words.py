@@ -7,14 +7,12 @@ import torch
 from torch import Tensor
 
 from ....cascade import Cascade
-from ....data.shards.reader import Shards
-from ....data.shards.urls import expand_shards
 from ....prompts import embed_images, embed_texts
 from ....utils.errors import UsageError
-from ....utils.textfile import parse_json
+from ....utils.textfile import decode_caption, parse_json
 from ...intervals import wilson
 from .results import Share
-from .truth import REMEDY, Entry
+from .truth import REMEDY, Entry, read_samples
 
 
 def read_other_names(root: Path) -> list[tuple[str, str]]:
@@ -25,7 +23,10 @@ def read_other_names(root: Path) -> list[tuple[str, str]]:
     """
     path = root / "other_names.json"
     try:
-        return [(str(entry["code"]), str(entry["name"])) for entry in parse_json(path.read_bytes())]
+        content = parse_json(path.read_bytes())
+        if not isinstance(content, list):
+            raise TypeError("it must be a list")
+        return [(str(entry["code"]), str(entry["name"])) for entry in content]
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -35,9 +36,12 @@ def read_other_names(root: Path) -> list[tuple[str, str]]:
 
 
 def read_captions(root: Path) -> list[str]:
-    """Reads all captions that training sees."""
-    shards = Shards(expand_shards(str(root / "images"), REMEDY), ["txt"])
-    return [shards.read(number)["txt"].decode() for number in range(len(shards))]
+    """Reads all captions that training sees.
+
+    Raises:
+        UsageError: If one is missing or damaged.
+    """
+    return read_samples(root / "images", ["txt"], lambda sample, _: decode_caption(sample.get("txt", b"")))
 
 
 def is_within(name: str, captions: str) -> bool:

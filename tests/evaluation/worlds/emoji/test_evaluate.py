@@ -1,6 +1,8 @@
 """``mav evaluate emoji`` as a whole, on a drawn world with a tiny cascade and a tiny judge."""
 
 import os
+import re
+import shutil
 
 import pytest
 import torch
@@ -9,12 +11,14 @@ import yaml
 from helpers.tiny_cascade import save_tiny_cascade
 from lightning_mav import cli
 from lightning_mav.data.codecs.decode import decode_video
+from lightning_mav.evaluation.features import registry
 from lightning_mav.evaluation.report import load_report
 from lightning_mav.evaluation.worlds.emoji.evaluate import judge_appearance
 from lightning_mav.evaluation.worlds.emoji.judge import EmojiJudge
 from lightning_mav.evaluation.worlds.emoji.prompts import choose_prompts
 from lightning_mav.evaluation.worlds.emoji.settings import EmojiBench, load_emoji_bench
 from lightning_mav.evaluation.worlds.emoji.truth import read_entries
+from lightning_mav.evaluation.worlds.sampling import CascadeSampler
 from lightning_mav.training.runs import config_folder
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.weights import places, save_weights
@@ -176,6 +180,7 @@ def test_shipped_settings_are_those_that_are_documented():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--weights="], "the name of the weights is empty"),
         (["--num-per-class", "3"], "--num-per-class is for micro"),
         (["--stage", "sr_x"], "'cascade', 'decoder', 'image'|cascade, decoder, image"),
         ([], "no weights .*SCALE=emoji|outputs/emoji/weights"),  # not those of micro
@@ -187,15 +192,40 @@ def test_mistakes_are_one_line_and_leave_nothing(arguments, message, place, tmp_
     monkeypatch.setattr(places, "SHIPPED", tmp_path / "nothing")
     arguments = [str(place / "weights") if one == "WEIGHTS" else one for one in arguments]
     with pytest.raises(UsageError, match=message):
-        cli.evaluate.main(["emoji", *arguments, "--out", str(tmp_path / "out")])
+        cli.run(["evaluate", "emoji", *arguments, "--out", str(tmp_path / "out")])
     assert os.listdir(tmp_path) == []
 
 
 def test_a_missing_world_is_named_with_the_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="make world WORLD=emoji"):  # weights and judge are shipped
-        cli.evaluate.main(["emoji", "--stage", "decoder", "--out", str(tmp_path / "out")])
+        cli.run(["evaluate", "emoji", "--stage", "decoder", "--out", str(tmp_path / "out")])
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda world, _: (world / "other_names.json").write_text("5"), "other_names.json"),
+        (lambda world, _: shutil.rmtree(world / "videos-val"), "no shard .*videos-val"),
+        (lambda world, patch: patch.setattr(registry, "SHIPPED", world), "micro_video: there is no"),
+    ],
+)
+def test_what_is_missing_or_damaged_is_said_before_sampling(
+    damage, message, place, emoji_world, tmp_path, monkeypatch, capsys
+):
+    world = shutil.copytree(emoji_world, tmp_path / "w")
+    damage(world, monkeypatch)
+    monkeypatch.setattr(CascadeSampler, "embeds", lambda *_: pytest.fail("it samples"))
+    with pytest.raises(SystemExit):
+        evaluate(place, world, "cascade", monkeypatch)
+    assert re.search(message, capsys.readouterr().err.splitlines()[-1])
+
+
+def test_a_path_of_data_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "eval.yaml").write_text("data: ~/emoji")
+    assert load_emoji_bench(tmp_path / "eval.yaml").data == str(tmp_path / "emoji")
 
 
 @pytest.mark.parametrize(

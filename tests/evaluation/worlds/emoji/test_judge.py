@@ -1,5 +1,7 @@
 """The judge: a short training tells a handful of stills apart, altered as they may be."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -12,6 +14,7 @@ from lightning_mav.evaluation.worlds.emoji.judge_training import (
     judge_accuracy,
     train_judge,
     training_pictures,
+    validation_clips,
 )
 from lightning_mav.evaluation.worlds.emoji.truth import SEEN, codes_of, read_entries
 from lightning_mav.utils.errors import UsageError
@@ -48,7 +51,7 @@ def test_a_short_training_tells_altered_stills_and_hidden_clips_apart(emoji_worl
     assert nearest_still(judge, features, stills[:, :, None]).tolist() == list(range(len(stills)))
     untrained = nearest_still(EmojiJudge().eval(), EmojiJudge().eval().of_images(stills), videos)
     assert (untrained == torch.arange(len(stills))).double().mean() < 0.5
-    accuracy = judge_accuracy(judge, emoji_world)
+    accuracy = judge_accuracy(judge, stills, validation_clips(emoji_world))
     assert accuracy["n"] == 4
     assert accuracy["value"] >= 0.75
 
@@ -115,6 +118,18 @@ def test_mistakes_are_one_line(arguments, message, tmp_path, monkeypatch, capsys
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert message in line
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("fault", ["validation", "folder"])
+def test_faults_are_found_before_the_training(fault, emoji_world, tmp_path, monkeypatch):
+    monkeypatch.setattr(judge_training, "train_judge", lambda *_, **__: pytest.fail("it trains"))
+    world, out = shutil.copytree(emoji_world, tmp_path / "w"), tmp_path / "judge.safetensors"
+    if fault == "validation":
+        shutil.rmtree(world / "videos-val")
+    else:
+        out.mkdir()
+    with pytest.raises(UsageError, match=r"no shard .*videos-val|judge\.safetensors: is no file; name one"):
+        cli.run(["weights", "train", "emoji_judge", f"--data={world}", f"--out={out}"])
 
 
 def test_another_network_in_its_place_is_refused(tmp_path, monkeypatch):

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+import tarfile
 
 import pytest
 import torch
 
 from helpers.emoji_packages import NUM_FRAMES
+from helpers.tars import write_tar
 from lightning_mav.data.codecs.images import GROUND
 from lightning_mav.evaluation.worlds.emoji.truth import (
     SEEN,
@@ -22,6 +24,9 @@ from lightning_mav.evaluation.worlds.emoji.truth import (
 from lightning_mav.evaluation.worlds.emoji.words import read_captions, read_other_names
 from lightning_mav.utils.errors import UsageError
 
+NUMBERED = {
+    "code": "1", "emoji": "1", "name": 5, "keywords": [], "thing": "1", "tones": [], "animation": "none"
+}  # fmt: skip
 KINDS = (SEEN, THINGS, TONES_HIDDEN, VALIDATION)
 
 
@@ -96,6 +101,7 @@ def read_all(root):
     read_stills(root, entries, 32, len(entries))
     for kind in KINDS:
         read_animations(root, kind, 32, codes_of(entries, kind))
+    read_captions(root)
     return read_other_names(root)
 
 
@@ -110,6 +116,19 @@ def relisted(root):
     listed = json.loads((root / "emoji.json").read_text())
     next(entry for entry in listed if entry["animation"] == SEEN)["animation"] = THINGS
     (root / "emoji.json").write_text(json.dumps(listed))
+
+
+def changed(suffix, new):
+    """Returns a function that changes the members of a suffix in the first shard of images; None removes."""
+
+    def damage(root):
+        shard = root / "images" / "000000.tar"
+        with tarfile.open(shard) as tar:
+            files = [(one.name, tar.extractfile(one).read()) for one in tar]
+        files = [(name, new if name.endswith(suffix) else data) for name, data in files]
+        write_tar(shard, [(name, data) for name, data in files if data is not None])
+
+    return damage
 
 
 def unknown(root):
@@ -131,6 +150,12 @@ def unknown(root):
             lambda root: (root / "other_names.json").write_text("[{}]"),
             "other_names.json: is no list of names",
         ),
+        (lambda root: (root / "other_names.json").write_text("{}"), "other_names.json: .*must be a list"),
+        (lambda root: (root / "emoji.json").write_text(json.dumps([NUMBERED])), "name must be a text, got 5"),
+        (changed("txt", b"\xff"), r"000000\.tar: cannot be used \(caption is not UTF-8"),
+        (changed("txt", None), r"000000\.tar: cannot be used \(no caption\)"),
+        (changed("json", None), r"000000\.tar: cannot be used \('json' is missing\)"),
+        (changed("webp", None), r"000000\.tar: cannot be used \(no png or jpg or jpeg or webp in it\)"),
         (lambda root: shutil.rmtree(root / "videos-things"), "no shard .*videos-things"),
         (lambda root: shutil.rmtree(root / "images"), "no shard .*images"),
         (relisted, "videos-things: no animation of 1f48|videos-things: no animation of 1f98"),
