@@ -1,8 +1,11 @@
 """``mav world``: a world to learn from, as WebDataset shards."""
 
 import argparse
+import signal
 from pathlib import Path
+from types import FrameType
 
+from ..training.signals import Stopped, handled, say
 from ..utils.errors import UsageError, writing
 from .arguments import CommandParser, seed
 
@@ -37,10 +40,15 @@ def main(argv: list[str]) -> None:
     args.out = args.out or Path("data", args.world)
     if args.world == "micro" and (args.archives or args.config or args.phrases):
         raise UsageError("--from, --config and --phrases are for the emoji world: leave them out")
-    with writing(args.out, "choose another --out"):
+    with handled(_stop), writing(args.out, "choose another --out"):
         args.out.mkdir(parents=True, exist_ok=True)
         {"micro": _write_micro, "emoji": _write_emoji}[args.world](args)
     print(f"wrote {args.out}")
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    say(f"stopped by {signal.Signals(signum).name}; the same command goes on")
+    raise Stopped(signum)
 
 
 def _write_micro(args: argparse.Namespace) -> None:
@@ -51,10 +59,10 @@ def _write_micro(args: argparse.Namespace) -> None:
 
 def _write_emoji(args: argparse.Namespace) -> None:
     from ..training.runs import config_folder
-    from ..utils.console import print_table
+    from ..utils.console import plain_warnings, print_table
     from ..utils.settings import read_settings
     from ..worlds.emoji.packages import unpack_all
-    from ..worlds.emoji.phrases import write_phrases
+    from ..worlds.emoji.phrases import FILE, write_phrases
     from ..worlds.emoji.shards import EmojiSettings, count_kinds, write_world
     from ..worlds.emoji.teacher import MiniLM
 
@@ -62,7 +70,8 @@ def _write_emoji(args: argparse.Namespace) -> None:
     settings = read_settings(EmojiSettings, config, seed=args.seed)
     teacher = MiniLM() if args.phrases else None  # first, since it may not be installed
     unpack_all(settings.packages, args.out / "packages", archives=args.archives)
-    world = write_world(args.out, args.out / "packages", settings)
+    with plain_warnings():
+        world = write_world(args.out, args.out / "packages", settings)
     print_table(["animations", "number"], [[kind, str(num)] for kind, num in count_kinds(world).items()])
     left_out = {
         "pictures without a name": world.without_name,
@@ -73,6 +82,6 @@ def _write_emoji(args: argparse.Namespace) -> None:
             first = ", ".join(codes[:5]) + (", ..." if len(codes) > 5 else "")
             print(f"{len(codes)} {what}: {first}; {args.out / 'left_out.json'} lists them")
     if teacher is not None:
-        path = args.out / "phrases.jsonl.gz"
+        path = args.out / FILE
         emoji = [*world.emoji.values()]
         write_phrases(path, emoji, teacher, num_mixed=settings.mixed_phrases, seed=settings.seed)

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import glob
 import os
+import shutil
 import socket
 import time
 import uuid
@@ -58,10 +59,7 @@ def replacing(path: Path, *, sync: bool = False, unless: Callable[[], bool] | No
         sync: Whether the content must be on disk first, so that a loss of power leaves one of the two whole.
         unless: Asked when the block ends; if it returns True, the old file stays.
     """
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):  # by a process that was killed
-        with suppress(FileNotFoundError):  # another process removes it, too
-            if time.time() - left.stat().st_mtime > STALE_SECONDS:
-                left.unlink()
+    remove_stale(path.parent, f".{glob.escape(path.name)}.*.part")
     # In the same folder: a file can be renamed at once only within its file system.
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
@@ -73,6 +71,14 @@ def replacing(path: Path, *, sync: bool = False, unless: Callable[[], bool] | No
             os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def remove_stale(folder: Path, pattern: str) -> None:
+    """Removes unfinished files and folders that killed processes left in a folder: those that are old."""
+    for left in folder.glob(pattern):
+        with suppress(FileNotFoundError):  # another process removes it, too
+            if time.time() - left.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
 
 
 _claimed: dict[tuple[int, int], IO[str]] = {}  # files claimed by this process, which its own locks do not see

@@ -1,6 +1,7 @@
 """Folders of shards that a world renders: written only once for the same settings, and all at once."""
 
 import fcntl
+import glob
 import json
 import re
 import shutil
@@ -14,9 +15,10 @@ from typing import Any
 import webdataset as wds
 from rich.progress import track
 
+from ..data.shards.index import load_index
 from ..data.shards.parallel import map_in_order
 from ..utils.errors import UsageError, writing
-from ..utils.paths import visible
+from ..utils.paths import remove_stale, visible
 from ..utils.textfile import parse_json, write_text
 from ..utils.threads import num_cores
 
@@ -25,10 +27,13 @@ Encode = Callable[[int], dict[str, Any]]  # returns the members of a sample, giv
 
 
 def holds(folder: Path, settings: dict[str, Any]) -> bool:
-    """Returns whether the folder exists and was written with these settings."""
+    """Returns whether the folder was written with these settings, and its shards hold all samples."""
     try:
-        return bool(parse_json((folder / STATS).read_bytes()) == settings)
-    except (OSError, ValueError):
+        if parse_json((folder / STATS).read_bytes()) != settings:
+            return False
+        num_samples = sum(len(load_index(shard)) for shard in visible(folder, "*.tar"))
+        return bool(num_samples == settings["num_samples"])
+    except (OSError, ValueError, UsageError):  # UsageError: a shard is damaged
         return False
 
 
@@ -58,7 +63,7 @@ def write_folder(
 ) -> None:
     """Renders samples into shards and moves them to ``folder`` all at once: readers never see a part of them.
 
-    Nothing is done if the folder was written with the same settings.
+    Nothing is done if the folder was written with the same settings, and no shard is missing or cut.
 
     Args:
         folder: Where to put them; shards that this function wrote there before are replaced.
@@ -70,6 +75,7 @@ def write_folder(
     Raises:
         UsageError: If the folder holds other files, or cannot be written.
     """
+    remove_stale(folder.parent, f".{glob.escape(folder.name)}.{'[0-9a-f]' * 8}*")
     if holds(folder, settings):
         return
     _refuse_others(folder)

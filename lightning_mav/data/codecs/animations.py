@@ -6,7 +6,7 @@ from io import BytesIO
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from .images import BROKEN, GROUND, on_ground
 from .kinds import kind_of
@@ -50,14 +50,14 @@ def read_animation(data: bytes, ground: tuple[int, int, int] = GROUND) -> tuple[
     return np.stack(frames), np.cumsum(durations)
 
 
-def count_frames(data: bytes) -> int:
-    """Counts the frames of a picture without decoding them; 1 for a still.
+def measure(data: bytes) -> tuple[int, int]:
+    """Returns the number of frames of a picture, 1 for a still, and its shorter side; decodes nothing.
 
     Raises:
         ValueError: If it is no picture of these kinds.
     """
     with _open(data) as image:
-        return _num_frames(image)
+        return _num_frames(image), min(image.size)
 
 
 def animation_to_video(data: bytes, ground: tuple[int, int, int] = GROUND) -> bytes:
@@ -92,5 +92,7 @@ def _reading() -> Iterator[None]:
         yield
     except Image.DecompressionBombError as error:  # Pillow looks at some sizes before we can
         raise ValueError(f"empty or too large: {error}") from error
+    except UnidentifiedImageError as error:  # its message has an address, another one in each run
+        raise ValueError("broken animation: its header is damaged") from error
     except BROKEN as error:
-        raise ValueError(f"broken animation: {error or type(error).__name__}") from error
+        raise ValueError(f"broken animation: {str(error) or type(error).__name__}") from error

@@ -1,9 +1,13 @@
 """Work that several processes share, with results in the order of the items."""
 
+import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import active_children, parent_process
+from threading import Thread
 from typing import Any, TypeVar
 
 import torch
@@ -41,6 +45,10 @@ def map_in_order(function: Callable[[Item], Made], items: Sequence[Item], num_wo
             raise UsageError(
                 "a reading process died, for lack of memory or by a fault in a codec; try fewer --workers"
             ) from None
+        except (SystemExit, KeyboardInterrupt):  # else the pool would wait for what they have begun
+            for process in active_children():
+                process.terminate()
+            raise
         finally:
             for future in waiting:
                 future.cancel()
@@ -52,8 +60,17 @@ _function: Callable[[Any], Any]  # set once in each process, since pickling it m
 def _begin(function: Callable[[Any], Any]) -> None:
     global _function
     _function = function
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the others
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    Thread(target=_end_with_parent, daemon=True).start()
     # As in DataLoader: more threads would wait for each other, and after a fork they would hang.
     torch.set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    if (parent := parent_process()) is not None:
+        parent.join()  # it may be killed at any time
+        os._exit(1)
 
 
 def _make(item: Any) -> Any:

@@ -1,13 +1,17 @@
 """What each emoji is called: names, keywords and skin tones of Unicode's CLDR, and captions made of them."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from ...utils.textfile import parse_json
+from .packages import find_files, usable
 
 VARIATION = "fe0f"  # asks for a coloured picture; data sets write it or leave it out
+CODE = re.compile("[0-9a-fA-F]+([-_][0-9a-fA-F]+)*")
 FLAG_END = "e007f"  # ends the letters of a region in flags such as that of Wales
 FLAG_A = 0x1F1E6  # the letter a of a country's flag; the others follow
 TAGS = 0xE0000  # less than a tag by the number of its letter, as in "gbeng"
@@ -65,7 +69,12 @@ def code_of(stem: str) -> str:
     """Returns the code of a file's name without its suffix.
 
     Data sets differ: some write U+FE0F, leading zeros or underscores, and leave out the last point of a flag.
+
+    Raises:
+        ValueError: If it is no code.
     """
+    if not CODE.fullmatch(stem):
+        raise ValueError(f"{stem} is no code of an emoji, such as 1f600")
     parts = [f"{int(part, 16):x}" for part in stem.replace("_", "-").split("-")]
     parts = [part for part in parts if part != VARIATION]
     if len(parts) > 1 and parts[-1][:3] == "e00" and parts[-1] != FLAG_END:
@@ -83,24 +92,25 @@ def flag_letters(code: str) -> str:
     return ""
 
 
-def read_annotations(folder: Path) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Reads English names and keywords by code from the packages of CLDR that lie in a folder.
+def read_annotations(folders: Sequence[Path]) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Reads English names and keywords by code from those of the unpacked packages that are CLDR's.
 
     Raises:
-        OSError: If a file is missing.
-        ValueError: If a file is not what CLDR publishes.
+        UsageError: If a file is not what CLDR publishes.
     """
     found = {}
     for pattern in ANNOTATIONS:
-        for path in sorted(folder.glob(f"*/{pattern}")):
-            root: Any = parse_json(path.read_bytes())
-            (entries,) = (
-                root[key]["annotations"] for key in ("annotations", "annotationsDerived") if key in root
-            )
-            for character, entry in entries.items():
-                code = code_of("-".join(f"{ord(point):x}" for point in character))
-                if "tts" in entry:
-                    found[code] = (entry["tts"][0], tuple(entry.get("default", ())))
+        for path in find_files(folders, "*", pattern):
+            with usable(path):
+                root: Any = parse_json(path.read_bytes())
+                key = "annotations" if "annotations" in root else "annotationsDerived"
+                for character, entry in root[key]["annotations"].items():
+                    code = code_of("-".join(f"{ord(point):x}" for point in character))
+                    if "tts" in entry:
+                        texts = [entry["tts"][0], *entry.get("default", ())]
+                        if not all(isinstance(text, str) and text for text in texts):
+                            raise ValueError(f"names of {code} are not texts")
+                        found[code] = (texts[0], tuple(texts[1:]))
     return found
 
 

@@ -6,6 +6,7 @@ to the names and keywords of all things. Skin tones are left to rules, which kno
 
 import gzip
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ...utils.errors import writing
 from ...utils.paths import replacing
+from ...utils.textfile import parse_json
 from .names import Emoji, flag_letters
 
+FILE = "phrases.jsonl.gz"  # in the folder of a world
 NEUTRAL = ("{}", "{}", "{}", "a {}", "the {}", "{} emoji", "emoji of a {}", "a picture of a {}")
 FULL_TONES = (
     "{name}: {tone} skin tone",
@@ -217,3 +221,25 @@ def write_phrases(path: Path, emoji: Sequence[Emoji], teacher: Teacher, *, num_m
             kept = {still: round(share, 4) for still, share in target.items() if share >= LEAST_SHARE}
             line = {"text": phrase.text, "images": list(kept), "shares": list(kept.values())}
             file.write(json.dumps(line).encode() + b"\n")
+
+
+def set_aside(root: Path, codes: Sequence[str]) -> None:
+    """Renames phrases that number other stills; before shards change, so that none is ever misread.
+
+    Args:
+        root: Folder of the world; its ``emoji.json`` says which stills the phrases number.
+        codes: The stills that it is to have.
+
+    Raises:
+        UsageError: If they cannot be renamed.
+    """
+    path, old = root / FILE, root / f"old-{FILE}"
+    try:
+        before = [entry["code"] for entry in parse_json((root / "emoji.json").read_bytes())]
+    except (OSError, ValueError, LookupError, TypeError):
+        before = []
+    if path.exists() and before != codes:
+        with writing(old, "move it away"):
+            path.replace(old)
+        what = f"{path} numbers other stills: it is now {old.name}, and --phrases writes new ones"
+        warnings.warn(what, stacklevel=2)

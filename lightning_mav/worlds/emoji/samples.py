@@ -10,9 +10,10 @@ import torch
 
 from ...data.codecs.animations import read_animation
 from ...data.codecs.encode import encode_mp4, encode_png
-from ...data.codecs.images import GROUND
+from ...data.codecs.images import GROUND, read_image
 from ...data.codecs.resize import to_square
 from .names import Emoji, captions
+from .packages import usable
 
 
 @dataclass
@@ -24,14 +25,21 @@ class Stills:
     seed: int
 
     def __call__(self, index: int) -> dict[str, Any]:
-        """Reads a still; its file is taken as it is if readers put the same ground under it."""
+        """Reads a still; its file is taken as it is if readers put the same ground under it.
+
+        Raises:
+            UsageError: If it is damaged, found when it comes first.
+        """
         which, (emoji, path) = index // len(self.emoji), self.emoji[index % len(self.emoji)]
         caption = captions(emoji, Random(f"{self.seed} {index}")) if which else emoji.full_name
-        data = path.read_bytes()
-        member = {"webp": data}
-        if self.ground != GROUND:
-            frames, _ = read_animation(data, self.ground)
-            member = {"png": encode_png(torch.from_numpy(frames[0]))}
+        with usable(path):
+            data = path.read_bytes()
+            member = {"webp": data}
+            if self.ground != GROUND:
+                pixels = read_image(data, "webp", self.ground).copy()
+                member = {"png": encode_png(torch.from_numpy(pixels))}
+            elif not which:
+                read_image(data, "webp")
         return {
             **member,
             "txt": caption,
@@ -49,10 +57,15 @@ class Clips:
     min_seconds: float
 
     def __call__(self, index: int) -> dict[str, Any]:
-        """Decodes an animation on the ground, repeats it, and encodes it with its own frame times."""
+        """Decodes an animation on the ground, repeats it, and encodes it with its own frame times.
+
+        Raises:
+            UsageError: If it is damaged.
+        """
         code, path = self.animations[index]
-        frames, ends = read_animation(path.read_bytes(), self.ground)
-        frames = np.stack([to_square(frame, self.size) for frame in frames])
+        with usable(path):
+            frames, ends = read_animation(path.read_bytes(), self.ground)
+            frames = np.stack([to_square(frame, self.size) for frame in frames])
         rounds = max(1, -(-round(self.min_seconds * 1000) // round(ends[-1])))
         durations = np.diff(ends, prepend=0)
         times = np.concatenate([[0], np.cumsum(np.tile(durations, rounds))])[:-1]

@@ -9,22 +9,22 @@ choose by, and those that are hidden. ``emoji.json`` lists all emoji with their 
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from ...data.codecs.animations import count_frames
+from ...data.codecs.animations import measure
 from ...data.codecs.images import GROUND
-from ...utils.errors import UsageError
+from ...utils.errors import UsageError, writing
 from ...utils.numbers import MAX_COUNT, MAX_SEED, check_number
 from ...utils.textfile import write_text
 from ..folders import write_folder
 from . import hidden
 from .names import Emoji, code_of, describe, read_annotations
-from .other_names import write_other_names
-from .packages import Package
+from .other_names import read_other_names, write_other_names
+from .packages import Package, find_files, usable
+from .phrases import set_aside
 from .samples import Clips, Stills
 from .tones import mend_tones
 
@@ -48,7 +48,7 @@ Other names: emoji-datasource, Copyright (c) 2013 Cal Henderson, MIT License.
 Packages of the npm registry that they were taken from; `packages` holds them with their licences:
 
 """
-STILLS, ANIMATIONS = "*emoji-3d*", "*emoji-anim*"  # folders of packages
+STILLS, ANIMATIONS, PICTURES = "*emoji-3d*", "*emoji-anim*", "assets/*.webp"  # folders of packages, files
 
 
 @dataclass
@@ -116,22 +116,22 @@ class World:
     without_picture: list[str]
 
 
-def find_world(packages: Path, settings: EmojiSettings) -> World:
-    """Finds pictures and names in a folder of unpacked packages.
+def find_world(folders: list[Path], settings: EmojiSettings) -> World:
+    """Finds pictures and names in unpacked packages.
 
     Raises:
-        UsageError: If a package is missing there.
+        UsageError: If a package is missing, a file is damaged or too small, or all animations are hidden.
     """
-    annotations = read_annotations(packages)
-    stills = mend_tones(_by_code(packages.glob(f"{STILLS}/assets/*.webp")))
+    annotations = read_annotations(folders)
+    stills = mend_tones(_by_code(find_files(folders, STILLS, PICTURES)))
     for what, found in (("names", annotations), ("stills", stills)):
         if not found:
-            raise UsageError(f"{packages} holds no package with {what}: run 'mav world emoji' without --from")
+            raise UsageError(f"there is no package with {what}: list one, as configs/world/emoji.yaml does")
     named = {code: describe(code, annotations) for code in stills}
     emoji = {code: one for code, one in sorted(named.items()) if one is not None}
-    moving = _by_code(packages.glob(f"{ANIMATIONS}/assets/*.webp"))
+    moving = _by_code(find_files(folders, ANIMATIONS, PICTURES))
     clips = {
-        code: path for code, path in moving.items() if code in emoji and count_frames(path.read_bytes()) > 1
+        code: path for code, path in moving.items() if code in emoji and _moves(path, settings.video_size)
     }
     kinds = hidden.split(
         clips,
@@ -140,24 +140,50 @@ def find_world(packages: Path, settings: EmojiSettings) -> World:
         validation=settings.validation,
         seed=settings.seed,
     )
+    if clips and hidden.SEEN not in kinds.values():
+        raise UsageError("no animation is left to train on: lower hidden_things or validation")
     without_picture = sorted(code for code in annotations if code not in stills)
     return World(emoji, stills, clips, kinds, sorted(stills.keys() - emoji.keys()), without_picture)
 
 
-def _by_code(paths: Iterator[Path]) -> dict[str, Path]:
-    return {code_of(path.stem): path for path in sorted(paths)}
+def _by_code(paths: list[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in sorted(paths):  # the packages hold a few twice, with and without U+FE0F
+        with usable(path):
+            found[code_of(path.stem)] = path
+    return found
+
+
+def _moves(path: Path, size: int) -> bool:
+    """Whether a picture has several frames, which must not be smaller than clips are to be."""
+    with usable(path):
+        num_frames, side = measure(path.read_bytes())
+    if num_frames > 1 and side < size:
+        raise UsageError(f"{path} has {side} pixels: choose a video_size of at most {side}, not {size}")
+    return num_frames > 1
 
 
 def write_world(root: Path, packages: Path, settings: EmojiSettings, *, progress: bool = True) -> World:
     """Writes all shards under ``root``; folders that were written with these settings stay.
 
+    Phrases that were written for other stills are renamed, with a warning.
+
+    Args:
+        root: Folder to write to.
+        packages: Folder of the unpacked packages.
+        settings: What to write.
+        progress: Whether to show bars.
+
     Returns:
         What was found in the packages.
 
     Raises:
-        UsageError: If a package is missing, or a folder cannot be written.
+        UsageError: If a package is missing or damaged, or a folder cannot be written.
     """
-    world = find_world(packages, settings)
+    folders = [packages / package.stem for package in settings.packages]
+    world = find_world(folders, settings)
+    other_names = read_other_names(folders, world.emoji)
+    set_aside(root, [*world.emoji])
     red, green, blue = settings.ground
     ground = red, green, blue
     common = {
@@ -181,11 +207,16 @@ def write_world(root: Path, packages: Path, settings: EmojiSettings, *, progress
         write_folder(root / name, wanted, clips, VIDEOS_PER_SHARD, progress)
     listed = [_entry(one, world.kinds.get(code)) for code, one in world.emoji.items()]
     left_out = {"without_name": world.without_name, "without_picture": world.without_picture}
-    for name, content in (("emoji.json", listed), ("left_out.json", left_out)):
-        write_text(root / name, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    write_other_names(root, packages, world.emoji)
     specs = "".join(f"- {package.spec}\n" for package in settings.packages)
-    write_text(root / "ORIGIN.md", ORIGIN + specs)
+    texts = {
+        "emoji.json": json.dumps(listed, indent=1, ensure_ascii=False) + "\n",
+        "left_out.json": json.dumps(left_out, indent=1, ensure_ascii=False) + "\n",
+        "ORIGIN.md": ORIGIN + specs,
+    }
+    for name, text in texts.items():
+        with writing(root / name, "move it away"):
+            write_text(root / name, text)
+    write_other_names(root, other_names)
     return world
 
 

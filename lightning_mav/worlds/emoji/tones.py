@@ -10,6 +10,7 @@ import numpy as np
 
 from ...data.codecs.animations import read_animation
 from .names import TONES, thing_of
+from .packages import usable
 
 MEDIUM_LIGHT, MEDIUM = "1f3fc", "1f3fd"
 
@@ -40,5 +41,6 @@ def _exchanged(code: str) -> str:
 
 
 def _brightness(path: Path) -> float:
-    frames, _ = read_animation(path.read_bytes())
+    with usable(path):
+        frames, _ = read_animation(path.read_bytes())
     return float(np.mean(frames[0]))

@@ -1,8 +1,11 @@
 """``mav world emoji``: from archives of the registry to shards, and what may go wrong on the way."""
 
+import base64
+import hashlib
 import io
 import json
 import os
+import shutil
 import stat
 import tarfile
 
@@ -11,18 +14,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from helpers.emoji_packages import NUM_FRAMES, PEOPLE, animation, codes, write_packages
+from helpers.emoji_packages import NUM_FRAMES, PEOPLE, animation, codes
 from lightning_mav.cli import main
 from lightning_mav.data.codecs.decode import decode_video
 from lightning_mav.data.codecs.resize import to_square
 from lightning_mav.worlds.emoji.packages import Package, unpack_all
-
-
-@pytest.fixture(scope="module")
-def archives(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("archives")
-    (folder / "world.yaml").write_text(write_packages(folder))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +177,7 @@ def npm(folder, script):
 
 def test_packages_are_fetched_with_npm(archives, tmp_path, monkeypatch):
     (tmp_path / "bin").mkdir()
-    # npm pack --silent NAME@VERSION --pack-destination FOLDER
+    # npm pack --loglevel=error NAME@VERSION --pack-destination FOLDER
     copy = f'stem=$(echo "${{3#@}}" | sed "s#[/@]#-#g"); cp {archives}/$stem.tgz "$5/"'
     monkeypatch.setenv("PATH", npm(tmp_path / "bin", copy))
     main(["world", "emoji", f"--out={tmp_path / 'w'}", f"--config={archives / 'world.yaml'}"])
@@ -194,6 +190,10 @@ def test_packages_are_fetched_with_npm(archives, tmp_path, monkeypatch):
         (
             "echo npm error network getaddrinfo ENOTFOUND >&2; exit 1",
             "npm error network getaddrinfo ENOTFOUND",
+        ),
+        (
+            "echo npm error code ETARGET >&2; echo npm error notarget No matching version >&2; exit 1",
+            "(npm error code ETARGET; notarget No matching version)",
         ),
         ("exit 0", "exit code 0"),  # and no archive
         (None, "npm was not found: install Node.js"),
@@ -209,6 +209,61 @@ def test_no_npm_and_no_network_are_one_line_with_the_remedy(
     assert message in line
     assert "npm pack @test/fluent-emoji-3d@1.0.0" in line
     assert "--from" in line
+
+
+def test_npm_is_asked_to_say_why_it_fails_and_may_not_start(archives, tmp_path, monkeypatch, capsys):
+    (tmp_path / "bin").mkdir()
+    options = ["emoji", "--out", tmp_path / "w", "--config", archives / "world.yaml"]
+    quiet = 'case "$*" in *silent*) ;; *) echo "npm error E404" >&2 ;; esac; exit 1'  # as npm does
+    monkeypatch.setenv("PATH", npm(tmp_path / "bin", quiet))
+    assert "(npm error E404)" in fails(capsys, *options)
+    (tmp_path / "bin" / "npm").write_text("#!/nowhere/sh\n")
+    line = fails(capsys, *options)
+    assert f"{tmp_path / 'bin' / 'npm'}: cannot be started (No such file or directory)" in line
+    assert "--from" in line
+
+
+@pytest.mark.parametrize("damage", ["empty", "fewer", "cut", "other version"])
+def test_packages_that_are_not_whole_are_unpacked_again(damage, archives, tmp_path):
+    listed = [Package(**one) for one in yaml.safe_load((archives / "world.yaml").read_text())["packages"]]
+    unpack_all(listed, tmp_path, archives=archives, progress=False)
+    (untouched, stills) = (tmp_path / listed[number].stem for number in (1, 0))
+    before, (first, *_) = untouched.stat().st_ino, sorted(stills.glob("assets/*"))
+    if damage == "empty":
+        shutil.rmtree(stills)
+        stills.mkdir()
+    elif damage == "fewer":
+        first.unlink()
+    elif damage == "cut":
+        os.truncate(first, 30)
+    else:
+        (stills / ".unpacked.json").write_text('{"sha512": "x"}')
+    unpack_all(listed, tmp_path, archives=archives, progress=False)
+    assert first.read_bytes() == animation(first.stem, 1)
+    assert untouched.stat().st_ino == before  # a whole one stays
+    assert {path.name for path in tmp_path.iterdir()} == {package.stem for package in listed}
+
+
+@pytest.mark.parametrize("damage", ["cut", "no folder", "zeros"])
+def test_an_archive_that_is_none_of_npm_is_one_line(damage, archives, tmp_path, capsys):
+    settings = yaml.safe_load((archives / "world.yaml").read_text())
+    path = tmp_path / "test-fluent-emoji-3d-1.0.0.tgz"
+    data = bytearray((archives / path.name).read_bytes())
+    if damage == "no folder":
+        with tarfile.open(path, "w:gz") as tar:
+            tar.addfile(tarfile.TarInfo("elsewhere/package.json"))
+        data = path.read_bytes()
+    elif damage == "cut":
+        data = data[: len(data) // 2]
+    else:
+        data[100:300] = bytes(200)
+    path.write_bytes(data)
+    settings["packages"][0]["sha512"] = base64.b64encode(hashlib.sha512(data).digest()).decode()
+    config = tmp_path / "world.yaml"
+    config.write_text(yaml.safe_dump(settings))
+    line = fails(capsys, "emoji", "--out", tmp_path / "w", "--from", tmp_path, "--config", config)
+    assert f"{path} is no archive of npm" in line
+    assert not list((tmp_path / "w" / "packages").iterdir())
 
 
 def test_a_changed_package_is_refused_and_what_is_there_stays(archives, tmp_path, capsys):
@@ -233,9 +288,6 @@ def test_a_changed_package_is_refused_and_what_is_there_stays(archives, tmp_path
 
 
 def test_an_archive_cannot_write_outside_its_folder(tmp_path):
-    import base64
-    import hashlib
-
     path = tmp_path / "evil-1.0.0.tgz"
     with tarfile.open(path, "w:gz") as tar:
         info = tarfile.TarInfo("package/../../escaped")
@@ -265,6 +317,9 @@ def test_options_of_the_emoji_are_refused_for_the_micro_world(capsys, tmp_path):
         ("validation: -0.1", "validation"),
         ("captions: 0", "captions"),
         ("min_seconds: .nan", "min_seconds"),
+        ("hidden_things: 1.0", "no animation is left to train on"),
+        ("validation: 0.9", "no animation is left to train on"),
+        ("video_size: 34", "choose a video_size of at most 32, not 34"),
         ("packages: []", "no package with"),
     ],
 )
@@ -275,6 +330,7 @@ def test_wrong_settings_are_one_line(line, message, archives, tmp_path, capsys):
     config.write_text(yaml.safe_dump(settings))
     said = fails(capsys, "emoji", "--out", tmp_path / "w", "--from", archives, "--config", config)
     assert message in said, key
+    assert {path.name for path in (tmp_path / "w").iterdir()} <= {"packages"}  # nothing was begun
 
 
 def test_people_have_other_tones_to_learn_from(world):
