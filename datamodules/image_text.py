@@ -28,7 +28,7 @@ class ImageTextShards(ShardsDataModule):
     """
 
     kind = "image"
-    remedy = "make them with 'mav data pack' or img2dataset, or with 'mav world' for the micro-world"
+    remedy = "make them with 'mav data pack' or img2dataset, or with 'mav world' or 'mav world emoji'"
     max_member_bytes = MAX_IMAGE_BYTES
 
     def __init__(

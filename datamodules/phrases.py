@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,12 @@ from lightning_mav.datamodules.batches import Batches, Plan
 from lightning_mav.datamodules.image_text import ImageTextShards
 from lightning_mav.datamodules.order import MAX_WEIGHT, MixedOrder, Order
 from lightning_mav.datamodules.store import FrameStore, read_store
-from lightning_mav.utils.errors import UsageError, reason_of
-from lightning_mav.utils.numbers import check_number
+from lightning_mav.utils.errors import UsageError, first_line
+from lightning_mav.utils.numbers import check_number, in_range
 from lightning_mav.utils.paths import expanded
+from lightning_mav.utils.textfile import has_surrogates, is_blank
+
+LEAST_SHARE = 1e-30  # beyond the smallest number of 32 bits, shares would become zeros
 
 
 @dataclass
@@ -44,31 +48,54 @@ class Phrases:
         Raises:
             UsageError: If it is missing, is no such file, or refers to an image that does not exist.
         """
+        remedy = "'mav world emoji --phrases' writes one"
+        if not path.exists():
+            raise UsageError(f"there is no {path}: {remedy}")
         texts, lengths, images, shares = [], [0], [], []
         try:
             with gzip.open(path, "rt", encoding="utf-8") as lines:
-                for line in lines:
-                    entry = json.loads(line)
-                    texts.append(str(entry["text"]))
-                    lengths.append(len(entry["images"]))
-                    images += entry["images"]
-                    shares += entry["shares"]
-            found = cls(texts, np.cumsum(lengths), np.array(images, np.int64), np.array(shares, np.float32))
-            if not texts or len(shares) != len(images):
-                raise ValueError("no phrase, or not one share for each image")
-            if not 0 <= found.images.min() <= found.images.max() < num_images:
-                raise ValueError(f"it refers to an image outside 0 to {num_images - 1}")
-        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(
-                f"{path}: is not a file of phrases ({reason_of(error)}); "
-                "'mav world emoji --phrases' writes one"
-            ) from error
-        return found
+                for number, line in enumerate(lines, 1):
+                    text, own_images, own_shares = _parse(line, number, num_images)
+                    texts.append(text)
+                    lengths.append(len(own_images))
+                    images += own_images
+                    shares += own_shares
+            if not texts:
+                raise ValueError("it holds no phrase")
+        except (OSError, EOFError, zlib.error, ValueError) as error:
+            why = getattr(error, "strerror", None) or first_line(error)
+            raise UsageError(f"{path}: is not a usable file of phrases ({why}); {remedy}") from error
+        return cls(texts, np.cumsum(lengths), np.array(images, np.int64), np.array(shares, np.float32))
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         """Returns a phrase: ``text``, and the ``images`` and ``shares`` of its target."""
         part = slice(self.starts[number], self.starts[number + 1])
         return {"text": self.texts[number], "images": self.images[part], "shares": self.shares[part]}
+
+
+def _parse(line: str, number: int, num_images: int) -> tuple[str, list[int], list[float]]:
+    """Returns text, images and shares of a line.
+
+    Raises:
+        ValueError: If one of them is missing or makes no sense, with the number of the line.
+    """
+    try:
+        entry = json.loads(line)
+        text, images, shares = entry["text"], entry["images"], entry["shares"]
+        if not isinstance(text, str) or is_blank(text) or has_surrogates(text):
+            raise ValueError("its text is blank, or none")
+        if not 0 < len(images) == len(set(images)) == len(shares):
+            raise ValueError("not one share for each image, or no image, or one twice")
+        if not all(type(image) is int and 0 <= image < num_images for image in images):
+            many = f"{num_images} images are read: see max_samples, if it is set"
+            raise ValueError(f"an image outside 0 to {num_images - 1}; {many}")
+        if not all(in_range(share, LEAST_SHARE, 1) for share in shares):
+            raise ValueError("a share that is not above 0 and at most 1")
+    except (LookupError, TypeError, RecursionError):
+        raise ValueError(f"line {number}: not text, images and shares") from None
+    except ValueError as error:
+        raise ValueError(f"line {number}: {first_line(error)}") from None
+    return text, images, shares
 
 
 class PhraseShards(ImageTextShards):
@@ -83,6 +110,8 @@ class PhraseShards(ImageTextShards):
 
     def __init__(self, urls: str, *, phrases: str, batch_size: int = 512, **kwargs: Any) -> None:
         super().__init__(urls, with_text=False, batch_size=batch_size, **kwargs)
+        if not phrases:
+            raise ValueError("phrases is empty: name a file")
         self.cache = True  # all images are embedded at the start
         self.phrases = phrases
 

@@ -38,7 +38,7 @@ class VideoShards(ShardsDataModule):
     kind = "video"
     suffixes = frozenset(VIDEO_FORMATS)
     max_member_bytes = MAX_VIDEO_BYTES
-    remedy = "make them with 'mav data pack' or video2dataset, or with 'mav world' for the micro-world"
+    remedy = "make them with 'mav data pack' or video2dataset, or with 'mav world' or 'mav world emoji'"
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import yaml
 from helpers.runs import MODEL
 from lightning_mav.cli import main
 from lightning_mav.datamodules import PhraseImages, PhraseShards
+from lightning_mav.datamodules.phrases import Phrases
 from lightning_mav.training.runs import all_runs, find_run
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.weights import load_weights, read_training
@@ -130,6 +132,15 @@ def test_images_are_those_of_captions_or_of_what_a_phrase_means_most(micro_world
         ([("a", [NUM], [1.0])], f"outside 0 to {NUM - 1}"),
         ([("a", [-1], [1.0])], f"outside 0 to {NUM - 1}"),
         ([("a", [1, 2], [1.0])], "not one share"),
+        ([("a", [0, 1], [1.0]), ("b", [2], [0.5, 0.5])], "line 1: not one share"),
+        ([("a", [0], [1.0]), ("b", [], [])], "line 2: .*no image"),
+        ([("a", [1, 1], [0.5, 0.5])], "one twice"),
+        ([("a", [1.7], [1.0])], f"an image outside 0 to {NUM - 1}"),
+        ([("a", [2**70], [1.0])], f"outside 0 to {NUM - 1}; {NUM} images are read"),
+        ([("a", ["1"], [1.0])], "an image outside"),
+        *(([("a", [1], [share])], "a share that is not") for share in (0, -1.0, math.nan, 1e300, 1e-60, "1")),
+        *(([(text, [1], [1.0])], "text is blank") for text in (None, " ", 3, "\ud800")),
+        ([("a", 3, [1.0])], "line 1: not text, images and shares"),
         ([], "no phrase"),
     ],
 )
@@ -140,7 +151,27 @@ def test_a_wrong_file_of_phrases_is_one_line(kind, entries, message, micro_world
         data.train_dataloader()
 
 
-def test_a_missing_file_of_phrases_names_the_command(micro_world):
-    data = PhraseShards(str(micro_world / "images"), phrases="nowhere.gz", image_size=16)
-    with pytest.raises(UsageError, match="mav world emoji --phrases"):
-        data.train_dataloader()
+def test_a_missing_file_of_phrases_names_the_command(micro_world, tmp_path):
+    for path, message in (("nowhere.gz", "there is no nowhere.gz: "), (tmp_path, r"\(Is a directory\)")):
+        data = PhraseShards(str(micro_world / "images"), phrases=str(path), image_size=16)
+        with pytest.raises(UsageError, match=f"{message}.*mav world emoji --phrases"):
+            data.train_dataloader()
+    with pytest.raises(ValueError, match="phrases is empty"):
+        PhraseShards(str(micro_world / "images"), phrases="", image_size=16)
+
+
+def test_every_damage_to_a_file_of_phrases_is_one_line(tmp_path):
+    write_phrases(tmp_path / "good.gz", [(word, [number], [1.0]) for number, word in enumerate(WORDS)])
+    good, bad, said = (tmp_path / "good.gz").read_bytes(), tmp_path / "bad.gz", []
+    files = [good[:place] + bytes([good[place] ^ 255]) + good[place + 1 :] for place in range(len(good))]
+    files += [good[:place] for place in range(0, len(good), 9)]
+    files += [gzip.compress(data) for data in (b"[" * 100_000, b"\xff\n", b"\n", b"5\n", b"{}\n")]
+    for data in files:
+        bad.write_bytes(data)
+        try:
+            assert Phrases.read(bad, NUM).texts == WORDS  # a byte of the header that says nothing
+        except UsageError as error:
+            said.append(str(error))
+    assert len(said) > len(files) - 12
+    assert all(line.startswith(f"{bad}: is not a usable file of phrases (") for line in said)
+    assert not any("\n" in line for line in said)
