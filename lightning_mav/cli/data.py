@@ -24,7 +24,7 @@ def main(argv: list[str]) -> None:
 
 def _pack(args: argparse.Namespace) -> None:
     from ..data.shards.pack import PackSettings, pack
-    from ..data.shards.sources import find_sources
+    from ..data.shards.sources import find_sources, is_animated
 
     if not args.source.exists():
         raise UsageError(f"there is no {args.source}: name a folder, or a text file of paths")
@@ -64,6 +64,8 @@ def _pack(args: argparse.Namespace) -> None:
     if num_shards and not done.num_samples:
         (reason, count), *more = done.left_out.most_common()
         why = "the stats.json of each shard say why" if more else f"{_number(count, 'file')}, {reason}"
+        if kind != args.kind and any(map(is_animated, sources)):
+            why += "; add --kind video to pack animated pictures as videos"
         raise UsageError(f"nothing in {args.source} could be used: {why}")
 
 

@@ -105,11 +105,14 @@ def _colour(text: str) -> tuple[int, ...]:
     from PIL import ImageColor
 
     try:
-        return ImageColor.getrgb(text)[:3]
+        colour = ImageColor.getrgb(text)
+        if len(colour) == 3 and all(0 <= value <= 255 for value in colour):
+            return colour
     except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"must be a colour's name or #rrggbb, got {shortened(text) or 'nothing'}"
-        ) from None
+        pass
+    raise argparse.ArgumentTypeError(
+        f"must be a colour's name or #rrggbb, got {shortened(text) or 'nothing'}"
+    )
 
 
 def _part(text: str) -> tuple[int, int]:

@@ -26,6 +26,7 @@ from .sources import KINDS, Source, read_head
 from .writer import VERSION, Packed, claim_folder, digest_of, finished_shard, write_notes, write_shard
 
 MAX_BYTES = {"image": MAX_IMAGE_BYTES, "video": MAX_VIDEO_BYTES}  # as in training
+ANIMATED_SUFFIXES = {"WebP": ("webp",), "PNG": ("png", "apng"), "GIF": ("gif",)}
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 
 
@@ -141,13 +142,16 @@ def prepare(source: Source, *, settings: PackSettings) -> Packed:
         meta = {"name": source.name, "sha256": hashlib.sha256(data).hexdigest()}
         animated = settings.kind == "video" and may_be_animated(data)
         if animated:
-            data, suffix, note = animation_to_video(data, settings.ground), LOSSLESS, ""
+            what = kind_of(data)
+            note = "" if source.suffix in ANIMATED_SUFFIXES[what] else _misnamed(what, source)
+            data, suffix = animation_to_video(data, settings.ground), LOSSLESS
         else:
             suffix, note = _suffix(data, source, settings.kind)
         if settings.kind == "image":
             caption = _caption(source)
             if settings.ground != GROUND:
-                data, suffix = encode_png(torch.from_numpy(read_image(data, suffix, settings.ground))), "png"
+                pixels = read_image(data, suffix, settings.ground).copy()  # torch wants to write
+                data, suffix = encode_png(torch.from_numpy(pixels)), "png"
             meta |= probe_image(data, suffix)
             return Packed(source.name, {suffix: data, "txt": caption.encode()}, meta, note=note)
         facts = probe_video(data, suffix)
@@ -176,7 +180,11 @@ def _suffix(data: bytes, source: Source, kind: str) -> tuple[str, str]:
         raise ValueError(f"{what} file, no {kind} of a kind that is read: its name ends in .{source.suffix}")
     if not suffix or suffix == source.suffix:
         return source.suffix, ""
-    return suffix, f"{what} in .{source.suffix}" if source.suffix else f"{what} without a suffix"
+    return suffix, _misnamed(what, source)
+
+
+def _misnamed(what: str, source: Source) -> str:
+    return f"{what} in .{source.suffix}" if source.suffix else f"{what} without a suffix"
 
 
 def _caption(source: Source) -> str:

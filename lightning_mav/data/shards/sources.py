@@ -79,14 +79,15 @@ def find_sources(
                 found[which].append(name)
             elif problem:
                 passed[name] = problem
-    kind = _choose(source, kind, found, passed)
-    if not found[kind]:
-        wanted = ", ".join(KINDS[kind] if found["video"] or found["image"] else VIDEO_FORMATS | IMAGE_FORMATS)
-        others = f" but {describe(Counter(passed.values()))}" if passed else ""
-        remedy = f"name a folder of files that end in {wanted}"
-        raise UsageError(f"there is nothing to pack in {source}{others}: {remedy}")
+    asked, kind = kind, _choose(source, kind, found, passed)
     for other in found.keys() - {kind}:
         passed |= dict.fromkeys(found[other], f"{other}, where {kind}s are packed")
+    if not found[kind]:
+        wanted = [] if asked == "image" else [*VIDEO_FORMATS, "gif", "webp", "png"]
+        wanted += [] if asked == "video" else IMAGE_FORMATS
+        others = f" but {describe(Counter(passed.values()))}" if passed else ""
+        remedy = f"name a folder of files that end in {', '.join(dict.fromkeys(wanted))}"
+        raise UsageError(f"there is nothing to pack in {source}{others}: {remedy}")
     captions = _captions(root, found[kind]) if kind == "image" else {}
     sources = []
     for name in sorted(found[kind]):
@@ -151,9 +152,10 @@ def _look(path: Path) -> tuple[str, str]:
         return by_name, error.strerror or "cannot be read"
     except ValueError as error:
         return "", str(error)
-    if may_be_animated(head) and kind_of(head) != "GIF":
+    is_gif = kind_of(head) == "GIF"
+    if may_be_animated(head) and (not is_gif or by_name == "image"):  # a GIF in .jpg is a misnamed image
         return "animated", ""
-    if kind_of(head) == "GIF" and not by_name:  # one named .jpg is a misnamed image
+    if is_gif and not by_name:
         return "gif", ""
     right = suffix_of(head, suffix)
     kind = next((kind for kind, formats in KINDS.items() if right in formats), by_name)
@@ -161,6 +163,14 @@ def _look(path: Path) -> tuple[str, str]:
         return kind, ""
     what = kind_of(head)
     return "", f"{what} file" if what else f"unknown kind, {f'.{suffix}' if suffix else 'no suffix'}"
+
+
+def is_animated(source: Source) -> bool:
+    """Whether a file is a picture that may have several frames."""
+    try:
+        return may_be_animated(read_head(source.path))
+    except (OSError, ValueError):
+        return False
 
 
 def read_head(path: Path) -> bytes:

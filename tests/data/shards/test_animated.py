@@ -55,7 +55,7 @@ def test_frames_keep_their_pixels_and_times(kind, suffix, files, tmp_path):
     assert difference.mean() < 6  # colours are stored at half the resolution
 
 
-def test_the_ground_is_under_clips_and_images(files, tmp_path):
+def test_the_ground_is_under_clips_and_images(files, tmp_path, capsys):
     files(a_webp=animation("1f600"))
     (sample,) = pack(tmp_path, "--kind=video", "--ground=#00ff00").values()
     red, green, blue = video_of(sample)[0][0, :, 0, 0].tolist()
@@ -63,7 +63,9 @@ def test_the_ground_is_under_clips_and_images(files, tmp_path):
     assert max(red, blue) < 30
     (tmp_path / "out").rename(tmp_path / "videos")
     files(b_png=animation("1f600", 1, kind="PNG"), captions_tsv=b"b.png\tface\na.webp\tmoving face\n")
+    capsys.readouterr()
     images = pack(tmp_path, "--kind=image", "--ground=lime")
+    assert not capsys.readouterr().err  # no warning of torch either
     assert images.keys() == {"a.webp", "b.png"}
     for sample in images.values():
         assert decode_image(sample["png"], "png", None)[:, 0, 0].tolist() == [0, 255, 0]
@@ -98,12 +100,61 @@ def test_a_broken_animation_is_left_out_and_counted(files, tmp_path, capsys):
     assert "broken animation" in capsys.readouterr().out
 
 
-def test_a_colour_that_is_none_is_one_line(tmp_path, files, capsys):
-    files(a_webp=animation("1f600"))
+def fails(tmp_path, capsys, *options):
+    capsys.readouterr()
     with pytest.raises(SystemExit) as end:
-        pack(tmp_path, "--ground=sky")
+        pack(tmp_path, *options)
     assert end.value.code == 2
-    assert "must be a colour's name or #rrggbb, got sky" in capsys.readouterr().err
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("colour", ["sky", "rgb(300,0,0)", "#00ff0080", "hsl(0,300%,50%)", ""])
+def test_a_colour_that_is_none_is_one_line(colour, tmp_path, files, capsys):
+    files(a_webp=animation("1f600"))
+    said = fails(tmp_path, capsys, f"--ground={colour}")
+    assert f"must be a colour's name or #rrggbb, got {colour or 'nothing'}" in said
+
+
+def test_animations_are_videos_whatever_their_names_end_in_and_that_is_counted(files, tmp_path):
+    gif, webp, png = (animation("1f600", kind=kind) for kind in ("GIF", "WEBP", "PNG"))
+    files(a_gif=gif, b_mp4=gif, c_png=gif, d=gif, e_mp4=webp, f_gif=webp, g_webp=png, h_apng=png)
+    assert [*pack(tmp_path, "--kind=video")] == [
+        "a.gif",
+        "b.mp4",
+        "c.png",
+        "d",
+        "e.mp4",
+        "f.gif",
+        "g.webp",
+        "h.apng",
+    ]
+    misnamed = json.loads((tmp_path / "out" / "00000.stats.json").read_text())["misnamed"]
+    counted = (
+        "GIF in .mp4",
+        "GIF in .png",
+        "GIF without a suffix",
+        "WebP in .mp4",
+        "WebP in .gif",
+        "PNG in .webp",
+    )
+    assert misnamed == dict.fromkeys(sorted(counted), 1)
+
+
+def test_what_cannot_be_packed_is_counted_with_what_can(files, tmp_path, capsys):
+    files(a_webp=animation("1f600"))
+    assert "no caption; add --kind video to pack animated pictures" in fails(tmp_path, capsys)
+    files(a_webp=animation("1f600", 1))
+    assert "--kind video" not in fails(tmp_path, capsys)  # a still
+    files(a_webp=b"", b_png=b"")
+    said = fails(tmp_path, capsys, "--kind=video")
+    assert "but 2 x image, where videos are packed: name a folder of files that end in mp4" in said
+    assert "gif, webp, png" in said
+
+
+def test_reasons_are_the_same_in_each_run(files, tmp_path):
+    files(a_webp=animation("1f600")[:40], b_webp=animation("1f601"))
+    pack(tmp_path, "--kind=video")
+    assert "object at" not in (tmp_path / "out" / "00000.stats.json").read_text()
 
 
 def test_folders_of_earlier_versions_are_gone_on_with(files, tmp_path):
