@@ -152,7 +152,7 @@ def test_what_cannot_be_packed_is_counted_with_what_can(files, tmp_path, capsys)
 
 
 def test_reasons_are_the_same_in_each_run(files, tmp_path):
-    files(a_webp=animation("1f600")[:40], b_webp=animation("1f601"))
+    files(a_gif=b"GIF89a", b_webp=animation("1f601"), c_gif=animation("1f600", kind="GIF")[:9])
     pack(tmp_path, "--kind=video")
     assert "object at" not in (tmp_path / "out" / "00000.stats.json").read_text()
 
