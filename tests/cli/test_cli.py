@@ -194,7 +194,7 @@ def test_train_all_stops_at_the_first_failure_and_says_which(monkeypatch, capsys
     class Child:
         def __init__(self, command):
             calls.append(command)
-            self.wait = lambda: 1 if "prior" in command else 0
+            self.wait = lambda timeout: 1 if "prior" in command else 0
 
     monkeypatch.setattr(training.subprocess, "Popen", Child)
     with pytest.raises(UsageError, match="prior failed with exit code 1"):

@@ -1,6 +1,7 @@
 """Reads the tensors of files of others; no code in a file is run."""
 
 import pickle
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,9 @@ def read_file(path: Path) -> Any:
         if path.suffix == ".safetensors":
             return load_file(path)
         is_zip = path.open("rb").read(2) == b"PK"
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a pickle's protocol; what torch cannot read it refuses
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
         if "Weights only load failed" in str(error):
             raise UsageError(

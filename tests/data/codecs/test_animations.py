@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from helpers.emoji_packages import animation, frames
-from lightning_mav.data.codecs.animations import count_frames, read_animation
+from lightning_mav.data.codecs.animations import measure, read_animation
 from lightning_mav.data.codecs.kinds import HEAD_BYTES, may_be_animated
 
 
@@ -25,7 +25,7 @@ def test_frames_are_those_that_were_written_on_the_chosen_ground(kind, ground):
     assert difference.max() <= (8 if kind == "GIF" else 0)  # a palette rounds colours
     step = 40 if kind == "GIF" else 42  # GIF counts hundredths of a second
     assert ends.tolist() == [step * (index + 1) for index in range(7)]
-    assert count_frames(data) == 7
+    assert measure(data) == (7, pixels.shape[1])
 
 
 def test_frames_have_their_own_times():
@@ -41,7 +41,7 @@ def test_times_too_short_to_be_meant_are_those_of_browsers():
 
 def test_a_still_is_an_animation_of_one_frame():
     data = animation("1f600", 1)
-    assert count_frames(data) == 1
+    assert measure(data) == (1, 32)
     assert read_animation(data)[0].shape == (1, 32, 32, 3)
 
 
