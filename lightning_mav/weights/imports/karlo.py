@@ -35,7 +35,7 @@ TOLERANCE = 1e-4  # of outputs, relative: far above rounding, far below any mist
 class Imported(NamedTuple):
     """One network that was imported.
 
-    Args:
+    Attributes:
         module: Name of diffusers' module.
         num_tensors: Tensors that were placed.
         num_parameters: Numbers in them.

@@ -18,7 +18,7 @@ from ...nn.blocks import Block
 class Source(NamedTuple):
     """A tensor of the authors' checkpoint, or one of several parts of it.
 
-    Args:
+    Attributes:
         name: Name of the tensor.
         part: Which part, from 0.
         parts: Number of parts.

@@ -12,7 +12,7 @@ from ...nn import PriorTransformer, Pseudo3DUNet
 class Text(NamedTuple):
     """The text "" as a CLIP gives it.
 
-    Args:
+    Attributes:
         embed: Its embedding, ``(1, D)``.
         hidden: Hidden states of its tokens, ``(1, L, W)``.
         mask: Which of them are no padding, ``(1, L)``.
