@@ -16,6 +16,7 @@ import jsonargparse
 from jsonargparse import ArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from ..utils.errors import UsageError
 from ..utils.textfile import read_text
 
 # Errors by which a constructor, or Lightning, refuses a value.
@@ -111,3 +112,20 @@ def _parameters(class_path: str) -> list[str]:
     # Unlike inspect's signature, this follows **kwargs to the base class.
     added = ArgumentParser().add_class_arguments(cls, "x", fail_untyped=False)
     return [key.removeprefix("x.") for key in added]
+
+
+@contextmanager
+def refusals_explained() -> Iterator[None]:
+    """Reports a value that a constructor refuses as the user's mistake.
+
+    Raises:
+        UsageError: If the block raises what constructors raise of their arguments.
+    """
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        if (reason := blame(error)) is not None:
+            raise UsageError(reason) from error
+        if not isinstance(error, REFUSALS):
+            raise
+        raise UsageError(explain(str(error) or type(error).__name__, [])) from error

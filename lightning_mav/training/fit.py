@@ -33,7 +33,7 @@ from .checks import (
     is_first_process,
     is_on_processor,
 )
-from .explain import DISK, REFUSALS, blame, explain, utf8_files
+from .explain import DISK, blame, explain, refusals_explained, utf8_files
 from .folders import RunFolders
 from .quiet import hush_lightning
 from .save_config import SaveConfig
@@ -156,14 +156,8 @@ class MavCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Builds everything; reports a value that a constructor refuses as the user's mistake."""
-        try:
+        with refusals_explained():
             super().instantiate_classes()
-        except (Exception, SystemExit) as error:
-            if (reason := blame(error)) is not None:
-                raise UsageError(reason) from error
-            if not isinstance(error, REFUSALS):
-                raise
-            raise UsageError(explain(str(error) or type(error).__name__, [])) from error
         check_processes(self.trainer)
         check_filename(self.trainer.checkpoint_callback)
         if self.config[self.config["subcommand"]].compile:

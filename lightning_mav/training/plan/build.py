@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch.cli import LightningCLI
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -13,12 +12,11 @@ from ...clip import Clip
 from ...utils.configured import from_config
 from ...utils.errors import UsageError
 from ...utils.precision import precision_name
-from ...utils.settings import read_yaml
 from ...weights import find_weights, read_config
 from ..checks import ALIASES, check_settings
-from ..explain import REFUSALS, blame, explain
+from ..explain import refusals_explained
 from ..fit import MavCLI
-from ..runs import Run, all_runs, config_layers
+from ..runs import Run, all_runs, config_layers, model_settings
 
 CAPTION = "a picture"
 
@@ -60,14 +58,8 @@ class PlanCLI(MavCLI):
 
     def instantiate_classes(self) -> None:
         """Builds stage and data; reports a value that a constructor refuses as the user's mistake."""
-        try:
-            with WithoutContent():
-                LightningCLI.instantiate_classes(self)
-        except (Exception, SystemExit) as error:
-            reason = blame(error)
-            if reason is None and not isinstance(error, REFUSALS):
-                raise
-            raise UsageError(reason or explain(str(error) or type(error).__name__, [])) from error
+        with refusals_explained(), WithoutContent():
+            LightningCLI.instantiate_classes(self)
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Returns what stages ask a trainer for."""
@@ -110,9 +102,7 @@ def find_clip(name: str) -> Clip:
     with WithoutContent():
         for run in [] if name.endswith(".safetensors") else all_runs(scale):
             if run.name == run_name:
-                layers = [read_yaml(layer) for layer in config_layers(run, scale)]
-                clip = OmegaConf.merge(*layers).model.init_args.clip
-                return Clip(**OmegaConf.to_container(clip.init_args))  # type: ignore[arg-type]
+                return Clip(**model_settings(run, scale)["clip"]["init_args"])
         return from_config(read_config(find_weights(name)))
 
 
