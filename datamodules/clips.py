@@ -1,10 +1,14 @@
-"""Which frames of a video make a clip: a frame rate drawn at random, and a random start."""
+"""Which frames of a video make a clip: a frame rate drawn at random, and where the clip starts."""
+
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lightning_mav.utils.numbers import Checked, in_range
+
+Start = Literal["random", "first"]
 
 
 class ClipSampler(Checked):
@@ -24,6 +28,8 @@ class ClipSampler(Checked):
             0 for the order above.
         even_spacing: Whether to take every n-th frame, so that motion is even where the drawn rate does not
             divide the video's; the nearest rate that divides it is taken.
+        start: Where a clip starts: anywhere, or always at the first frame of its video. The second fits short
+            animations, which have a beginning that says much about the rest.
     """
 
     def __init__(
@@ -36,6 +42,7 @@ class ClipSampler(Checked):
         beta_batches: int = 0,
         mixed_batches: int = 0,
         even_spacing: bool = False,
+        start: Start = "random",
     ) -> None:
         if num_frames < 2:
             raise ValueError(f"a clip has at least two frames, got {num_frames=}")
@@ -47,6 +54,8 @@ class ClipSampler(Checked):
             raise ValueError(f"final_beta and beta_batches go together, got {final_beta=}, {beta_batches=}")
         if mixed_batches < 0 or (mixed_batches and final_beta is None):
             raise ValueError(f"mixed_batches goes with final_beta, got {mixed_batches=}, {final_beta=}")
+        if start not in get_args(Start):
+            raise ValueError(f"start must be one of {get_args(Start)}, got {start!r}")
         self.num_frames = num_frames
         self.fps_range = fps_range
         self.beta = beta
@@ -54,6 +63,7 @@ class ClipSampler(Checked):
         self.beta_batches = beta_batches
         self.mixed_batches = mixed_batches
         self.even_spacing = even_spacing
+        self.start = start
 
     def beta_at(self, batch: int) -> tuple[float, float]:
         """Returns the parameters of the beta distribution at a batch, counted from the start of training."""
@@ -85,13 +95,18 @@ class ClipSampler(Checked):
         fps = min(max(fps, steps / duration), source_fps)
         if self.even_spacing:
             stride = min(max(1, round(source_fps / fps)), (num - 1) // steps)
-            indices = int(rng.integers(num - stride * steps)) + stride * torch.arange(self.num_frames)
+            start = self._draw_start(num - stride * steps, rng)
+            indices = start + stride * torch.arange(self.num_frames)
         else:
             last_start = times[-1] - steps / fps + 1e-6
-            start = int(rng.integers(int(torch.searchsorted(times, last_start, right=True))))
+            start = self._draw_start(int(torch.searchsorted(times, last_start, right=True)), rng)
             moments = times[start] + torch.arange(self.num_frames, dtype=times.dtype) / fps
             indices = torch.searchsorted((times[1:] + times[:-1]) / 2, moments)
         span = float(times[indices[-1]] - times[indices[0]])
         if span <= 0:
             raise ValueError(f"no duration: the clip starts and ends at {float(times[indices[0]])} s")
         return indices, steps / span
+
+    def _draw_start(self, num: int, rng: np.random.Generator) -> int:
+        """Returns the first frame of a clip that may start at any of the first ``num`` frames."""
+        return 0 if self.start == "first" else int(rng.integers(num))

@@ -10,7 +10,7 @@ from lightning_mav.data.codecs.decode import MAX_VIDEO_BYTES, MAX_WORK, VIDEO_FO
 from lightning_mav.data.codecs.pixels import from_uint8
 from lightning_mav.data.shards.reader import Sample
 from lightning_mav.datamodules.base import Batch, ShardsDataModule
-from lightning_mav.datamodules.clips import ClipSampler
+from lightning_mav.datamodules.clips import ClipSampler, Start
 from lightning_mav.datamodules.image_text import crop, find_suffix
 from lightning_mav.datamodules.store import Stored
 from lightning_mav.utils.numbers import check_number
@@ -30,6 +30,7 @@ class VideoShards(ShardsDataModule):
         beta_batches: Number of batches until ``final_beta`` is reached.
         mixed_batches: Batches whose distributions are drawn in random order instead, see ``ClipSampler``.
         even_spacing: Whether to take every n-th frame, at the nearest frame rate that this allows.
+        start: Whether clips start anywhere or at the first frame of their video, see ``ClipSampler``.
         max_seconds: CPU seconds of decoding after which a video is skipped.
         batch_size: Clips per batch and device.
         kwargs: See ``ShardsDataModule``.
@@ -51,6 +52,7 @@ class VideoShards(ShardsDataModule):
         beta_batches: int = 0,
         mixed_batches: int = 0,
         even_spacing: bool = False,
+        start: Start = "random",
         max_seconds: float = MAX_WORK,
         batch_size: int = 8,
         **kwargs: Any,
@@ -66,6 +68,7 @@ class VideoShards(ShardsDataModule):
             beta_batches=beta_batches,
             mixed_batches=mixed_batches,
             even_spacing=even_spacing,
+            start=start,
         )
 
     def decode(self, sample: Sample) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """D^t: a CLIP image embedding becomes 16 frames; on images first, then on unlabelled video (section 3.2)."""
 
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor
 
@@ -10,14 +10,14 @@ from lightning_mav.nn import Pseudo3DUNet
 from lightning_mav.stages.backbone import Pseudo3DBackboneMixin
 from lightning_mav.stages.base import Batch, DiffusionStage
 from lightning_mav.stages.conditions import FrozenClip
-from lightning_mav.stages.frames import as_video, middle_frames, shrink_frames
+from lightning_mav.stages.frames import EmbeddedFrame, as_video, embedded_frames, shrink_frames
 
 
 class DecoderStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
     """Learns to draw images, then videos, from image embeddings. No text is involved.
 
-    The embedding of a video is that of its middle frame. An embedding also encodes where objects are, and the
-    network can use that only if it always refers to the same moment.
+    The embedding of a video is that of one of its frames, always the same one. An embedding also encodes
+    where objects are, and the network can use that only if it always refers to the same moment.
 
     Args:
         unet: Denoiser with an image-embedding condition.
@@ -26,6 +26,8 @@ class DecoderStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
         image_size: Height and width of the frames.
         num_frames: Frames in a video.
         still_strength: See ``Decoder``.
+        embed_frame: Frame of a video whose embedding is its condition: the middle one, or the first, where
+            clips start with what a still shows.
         kwargs: See ``FrozenClip``, ``Pseudo3DBackboneMixin`` and ``DiffusionStage``.
     """
 
@@ -40,8 +42,11 @@ class DecoderStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
         image_size: int = 64,
         num_frames: int = 16,
         still_strength: float | None = None,
+        embed_frame: EmbeddedFrame = "middle",
         **kwargs: Any,
     ) -> None:
+        if embed_frame not in get_args(EmbeddedFrame):
+            raise ValueError(f"embed_frame must be one of {get_args(EmbeddedFrame)}, got {embed_frame!r}")
         model = Decoder(
             unet,
             diffusion,
@@ -51,6 +56,7 @@ class DecoderStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
             still_strength=still_strength,
         )
         super().__init__(model, **kwargs)
+        self.embed_frame = embed_frame
 
     def prepare(self, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
         """Returns ``x_0`` of ``(B, 3, F, S, S)`` and its embedding and frame rate.
@@ -58,7 +64,7 @@ class DecoderStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
         CLIP sees the frames at the size they are read at, which should be that of the prior's training.
         """
         video = as_video(batch)
-        image_embed = self.clip.encode_image(middle_frames(video)).detach()
+        image_embed = self.clip.encode_image(embedded_frames(video, self.embed_frame)).detach()
         x_0 = shrink_frames(video, self.model.image_size)
         return x_0, {"image_embed": image_embed, "fps": batch.get("fps"), "drop": self.sample_drops(x_0)}
 

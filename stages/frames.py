@@ -1,11 +1,15 @@
 """Frames that the stages take from a batch, and their sizes."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from lightning_mav.models import resize_frames
 from lightning_mav.stages.base import Batch
 from lightning_mav.utils.errors import UsageError
+
+EmbeddedFrame = Literal["middle", "first"]
 
 
 def random_frames(video: Tensor) -> Tensor:
@@ -14,9 +18,9 @@ def random_frames(video: Tensor) -> Tensor:
     return video[torch.arange(len(video), device=video.device), :, index]
 
 
-def middle_frames(video: Tensor) -> Tensor:
-    """Takes the middle frame of each video ``(B, 3, F, H, W)``: ``(B, 3, H, W)``."""
-    return video[:, :, video.shape[2] // 2]
+def embedded_frames(video: Tensor, which: EmbeddedFrame = "middle") -> Tensor:
+    """Takes the first or the middle frame of each video ``(B, 3, F, H, W)``: ``(B, 3, H, W)``."""
+    return video[:, :, video.shape[2] // 2 if which == "middle" else 0]
 
 
 def shrink_frames(video: Tensor, size: int) -> Tensor:

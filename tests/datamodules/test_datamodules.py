@@ -106,6 +106,22 @@ def test_frame_rates_are_true(clock_shards, cache, even_spacing):
     assert min(rates) >= 30 * 7 / 59 - 0.01
 
 
+@pytest.mark.parametrize("cache", [False, True])
+@pytest.mark.parametrize("even_spacing", [False, True])
+@pytest.mark.parametrize("start", ["first", "random"])
+def test_clips_start_where_they_should(clock_shards, cache, even_spacing, start):
+    settings = {"image_size": 16, "num_frames": 8, "batch_size": 16, "cache": cache, "start": start}
+    datamodule = VideoShards(clock_shards, fps_range=(8, 30), even_spacing=even_spacing, **settings)
+    (batch,) = take(datamodule, 1)
+    starts = {round(float(read_clock(video)[0])) for video in batch["video"]}
+    assert starts == {0} if start == "first" else len(starts) > 3
+
+
+def test_unknown_start_is_refused():
+    with pytest.raises(ValueError, match=r"start must be one of .*'first'.*, got 'last'"):
+        ClipSampler(16, start="last")
+
+
 def test_no_member_but_the_video_is_read(clock_shards):
     datamodule = VideoShards(clock_shards, image_size=16)
     shards = Shards([f"{clock_shards}/000000.tar"], datamodule.suffixes)

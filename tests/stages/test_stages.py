@@ -67,12 +67,18 @@ def test_batch_of_both_kinds_weighs_images(clip):
     assert stage.training_step({"video": {}, "image": {}}, 0).item() == 2 + 0.5 * 3
 
 
-def test_embedding_is_that_of_the_middle_frame(clip):
-    stage, video = decoder(clip), torch.rand(3, 3, 4, 16, 16)
+@pytest.mark.parametrize(("embed_frame", "index"), [("middle", 2), ("first", 0)])
+def test_embedding_is_that_of_the_chosen_frame(clip, embed_frame, index):
+    stage, video = decoder(clip, embed_frame=embed_frame), torch.rand(3, 3, 4, 16, 16)
     x_0, cond = stage.prepare({"video": video, "fps": torch.full((3,), 8.0)})
     assert torch.equal(x_0, video)
-    torch.testing.assert_close(cond["image_embed"], stage.clip.encode_image(video[:, :, 2]))
+    torch.testing.assert_close(cond["image_embed"], stage.clip.encode_image(video[:, :, index]))
     assert not cond["image_embed"].requires_grad
+
+
+def test_unknown_frame_to_embed_is_refused(clip):
+    with pytest.raises(ValueError, match=r"embed_frame must be one of .*'first'.*, got 'last'"):
+        decoder(clip, embed_frame="last")
 
 
 def test_random_frames_come_from_their_own_video():
