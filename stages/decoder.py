@@ -25,7 +25,7 @@ class DecoderStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
         sampler: How samples are drawn.
         image_size: Height and width of the frames.
         num_frames: Frames in a video.
-        still_strength: See ``Decoder``.
+        still_until: See ``Decoder``.
         embed_frame: Frame of a video whose embedding is its condition: the middle one, or the first, where
             clips start with what a still shows.
         kwargs: See ``FrozenClip``, ``Pseudo3DBackboneMixin`` and ``DiffusionStage``.
@@ -41,7 +41,7 @@ class DecoderStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
         *,
         image_size: int = 64,
         num_frames: int = 16,
-        still_strength: float | None = None,
+        still_until: float | None = None,
         embed_frame: EmbeddedFrame = "middle",
         **kwargs: Any,
     ) -> None:
@@ -53,7 +53,7 @@ class DecoderStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
             sampler,
             image_size=image_size,
             num_frames=num_frames,
-            still_strength=still_strength,
+            still_until=still_until,
         )
         super().__init__(model, **kwargs)
         self.embed_frame = embed_frame

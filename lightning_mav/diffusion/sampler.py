@@ -149,8 +149,6 @@ class Sampler(Configured):
         generator: torch.Generator | None = None,
         step_noise: StepNoise | None = None,
         progress: Progress | None = None,
-        init: Tensor | None = None,
-        strength: float = 1.0,
     ) -> Tensor:
         """Denoises ``noise``, of any shape ``(B, ...)``, to a sample of the same shape.
 
@@ -163,25 +161,19 @@ class Sampler(Configured):
             generator: Source of the noise of the steps.
             step_noise: The noise of the steps, instead of ``generator``.
             progress: Called after each step.
-            init: What to begin with instead of noise alone (SDEdit, Meng et al., 2022), shaped as ``noise``.
-            strength: Share of the steps that are left then, above 0; 1 are all.
         """
         scheduler = self.build_scheduler(diffusion)
         scheduler.set_timesteps(check_steps(self.scheduler, num_steps or self.num_steps))
-        timesteps = scheduler.timesteps
-        begin = 0 if init is None else len(timesteps) - max(1, round(strength * len(timesteps)))
         if hasattr(scheduler, "set_begin_index"):
             # Else it finds its place by timestep, and uneven spacing can repeat a timestep.
-            scheduler.set_begin_index(begin)
+            scheduler.set_begin_index(0)
 
         def drawn(draw: int, shape: tuple[int, ...]) -> Tensor:
             fresh = sample_noise(shape, noise, generator) if step_noise is None else step_noise(draw, shape)
             return diffusion.correlate(fresh)
 
         x_t = noise * scheduler.init_noise_sigma
-        if init is not None:
-            x_t = scheduler.add_noise(init, noise, timesteps[begin : begin + 1].expand(len(init)))
-        timesteps, mode = timesteps[begin:], StepNoiseMode(drawn)
+        timesteps, mode = scheduler.timesteps, StepNoiseMode(drawn)
         for done, t in enumerate(timesteps, start=1):
             steps = torch.full((len(x_t),), int(t), device=x_t.device)
             x_in = scheduler.scale_model_input(x_t, t)

@@ -1,5 +1,6 @@
 """What all generators of the cascade share: a network, its diffusion and how to sample from it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -126,14 +127,13 @@ class DiffusionModel(nn.Module, Configured):
 
     @torch.no_grad()
     def denoise(
-        self, noise: Tensor, *, init: Tensor | None = None, strength: float = 1.0, **kwargs: Any
+        self, noise: Tensor, *, adjust: Callable[[Tensor, Tensor], Tensor] | None = None, **kwargs: Any
     ) -> Tensor:
         """Runs the sampler from independent ``noise``, ``(B, ...)``.
 
         Args:
             noise: ``x_T``.
-            init: See ``Sampler.sample``.
-            strength: See ``Sampler.sample``.
+            adjust: Maps each estimate of ``x_0`` and its steps ``(B,)`` to the estimate that is used instead.
             kwargs: Conditions of the network, ``(B, ...)``, and what ``SampleOptions`` has.
         """
         options = {name: kwargs.pop(name) for name in SampleOptions.__annotations__ if name in kwargs}
@@ -145,11 +145,12 @@ class DiffusionModel(nn.Module, Configured):
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             if scale == 1.0 or not self.sampler.guides(self.diffusion, t):
-                return self.predict_x_0(x_t, t, plain)
-            return self.predict_x_0(x_t, t, conditions, scale)
+                x_0 = self.predict_x_0(x_t, t, plain)
+            else:
+                x_0 = self.predict_x_0(x_t, t, conditions, scale)
+            return x_0 if adjust is None else adjust(x_0, t)
 
-        noise = self.diffusion.correlate(noise)
-        return self.sampler.sample(predict, noise, self.diffusion, init=init, strength=strength, **options)
+        return self.sampler.sample(predict, self.diffusion.correlate(noise), self.diffusion, **options)
 
 
 def squared_errors(a: Tensor, b: Tensor) -> Tensor:

@@ -4,10 +4,10 @@ from typing import Unpack
 
 from torch import Tensor
 
-from ..diffusion import GaussianDiffusion, Progress, SampleOptions, Sampler, sample_noise
+from ..diffusion import GaussianDiffusion, SampleOptions, Sampler, sample_noise
 from ..nn import Pseudo3DUNet
 from ..utils.numbers import check_number
-from .base import DiffusionModel
+from .base import DiffusionModel, part_of
 
 
 class Decoder(DiffusionModel):
@@ -19,9 +19,11 @@ class Decoder(DiffusionModel):
         sampler: How to sample.
         image_size: Height and width of the video.
         num_frames: Length of the video that it was trained on.
-        still_strength: If given, a still is drawn first, and the video begins with it instead of noise alone:
-            the share of the steps that are left for the video, above 0 and up to 1. What a thing looks like
-            is then learnt from all images, also for things that no video shows. The paper draws no still.
+        still_until: If given, a still is drawn first, and the video starts with it. At each denoising step
+            the estimated frames are all moved by the same difference, so that the first one is the still.
+            This ends at this share of the diffusion steps, 0 to 1; below it the network is free. What a
+            thing looks like is then learnt from all images, also for things that no video shows. The paper
+            draws no still.
     """
 
     net: Pseudo3DUNet
@@ -34,14 +36,14 @@ class Decoder(DiffusionModel):
         *,
         image_size: int = 64,
         num_frames: int = 16,
-        still_strength: float | None = None,
+        still_until: float | None = None,
     ) -> None:
         super().__init__(net, diffusion, sampler)
         check_number("image_size", image_size, 1)
         check_number("num_frames", num_frames, 1)
-        if still_strength is not None and not 0 < still_strength <= 1:
-            raise ValueError(f"still_strength must be above 0 and at most 1, got {still_strength}")
-        self.still_strength = still_strength
+        if still_until is not None:
+            check_number("still_until", still_until, 0, 1)
+        self.still_until = still_until
         self.image_size = image_size
         self.num_frames = num_frames
 
@@ -56,26 +58,25 @@ class Decoder(DiffusionModel):
         """Maps embeddings ``(B, D)`` and frame rates ``(B,)`` to videos ``(B, 3, F, S, S)`` in [-1, 1]."""
         shape = (len(image_embed), 3, num_frames or self.num_frames, self.image_size, self.image_size)
         noise = sample_noise(shape, image_embed, options.get("generator"))
-        if self.still_strength is None or shape[2] == 1:
+        if self.still_until is None or shape[2] == 1:
             return self.denoise(noise, image_embed=image_embed, fps=fps, **options)
         progress = options.pop("progress", None)
-        num_steps = options.get("num_steps") or self.sampler.num_steps
-        total = num_steps + max(1, round(self.still_strength * num_steps))
         one = sample_noise((*shape[:2], 1, *shape[3:]), image_embed, options.get("generator"))
         still = self.denoise(
-            one, image_embed=image_embed, fps=None, progress=_shifted(progress, 0, total), **options
+            one, image_embed=image_embed, fps=None, progress=part_of(progress, 0, 2), **options
         )
+        free_from = self.still_until * self.diffusion.num_timesteps
+
+        def start_with_still(x_0: Tensor, t: Tensor) -> Tensor:
+            if t[0] < free_from:
+                return x_0
+            return (x_0 + (still - x_0[:, :, :1])).clamp(-self.limit, self.limit)
+
         return self.denoise(
             noise,
-            init=still.expand(shape),
-            strength=self.still_strength,
+            adjust=start_with_still,
             image_embed=image_embed,
             fps=fps,
-            progress=_shifted(progress, num_steps, total),
+            progress=part_of(progress, 1, 2),
             **options,
         )
-
-
-def _shifted(progress: Progress | None, before: int, total: int) -> Progress | None:
-    """Reports steps that follow ``before`` others, out of ``total``."""
-    return None if progress is None else lambda done, _: progress(before + done, total)

@@ -72,29 +72,6 @@ def test_every_scheduler_draws_the_data_from_every_prediction(
     assert std == pytest.approx(STD, rel=0.06 if name in FIRST_ORDER else 0.025)
 
 
-@pytest.mark.parametrize("strength", [0.3, 0.8])
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_samples_that_begin_with_data_are_data(scheduler, strength):
-    diffusion, generator = GaussianDiffusion(prediction="v"), torch.Generator().manual_seed(0)
-    sampler = Sampler(scheduler, num_steps=NUM_STEPS, threshold="none")
-    data = MEAN + STD * torch.randn(10_000, 1, generator=generator)
-    noise = torch.randn(10_000, 1, generator=generator)
-    model, steps = DiffusionModel(Best(diffusion), diffusion, sampler), []
-    out = model.denoise(
-        noise,
-        init=data,
-        strength=strength,
-        generator=generator,
-        progress=lambda done, total: steps.append((done, total)),
-    )
-    assert out.mean().item() == pytest.approx(MEAN, abs=0.02)
-    assert out.std().item() == pytest.approx(STD, rel=0.06)
-    assert steps[-1] == (strength * NUM_STEPS,) * 2
-    # The fewer steps are left, the more of the data is kept.
-    kept = torch.corrcoef(torch.cat([data, out], dim=1).T)[0, 1].item()
-    assert kept > 0.4 if strength == 0.3 else kept < 0.3
-
-
 @pytest.mark.parametrize(("scheduler", "args"), STOCHASTIC.values(), ids=STOCHASTIC)
 def test_noise_added_on_the_way_leaves_the_data_as_it_is(scheduler, args):
     mean, std = draw(scheduler, GaussianDiffusion(prediction="v"), **args)

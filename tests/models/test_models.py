@@ -268,37 +268,55 @@ def test_decoder_draws_what_it_is_asked_for():
     assert decoder.sample(embed, num_frames=1).shape[2] == 1
 
 
-@pytest.mark.parametrize(("strength", "num_steps"), [(0.25, 1), (0.5, 2), (1.0, 4)])
-def test_video_that_begins_with_a_still_is_drawn_in_the_steps_that_are_left(strength, num_steps):
-    options = {"image_size": 6, "num_frames": 3, "still_strength": strength}
-    decoder, net = model(Decoder, lambda x_t, **_: x_t.clamp(-1, 1), **options)
-    seen, embed = [], torch.randn(2, 5)
-    fps = torch.tensor([4.0, 8.0])
-    decoder.sample(embed, fps, num_steps=4, progress=lambda *step: seen.append(step))
-    frames = [call["x_t"].shape[2] for call in net.calls]
-    assert frames == [1] * 4 + [3] * num_steps  # the still first
-    assert net.calls[0]["fps"] is None  # an image has none
-    assert net.calls[-1]["fps"].tolist() == [4.0, 8.0]
-    assert seen == [(done + 1, len(frames)) for done in range(len(frames))]
-    assert decoder.sample(embed, num_frames=1).shape[2] == 1  # a still alone
+@pytest.mark.parametrize("guidance_scale", [1.0, 2.0])
+def test_video_starts_with_the_still_and_moves_by_itself(guidance_scale):
+    # Images are bright. Videos are dark and get brighter from frame to frame.
+    moving = torch.tensor([-0.5, -0.4, -0.2])[None, None, :, None, None]
 
-
-def test_a_video_shows_the_still_it_begins_with():
-    # The still is bright; the video's own frames keep what they are given.
     def predict(x_t, fps=None, **_):
-        return (
-            torch.full_like(x_t, 0.75) if fps is None else x_t.mean(dim=(3, 4), keepdim=True).expand_as(x_t)
-        )
+        return torch.full_like(x_t, 0.25) if fps is None else moving.expand_as(x_t)
 
-    decoder, _ = model(Decoder, predict, image_size=32, num_frames=3, still_strength=0.25)
-    video = decoder.sample(torch.randn(1, 5), torch.tensor([4.0]), num_steps=4)
-    assert video.mean() > 0.5
+    decoder, net = model(Decoder, predict, image_size=6, num_frames=3, still_until=0.0)
+    decoder.sampler = Sampler("diffusers.DDIMScheduler", num_steps=4)
+    embed, fps, seen = torch.randn(2, 5), torch.tensor([4.0, 8.0]), []
+    options = {"guidance_scale": guidance_scale, "progress": lambda *step: seen.append(step)}
+    video = decoder.sample(embed, fps, **options)
+    torch.testing.assert_close(video, (moving + 0.75).expand_as(video))
+    assert [call["x_t"].shape[2] for call in net.calls] == [1] * 4 + [3] * 4  # the still first
+    assert net.calls[0]["fps"] is None  # an image has none
+    assert net.calls[-1]["fps"][:2].tolist() == [4.0, 8.0]
+    assert seen == [(done, 8) for done in range(1, 9)]
+    assert decoder.sample(embed, num_frames=1).shape[2] == 1  # a still alone
+    decoder.still_until = 1.0  # never moved
+    torch.testing.assert_close(decoder.sample(embed, fps), moving.expand_as(video))
 
 
-@pytest.mark.parametrize("strength", [0.0, -0.1, 1.1, float("nan")])
-def test_strength_out_of_range_is_refused(strength):
-    with pytest.raises(ValueError, match="still_strength"):
-        model(Decoder, lambda x_t, **_: x_t, still_strength=strength)
+def test_the_last_steps_are_left_to_the_network():
+    steps = []
+
+    def predict(x_t, fps=None, **_):
+        return torch.full_like(x_t, 0.5 if fps is None else -0.5)
+
+    decoder, _ = model(Decoder, predict, image_size=6, num_frames=3, still_until=0.4)
+    denoise = decoder.denoise
+
+    def watch(noise, adjust=None, **kwargs):
+        def noted(x_0, t):
+            steps.append((int(t[0]), float(adjust(x_0, t)[0, 0, 0, 0, 0])))
+            return x_0
+
+        return denoise(noise, adjust=None if adjust is None else noted, **kwargs)
+
+    decoder.denoise = watch
+    decoder.sample(torch.randn(1, 5), torch.tensor([8.0]), num_steps=10)
+    assert len(steps) == 10
+    assert all((value == 0.5) == (t >= 400) for t, value in steps)
+
+
+@pytest.mark.parametrize("until", [-0.1, 1.1, float("nan")])
+def test_still_until_out_of_range_is_refused(until):
+    with pytest.raises(ValueError, match="still_until"):
+        model(Decoder, lambda x_t, **_: x_t, still_until=until)
 
 
 def test_progress_counts_over_windows():
