@@ -16,5 +16,6 @@ BENCHES = {
     "loader": "reading batches with one and two processes, and going on in an epoch",
     "frechet": "the distance of FID and FVD against scipy's",
     "sensitivity": "how FVD answers to damage of known strength",
+    "motion": "how much of the emoji's motion a decoder knows from a still",
     "scaling": "time against frames and pixels",
 }

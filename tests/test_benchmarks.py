@@ -10,10 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import BENCHES, karlo, networks, report, scaling, timing
+from benchmarks import BENCHES, karlo, motion, networks, report, scaling, timing
 from benchmarks.sensitivity import DAMAGES, STRENGTHS, measure, sample_videos
 from helpers.places import ROOT
+from lightning_mav.diffusion import GaussianDiffusion, Sampler
 from lightning_mav.evaluation.features import load_features
+from lightning_mav.models import Decoder
 
 
 class Clock:
@@ -232,3 +234,21 @@ def test_distance_rises_with_damage():
         assert len(distances[name]) == len(STRENGTHS)
         assert distances[name] == sorted(distances[name]), name
         assert distances[name][-1] > 3 * distances["none"][0], name
+
+
+def test_motion_is_known_where_the_estimate_moves_like_the_truth():
+    videos = torch.randn(10, 3, 4, 8, 8).clamp(-1, 1)
+
+    class Known(nn.Module):
+        """Knows each video by the number in its embedding, and shows it darker and over another ground."""
+
+        def conditions(self, image_embed, fps):
+            return image_embed
+
+        def forward(self, x_t, t, conditions):
+            return videos[conditions[:, 0].long()] / 2 + 0.25
+
+    decoder = Decoder(Known(), GaussianDiffusion(prediction="x_0"), Sampler(), image_size=8, num_frames=4)
+    own = torch.arange(10.0)[:, None]
+    assert motion.correlation(decoder, videos, own) == pytest.approx(1, abs=1e-3)
+    assert abs(motion.correlation(decoder, videos, own.roll(1, 0))) < 0.2
