@@ -145,10 +145,13 @@ class DiffusionModel(nn.Module, Configured):
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             if scale == 1.0 or not self.sampler.guides(self.diffusion, t):
-                x_0 = self.predict_x_0(x_t, t, plain)
+                output = self.predict_x_0(x_t, t, plain)
             else:
-                x_0 = self.predict_x_0(x_t, t, conditions, scale)
-            return x_0 if adjust is None else adjust(x_0, t)
+                output = self.predict_x_0(x_t, t, conditions, scale)
+            if adjust is None:
+                return output
+            x_0, variances = output.tensor_split([x_t.shape[1]], dim=1)
+            return torch.cat([adjust(x_0, t), variances], dim=1)
 
         return self.sampler.sample(predict, self.diffusion.correlate(noise), self.diffusion, **options)
 

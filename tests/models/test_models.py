@@ -291,6 +291,18 @@ def test_video_starts_with_the_still_and_moves_by_itself(guidance_scale):
     torch.testing.assert_close(decoder.sample(embed, fps), moving.expand_as(video))
 
 
+def test_learned_variances_are_not_moved_with_the_frames():
+    def predict(x_t, fps=None, **_):
+        estimate = torch.full_like(x_t, 0.5 if fps is None else -0.5)
+        return torch.cat([estimate, torch.zeros_like(x_t)], dim=1)
+
+    net, diffusion = Fake(predict), GaussianDiffusion(prediction="x_0", learned_variance=True)
+    sampler = Sampler("diffusers.UnCLIPScheduler", num_steps=3)
+    decoder = Decoder(net, diffusion, sampler, image_size=6, num_frames=3, still_until=0.0)
+    video = decoder.sample(torch.randn(1, 5), torch.tensor([8.0]))
+    torch.testing.assert_close(video, torch.full_like(video, 0.5), atol=0.05, rtol=0)
+
+
 def test_the_last_steps_are_left_to_the_network():
     steps = []
 
