@@ -9,9 +9,11 @@
 
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-240}
 
+child= preempted=
+trap 'preempted=143; [ -z "$child" ] || kill -TERM "$child"' TERM USR1
 torchrun "$@" &
 child=$!
-trap 'preempted=143; kill -TERM $child' TERM USR1
+[ -z "$preempted" ] || kill -TERM "$child" # signalled before the child had a number
 wait $child
 status=$?
 while kill -0 $child 2>/dev/null; do # a signal has ended the waiting, not torchrun
