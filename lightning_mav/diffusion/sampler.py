@@ -174,7 +174,8 @@ class Sampler(Configured):
 
         x_t = noise * scheduler.init_noise_sigma
         timesteps, mode = scheduler.timesteps, StepNoiseMode(drawn)
-        for done, t in enumerate(timesteps, start=1):
+        step_args = step_arguments(scheduler, self.scheduler_args)
+        for done, (t, args) in enumerate(zip(timesteps, step_args, strict=True), start=1):
             steps = torch.full((len(x_t),), int(t), device=x_t.device)
             x_in = scheduler.scale_model_input(x_t, t)
             output = predict_x_0(x_in, steps)
@@ -184,7 +185,6 @@ class Sampler(Configured):
             if self.scheduler in TAKES_EPS:
                 a, s = diffusion.coefficients(steps, x_in)
                 estimate = (x_in - a * estimate) / s
-            args = step_arguments(scheduler, self.scheduler_args, timesteps[done : done + 1])
             with mode:
                 estimate = output if takes_variance(self.scheduler) else estimate
                 x_t = scheduler.step(estimate, t, x_t, return_dict=False, **args)[0]

@@ -5,7 +5,6 @@ import inspect
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..utils.errors import first_line
 from .gaussian import GaussianDiffusion
@@ -79,17 +78,18 @@ def check_arguments(scheduler: str, args: dict[str, Any]) -> None:
         raise ValueError(f"{scheduler} refuses scheduler_args, got {args}: {first_line(error)}") from error
 
 
-def step_arguments(scheduler: Any, args: dict[str, Any], after: Tensor) -> dict[str, Any]:
-    """Returns the further arguments of a step.
+def step_arguments(scheduler: Any, args: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns the further arguments of each step.
 
     Args:
-        scheduler: The scheduler.
+        scheduler: The scheduler, with its timesteps set.
         args: Arguments of the user, of which those that ``step`` knows are taken.
-        after: The timestep after this one, ``(1,)``, or ``(0,)`` at the last step.
     """
     known = inspect.signature(scheduler.step).parameters
     given = {key: value for key, value in args.items() if key in known}
-    return given | ({"prev_timestep": after[0]} if "prev_timestep" in known and len(after) else {})
+    if "prev_timestep" not in known:
+        return [given] * len(scheduler.timesteps)
+    return [*(given | {"prev_timestep": after} for after in scheduler.timesteps[1:]), given]
 
 
 def build_scheduler(scheduler: str, diffusion: GaussianDiffusion, args: dict[str, Any]) -> Any:
