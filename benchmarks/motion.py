@@ -23,6 +23,7 @@ from lightning_mav.evaluation.worlds.emoji.truth import (
     read_stills,
 )
 from lightning_mav.models import Decoder
+from lightning_mav.utils.errors import UsageError
 from lightning_mav.utils.precision import autocast_context
 from lightning_mav.weights import find_weights, load_weights
 
@@ -40,9 +41,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--decoder",
         action="append",
+        type=named,
         metavar="NAME=WEIGHTS",
         help="a decoder and what the table calls it; again for more (shipped=emoji/decoder)",
     )
+
+
+def named(text: str) -> tuple[str, str]:
+    """Parses ``NAME=WEIGHTS``."""
+    name, equals, weights = text.partition("=")
+    if not (name and equals and weights):
+        raise argparse.ArgumentTypeError(f"must be NAME=WEIGHTS, such as shipped=emoji/decoder, got {text!r}")
+    return name, weights
 
 
 def run(args: argparse.Namespace) -> Section:
@@ -50,16 +60,19 @@ def run(args: argparse.Namespace) -> Section:
     entries = read_entries(args.data)
     asked = choose_prompts(entries, EmojiBench(data=str(args.data)))
     clip = load_weights(find_weights(args.clip)).eval()
-    names = [name.partition("=") for name in args.decoder or ["shipped=emoji/decoder"]]
-    decoders = {name: load_weights(find_weights(path)).eval() for name, _, path in names}
+    given = args.decoder or [("shipped", "emoji/decoder")]
+    decoders = {name: load_weights(find_weights(path)).eval() for name, path in given}
+    shapes = {(decoder.image_size, decoder.num_frames) for decoder in decoders.values()}
+    if len(shapes) > 1:
+        raise UsageError(f"--decoder: sizes and lengths {shapes} differ: measure them one by one")
+    ((size, num_frames),) = shapes
     rows = [[name] for name in decoders]
     counts = []
     for kind in KINDS:
         chosen = [asked.entries[row] for row in asked.rows(kind)]
         counts.append(f"{len(chosen)} {label(kind)}")
         embed = embeddings(clip, args.data, chosen, len(entries))
-        size = next(iter(decoders.values())).image_size
-        true = clips(args.data, kind, chosen, size, next(iter(decoders.values())).num_frames)
+        true = clips(args.data, kind, chosen, size, num_frames)
         for row, decoder in zip(rows, decoders.values(), strict=True):
             own, other = (correlation(decoder, true, given) for given in (embed, embed.roll(1, 0)))
             row.append(f"{own:.3f}, {other:.3f}")
@@ -69,7 +82,7 @@ def run(args: argparse.Namespace) -> Section:
         [
             "Correlation of the motion in the first estimate, from noise alone, with that of the true "
             "animation: given the embedding of the own still, and of another one's. Mean over the animations "
-            f"({', '.join(counts)}), 16 frames at {FPS:g} fps from the start."
+            f"({', '.join(counts)}), {num_frames} frames at {FPS:g} fps from the start."
         ],
         [Table(["decoder", *(label(kind) for kind in KINDS)], rows)],
     )

@@ -252,3 +252,9 @@ def test_motion_is_known_where_the_estimate_moves_like_the_truth():
     own = torch.arange(10.0)[:, None]
     assert motion.correlation(decoder, videos, own) == pytest.approx(1, abs=1e-3)
     assert abs(motion.correlation(decoder, videos, own.roll(1, 0))) < 0.2
+
+
+@pytest.mark.parametrize("text", ["decoder", "=decoder", "decoder="])
+def test_a_decoder_without_a_name_or_weights_is_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="must be NAME=WEIGHTS"):
+        motion.named(text)
