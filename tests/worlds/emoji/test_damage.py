@@ -154,7 +154,8 @@ def test_phrases_of_other_stills_are_set_aside(world, archives, tmp_path, capsys
     main(arguments(world, own))
     assert not phrases.exists()
     assert old.read_bytes() == b"written before"
-    (line,) = capsys.readouterr().err.splitlines()
+    line = capsys.readouterr().err
+    assert len(line.splitlines()) == 1, line
     assert f"{phrases} numbers other stills: it is now {old.name}, and --phrases writes new ones" in line
 
 
