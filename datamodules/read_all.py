@@ -6,13 +6,13 @@ from functools import partial
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info
-from rich.progress import track
 
 from lightning_mav.data.shards.parallel import map_in_order
 from lightning_mav.data.shards.reader import Sample, Shards
 from lightning_mav.datamodules.batches import Tally
 from lightning_mav.datamodules.ledger import describe
 from lightning_mav.datamodules.metadata_filter import Filtered
+from lightning_mav.utils.console import track
 from lightning_mav.utils.errors import UsageError, reason_of
 
 PART_SIZE = 32  # samples that a process handles at a time
@@ -44,7 +44,7 @@ def read_all(
     size = 1 if num_workers == 1 else PART_SIZE
     parts = [range(i, min(i + size, len(shards))) for i in range(0, len(shards), size)]
     made_parts = map_in_order(partial(_make_part, shards, make), parts, num_workers)
-    for made, unusable in track(made_parts, progress or "", total=len(parts), disable=progress is None):
+    for made, unusable in track(made_parts, progress or "", len(parts), show=progress is not None):
         tally.num_read += len(made) + len(unusable)
         for name, reason, problem, broken in unusable:
             tally.skip(reason, broken=broken)

@@ -138,13 +138,34 @@ def _text(pace: float) -> str:
     return f"{pace:.1f} s each" if pace > 1 else f"{1 / pace:.2f} per s" if pace else ""
 
 
-def track(items: Iterable[T], title: str, total: int, *, transient: bool = False) -> Iterable[T]:
-    """Yields items and draws a bar on stderr, if that is a terminal; a transient one goes away at the end."""
+def track(
+    items: Iterable[T], title: str, total: int, *, transient: bool = False, show: bool = True
+) -> Iterable[T]:
+    """Yields items and draws a bar on stderr; a transient one goes away at the end.
+
+    Without a terminal it prints a line now and then.
+    """
+    if not (show and total):
+        return items
+    title = printable(title)
+    if not sys.stderr.isatty():
+        return _report(items, title, total)
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import track
 
-    console, hidden = Console(stderr=True), not sys.stderr.isatty()
-    return track(items, title, total=total, console=console, transient=transient, disable=hidden)
+    return track(items, escape(title), total=total, console=Console(stderr=True), transient=transient)
+
+
+def _report(items: Iterable[T], title: str, total: int) -> Iterator[T]:
+    start = last = time.perf_counter()
+    for done, item in enumerate(items):
+        now = time.perf_counter()
+        if done and now - last >= LINE_SECONDS:
+            left = timedelta(seconds=round((now - start) / done * (total - done)))
+            print(f"{title}: {done} of {total}, {left} left", file=sys.stderr)
+            last = now
+        yield item
 
 
 def print_table(

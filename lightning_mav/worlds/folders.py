@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import webdataset as wds
-from rich.progress import track
 
 from ..data.shards.index import load_index
 from ..data.shards.parallel import map_in_order
+from ..utils.console import track
 from ..utils.errors import UsageError, writing
 from ..utils.paths import remove_stale, visible
 from ..utils.textfile import parse_json, write_text
@@ -117,7 +117,7 @@ def _write_shards(folder: Path, encode: Encode, num: int, per_shard: int, title:
     write = partial(_write_shard, folder, encode, per_shard)
     shards = [range(start, min(start + per_shard, num)) for start in range(0, num, per_shard)]
     written = map_in_order(write, shards, num_cores())
-    for _ in track(written, f"Writing {title}", total=len(shards), disable=not progress):
+    for _ in track(written, f"Writing {title}", len(shards), show=progress):
         pass
 
 

@@ -6,8 +6,9 @@ import sys
 import time
 
 import pytest
+import rich
 
-from lightning_mav.utils.console import stage_progress
+from lightning_mav.utils.console import stage_progress, track
 
 
 def test_lines_come_now_and_then_and_count_what_was_done_before_for_no_pace(capsys, monkeypatch):
@@ -39,3 +40,19 @@ def test_lines_are_written_at_once(unbuffered, tmp_path):
         environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
         subprocess.run([sys.executable, "-c", program], stderr=log, env=environment, check=True)
     assert (tmp_path / "log").read_text() == "step 1 of 2\n"
+
+
+def test_items_are_counted_by_lines_now_and_then_whatever_others_do_to_rich(capsys, monkeypatch):
+    now, console = 0.0, rich.get_console()
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    monkeypatch.setattr(rich, "_console", type(console)(stderr=True, force_terminal=True))
+    for _ in track(range(20), "Packing", 20):
+        now += 4.0
+    assert capsys.readouterr() == ("", "Packing: 8 of 20, 0:00:48 left\nPacking: 16 of 20, 0:00:16 left\n")
+    assert [*track(range(20), "Packing", 20, show=False)] == [*range(20)]
+
+
+def test_a_bar_shows_the_title_as_it_is(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    list(track(range(2), "Packing [red]/[/x]", 2))
+    assert "Packing [red]/[/x]" in capsys.readouterr().err

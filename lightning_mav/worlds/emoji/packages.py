@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from rich.progress import track
-
+from ...utils.console import track
 from ...utils.errors import UsageError, first_line, writing
 from ...utils.paths import remove_stale
 from ...utils.textfile import parse_json, shortened, split_lines, write_json
@@ -73,7 +72,7 @@ def unpack_all(
     with writing(folder, "make room there, or choose another --out"):
         folder.mkdir(parents=True, exist_ok=True)
         remove_stale(folder, f"{UNFINISHED}*")
-        for package in track(missing, f"Unpacking into {folder}", disable=not (progress and missing)):
+        for package in track(missing, f"Unpacking into {folder}", len(missing), show=progress):
             with tempfile.TemporaryDirectory(dir=folder, prefix=UNFINISHED) as temporary:
                 archive = (archives or Path(temporary)) / f"{package.stem}.tgz"
                 if archives is None:
