@@ -56,7 +56,7 @@ ablations: .venv/.bench  ## Test the paper's claims, hours: [NAMES="noise guidan
 	@$(BIN)/mav ablations $(NAMES) --scale '$(SCALE)' $(ARGS)
 
 bench: BENCH =
-bench: .venv/.bench  ## Compare with peers: BENCH=train|sample|layers|memory|startup|contended|scaling|decode|loader|frechet|sensitivity [ARGS="--turns 9"]
+bench: .venv/.bench  ## Compare with peers: BENCH=train|sample|layers|memory|startup|contended|scaling|decode|loader|frechet|sensitivity|motion [ARGS="--turns 9"]
 	@$(BIN)/python -m benchmarks '$(BENCH)' $(ARGS)
 
 .venv/.bench: $(STAMP)

@@ -2,7 +2,7 @@
 
 The decoder estimates the video from noise alone, once, given the embedding of the still. The table shows the
 correlation of that estimate with the true animation, both without their mean over time, and the same with the
-embedding of another still. A sample from the decoder costs forty times as much.
+embedding of another still. A sample from the decoder costs twenty times as much.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from lightning_mav.evaluation.worlds.emoji.truth import (
 from lightning_mav.models import Decoder
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.utils.precision import autocast_context
-from lightning_mav.weights import find_weights, load_weights
+from lightning_mav.weights import find_weights, load_stage
 
 from .report import Section, Table
 
@@ -59,9 +59,9 @@ def run(args: argparse.Namespace) -> Section:
     """Measures each decoder once; ``--turns`` has no effect."""
     entries = read_entries(args.data)
     asked = choose_prompts(entries, EmojiBench(data=str(args.data)))
-    clip = load_weights(find_weights(args.clip)).eval()
+    clip = load_stage("clip", find_weights(args.clip)).eval()
     given = args.decoder or [("shipped", "emoji/decoder")]
-    decoders = {name: load_weights(find_weights(path)).eval() for name, path in given}
+    decoders = {name: load_stage("decoder", find_weights(path)).eval() for name, path in given}
     shapes = {(decoder.image_size, decoder.num_frames) for decoder in decoders.values()}
     if len(shapes) > 1:
         raise UsageError(f"--decoder: sizes and lengths {shapes} differ: measure them one by one")

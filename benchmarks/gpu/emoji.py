@@ -43,7 +43,8 @@ def main() -> None:
         sizes["batch_size"] = args.clips
         options += [f"--data.init_args.video.init_args.{key}={value}" for key, value in sizes.items()]
         options += [f"--data.init_args.image.init_args.{key}={value}" for key, value in sizes.items()]
-        wait_for(RUNS / "weights" / "decoder_image.safetensors", options, deadline)
+        if not any("init_from" in option for option in others):
+            wait_for(RUNS / "weights" / "decoder_image.safetensors", options, deadline)
     else:
         options += [f"--data.init_args.{key}={value}" for key, value in sizes.items()]
     began = time.monotonic()
