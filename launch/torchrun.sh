@@ -5,12 +5,12 @@
 #     --trainer.devices=8 --trainer.strategy=ddp
 #
 # After SIGTERM or SIGUSR1 the step is saved and the exit status is 143: the same command goes on from there.
+# The status is 143 also if it could not be saved; the log says why.
 # torchrun alone would leave with 1, as if training had failed, and give it 30 seconds to save.
 
-export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-240}
-
 child= preempted=
-trap 'preempted=143; [ -z "$child" ] || kill -TERM "$child"' TERM USR1
+trap 'preempted=143; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null' TERM USR1
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-240}
 torchrun "$@" &
 child=$!
 [ -z "$preempted" ] || kill -TERM "$child" # signalled before the child had a number
