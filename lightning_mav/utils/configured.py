@@ -96,6 +96,12 @@ def from_config(config: ConfigDict) -> Any:
         key = f"*{name}" if parameter.kind is parameter.VAR_POSITIONAL else name
         if key in given and parameter.kind is not parameter.VAR_KEYWORD:
             named[name] = given.pop(key)
+    if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
+        given = {key: value for key, value in given.items() if value is not None}  # was off: not missed
+        if given:
+            raise ValueError(
+                f"{cls.__name__} has no {min(given)}: another version of lightning-mav wrote this"
+            )
     bound = inspect.BoundArguments(signature, named)  # type: ignore[arg-type]
     return cls(*bound.args, **bound.kwargs, **given)
 

@@ -46,6 +46,15 @@ def test_round_trip_keeps_the_function(tmp_path):
     assert read_training(path) == {"step": 7}
 
 
+def test_a_setting_of_another_version_is_named_unless_it_was_off(tmp_path):
+    decoder, path = tiny_decoder(), tmp_path / "decoder.safetensors"
+    decoder.config["init_args"]["still_strength"] = None
+    assert load_weights(save_weights(decoder, path)).config == tiny_decoder().config
+    decoder.config["init_args"]["still_strength"] = 0.8
+    with pytest.raises(UsageError, match="Decoder has no still_strength: another version of lightning-mav"):
+        load_weights(save_weights(decoder, path))
+
+
 def test_checksums_stand_beside_the_files(tmp_path):
     paths = [save_weights(tiny_decoder(), tmp_path / f"{name}.safetensors") for name in ("b", "a")]
     lines = (tmp_path / "SHA256SUMS").read_text().splitlines()
