@@ -60,8 +60,9 @@ def run(args: argparse.Namespace) -> Section:
     entries = read_entries(args.data)
     asked = choose_prompts(entries, EmojiBench(data=str(args.data)))
     clip = load_stage("clip", find_weights(args.clip)).eval()
-    given = args.decoder or [("shipped", "emoji/decoder")]
-    decoders = {name: load_stage("decoder", find_weights(path)).eval() for name, path in given}
+    decoders = load_decoders(args.decoder or [("shipped", "emoji/decoder")])
+    if any(decoder.net.image_embed_dim != clip.embed_dim for decoder in decoders.values()):
+        raise UsageError(f"--clip={args.clip}: its embeddings are not those of the decoders: name their CLIP")
     shapes = {(decoder.image_size, decoder.num_frames) for decoder in decoders.values()}
     if len(shapes) > 1:
         raise UsageError(f"--decoder: sizes and lengths {shapes} differ: measure them one by one")
@@ -86,6 +87,16 @@ def run(args: argparse.Namespace) -> Section:
         ],
         [Table(["decoder", *(label(kind) for kind in KINDS)], rows)],
     )
+
+
+def load_decoders(given: list[tuple[str, str]]) -> dict[str, Decoder]:
+    """Loads decoders by the names that the table calls them."""
+    found: dict[str, Decoder] = {}
+    for name, path in given:
+        if name in found:
+            raise UsageError(f"--decoder={name}={path}: {name} is taken: choose another name")
+        found[name] = load_stage("decoder", find_weights(path)).eval()
+    return found
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from helpers.places import ROOT
 from lightning_mav.diffusion import GaussianDiffusion, Sampler
 from lightning_mav.evaluation.features import load_features
 from lightning_mav.models import Decoder
+from lightning_mav.utils.errors import UsageError
 
 
 class Clock:
@@ -258,3 +259,8 @@ def test_motion_is_known_where_the_estimate_moves_like_the_truth():
 def test_a_decoder_without_a_name_or_weights_is_refused(text):
     with pytest.raises(argparse.ArgumentTypeError, match="must be NAME=WEIGHTS"):
         motion.named(text)
+
+
+def test_two_decoders_of_one_name_are_refused():
+    with pytest.raises(UsageError, match="--decoder=a=micro/decoder: a is taken"):
+        motion.load_decoders([("a", "micro/decoder"), ("a", "micro/decoder")])
