@@ -25,8 +25,9 @@ class InterpolationStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
         image_size: Height and width of the frames.
         num_frames: Frames in a window.
         blend: Whether masked frames are filled with a blend of neighbours, not zeros (see ``Interpolation``).
-        between_prob: Share of masks that keep every K-th frame, K drawn from ``frame_skips``; the others
-            keep frames only at the beginning or only at the end.
+        between_prob: Share of masks that keep every K-th frame, K drawn from ``frame_skips``. Of the others,
+            a third each keeps frames at the beginning (to extend a video), at the end, and at both (to join
+            two videos, or to close a loop).
         frame_skips: Distances of key frames to draw from.
         kwargs: See ``FrozenClip``, ``Pseudo3DBackboneMixin`` and ``DiffusionStage``.
     """
@@ -64,9 +65,11 @@ class InterpolationStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
             if torch.rand(()) < self.between_prob:
                 row[:: self.frame_skips[int(torch.randint(len(self.frame_skips), ()))]] = False
             else:
-                num_kept = int(torch.randint(1, num_frames // 2 + 1, ()))
-                start = 0 if torch.rand(()) < 0.5 else num_frames - num_kept
-                row[start : start + num_kept] = False
+                first, last = torch.randint(1, num_frames // 2 + 1, (2,)).tolist()
+                kept = ((first, 0), (0, last), (first, min(last, num_frames - first - 1)))
+                first, last = kept[int(torch.randint(3, ()))]
+                row[:first] = False
+                row[num_frames - last :] = False
         return masked
 
     def prepare(self, batch: Batch) -> tuple[Tensor, dict[str, Any]]:

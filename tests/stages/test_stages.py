@@ -127,6 +127,8 @@ def test_masks_are_what_sampling_uses(clip):
     assert (0, 5, 10, 15) in rows  # five windows of these make 76 frames
     assert (0,) in rows  # an image, to be animated
     assert any(row[-1] == 15 and row[0] > 0 for row in rows)  # what came before
+    assert any(row == tuple(range(len(row))) and len(row) > 1 for row in rows)  # what comes after
+    assert (0, 1, 2, 13, 14, 15) in rows  # from one video to another
     assert (~masked[:, [0, 15]]).all(dim=1).float().mean() > 0.5  # most have both ends
 
 
