@@ -6,6 +6,7 @@ from fractions import Fraction
 from itertools import pairwise
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -21,6 +22,7 @@ from .codecs.x264 import x264_params
 
 # Viewers slow down a GIF whose frames last less than 2/100 s.
 MAX_GIF_FPS = 50
+CLEAR = 255  # number of the colour of transparent pixels; others are 0 to 254
 
 
 def write_mp4(path: str | Path, video: Tensor, fps: float, *, crf: int = 12) -> None:
@@ -61,7 +63,9 @@ def write_mp4(path: str | Path, video: Tensor, fps: float, *, crf: int = 12) -> 
         container.mux(stream.encode(None))
 
 
-def write_gif(path: str | Path, video: Tensor, fps: float, *, max_side: int = 384) -> None:
+def write_gif(
+    path: str | Path, video: Tensor, fps: float, *, alpha: Tensor | None = None, max_side: int = 384
+) -> None:
     """Writes an endless GIF with one palette for all frames.
 
     GIF counts time in 1/100 s, so frame durations alternate by one unit, such that the GIF lasts as long as
@@ -71,12 +75,15 @@ def write_gif(path: str | Path, video: Tensor, fps: float, *, max_side: int = 38
         path: File to write.
         video: ``(3, F, H, W)`` in [-1, 1].
         fps: Frames per second of ``video``.
+        alpha: Opacity ``(F, H, W)`` in [0, 1]; pixels are transparent where it is less than a half.
         max_side: Maximal longer side of the GIF in pixels; larger videos are scaled down.
     """
     num_frames, (height, width) = video.shape[1], video.shape[-2:]
     if max(height, width) > max_side:
         size = [max(1, round(side * max_side / max(height, width))) for side in (height, width)]
         video = F.interpolate(video[None], (num_frames, *size), mode="area")[0]
+        if alpha is not None:
+            alpha = F.interpolate(alpha[None, None], (num_frames, *size), mode="area")[0, 0]
     stride = ceil(fps / MAX_GIF_FPS)
     starts = [*range(0, num_frames, stride), num_frames]
     ends = [round(100 * start / fps) for start in starts]
@@ -85,7 +92,11 @@ def write_gif(path: str | Path, video: Tensor, fps: float, *, max_side: int = 38
     palette = _shared_palette(frames)
     # Dithering would make flat areas flicker and the file several times as large.
     frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    options = {"duration": durations, "loop": 0}
+    options: dict[str, Any] = {"duration": durations, "loop": 0}
+    if alpha is not None:
+        for frame, opaque in zip(frames, alpha[::stride], strict=True):
+            frame.paste(CLEAR, mask=Image.fromarray((opaque < 0.5).cpu().numpy()))
+        options |= {"transparency": CLEAR, "disposal": 2}  # each frame starts from nothing
     frames[0].save(path, format="GIF", save_all=True, append_images=frames[1:], **options)
 
 

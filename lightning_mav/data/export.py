@@ -1,0 +1,49 @@
+"""Saves a video in the format that the ending of its path names."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from .animated import write_apng, write_frames, write_sprites, write_webp
+from .video import contact_sheet, write_gif, write_mp4
+
+# Writers by ending. A path without one is a folder of frames.
+WRITERS: dict[str, Callable[..., Any]] = {
+    ".mp4": write_mp4,
+    ".gif": write_gif,
+    ".webp": write_webp,
+    ".apng": write_apng,
+    ".json": write_sprites,
+    ".png": lambda path, video, fps: contact_sheet(video, fps=fps).save(path),
+    "": lambda path, video, fps, **options: write_frames(path, video, **options),
+}
+OPAQUE = (".mp4", ".png")  # these have no transparent ground
+
+
+def save_video(path: str | Path, video: Tensor, fps: float, *, alpha: Tensor | None = None) -> None:
+    """Saves a video: ``.mp4``, ``.gif``, ``.webp``, ``.apng``, or others by the path's ending.
+
+    ``.json`` is a sprite sheet with a PNG file beside it, ``.png`` a contact sheet, and a path without an
+    ending is a folder of PNG frames.
+
+    Args:
+        path: Where to.
+        video: ``(3, F, H, W)`` in [-1, 1].
+        fps: Frames per second.
+        alpha: Opacity ``(F, H, W)`` in [0, 1]; all but mp4 and contact sheets can hold it.
+
+    Raises:
+        ValueError: If the ending is unknown, or ``alpha`` is given for what cannot hold it.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in WRITERS:
+        known = ", ".join(filter(None, WRITERS))
+        raise ValueError(f"{path}: no format ends in {suffix}: choose one of {known}, or a folder")
+    if alpha is None:
+        WRITERS[suffix](path, video, fps)
+    elif suffix in OPAQUE:
+        raise ValueError(f"{path}: {suffix} has no transparent ground: choose .webp, .apng or .gif")
+    else:
+        WRITERS[suffix](path, video, fps, alpha=alpha)

@@ -1,0 +1,60 @@
+"""Makes the ground of a video transparent, where its colour is known."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+NEAR, FAR = (
+    0.06,
+    0.25,
+)  # distance from the ground's colour, of 2: up to which nothing is seen, from which all is
+
+
+def cut_out(video: Tensor, ground: tuple[float, float, float]) -> tuple[Tensor, Tensor]:
+    """Separates what a video shows from a ground of one colour.
+
+    What is like the ground and reaches the border of its frame is transparent. A white eye on a white ground
+    stays, because something else surrounds it; so does a hole that is closed all round. At the edge, pixels
+    mix both colours: there the opacity grows with the distance from the ground's colour, and the ground's
+    part of the colour is taken out, so that no rim shows on another ground.
+
+    Args:
+        video: ``(3, F, H, W)`` in [-1, 1].
+        ground: Colour of the ground, in [-1, 1].
+
+    Returns:
+        Colours ``(3, F, H, W)`` in [-1, 1] and opacity ``(F, H, W)`` in [0, 1]. Put on the ground again, they
+        are the video, up to small differences where it is nearly as the ground.
+    """
+    colour = video.new_tensor(ground)[:, None, None, None]
+    distance = (video - colour).abs().amax(dim=0)
+    outside = flood(distance < FAR)
+    near_outside = F.max_pool2d(outside[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0
+    soft = ((distance - NEAR) / (FAR - NEAR)).clamp(0, 1)
+    alpha = torch.where(near_outside, soft, 1.0)
+    shown = (colour + (video - colour) / alpha.clamp(min=1e-3)).clamp(-1, 1)
+    shown = torch.where(alpha == 1, video, shown)  # the same without rounding
+    return torch.where(alpha > 0, shown, colour), alpha
+
+
+def flood(open_to: Tensor) -> Tensor:
+    """Returns where one gets from the border through True pixels of ``(F, H, W)``, by steps to a side."""
+    reached = torch.zeros_like(open_to)
+    for side in (reached[:, 0], reached[:, -1], reached[:, :, 0], reached[:, :, -1]):
+        side.fill_(True)
+    reached &= open_to
+    count = -1
+    while count != (count := int(reached.sum())):
+        reached = _spread(reached, open_to)
+        reached = _spread(reached.mT, open_to.mT).mT
+    return reached
+
+
+def _spread(reached: Tensor, open_to: Tensor) -> Tensor:
+    """Lets each run of True pixels in a row be reached as a whole, if one of its pixels is."""
+    runs = (~open_to).flatten().cumsum(0)  # pixels of a run have one number; rows are told apart below
+    rows = torch.arange(runs.numel(), device=runs.device) // open_to.shape[-1]
+    runs = runs + rows
+    found = torch.zeros(int(runs[-1]) + 1, dtype=torch.bool, device=runs.device)
+    found[runs[reached.flatten()]] = True
+    return found[runs].view_as(open_to) & open_to
