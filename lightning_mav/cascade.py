@@ -8,16 +8,16 @@ Each factor is a method: ``embed``, ``decode``, ``interpolate``, ``upsample_lt``
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .cascade_output import CascadeOutput, join_outputs
 from .clip import Clip, text_half
 from .models import SRH, SRLT, Decoder, Interpolation, Prior
-from .models.sampling import Sampling
+from .models.sampling import Sampling, chosen_seed
 from .prompts import KnownPrompts, read_known
 from .stage_table import DEFAULT_WEIGHTS, LAST, stages, stages_until
 from .utils.configured import allow_modules
@@ -26,25 +26,6 @@ from .utils.precision import autocast_context
 from .weights import load_stage, weights_files
 
 DEFAULT = Sampling()
-
-
-@dataclass
-class CascadeOutput:
-    """Output of the cascade, on the CPU.
-
-    Args:
-        video: ``(B, 3, F, H, W)`` in [-1, 1].
-        fps: Frames per second of ``video``.
-        stages: Output of each stage: ``prior`` is ``(B, D)``, the others are videos.
-        seconds: Time that each stage took, over all prompts.
-        rates: Frames per second of each stage's video.
-    """
-
-    video: Tensor
-    fps: float
-    stages: dict[str, Tensor]
-    seconds: dict[str, float]
-    rates: dict[str, float]
 
 
 class Cascade(nn.Module):
@@ -190,19 +171,21 @@ class Cascade(nn.Module):
             given["video"] = self.run(spec.name, sampling, **{name: given[name] for name in spec.inputs})
             made[spec.name] = given["video"].cpu()
             seconds[spec.name] = time.perf_counter() - start
-        return CascadeOutput(made[until], fps, made, seconds, rates)
+        return CascadeOutput(made[until], fps, made, seconds, rates, self.known.ground)
 
-    def forward(
+    def __call__(
         self,
-        prompts: str | list[str],
+        prompts: str | Sequence[str],
         *,
-        seed: int = 0,
+        seed: int | None = None,
         fps: float | None = None,
         guidance_scale: float | Mapping[str, float] | None = None,
         num_steps: int | Mapping[str, int] | None = None,
         frame_skip: int = 5,
         progress: Callable[[str, int, int], None] | None = None,
         until: str = LAST,
+        num_inference_steps: int | None = None,
+        generator: torch.Generator | None = None,
     ) -> CascadeOutput:
         """Turns prompts into videos, one prompt after the other.
 
@@ -211,14 +194,24 @@ class Cascade(nn.Module):
 
         Args:
             prompts: One prompt or several.
-            seed: Seed, 0 or more.
+            seed: Seed, 0 or more; 0 if None.
             fps: Rate of the 16 key frames; None is the weights' own. The video plays at ``fps * frame_skip``.
             guidance_scale: As in ``Sampling``.
             num_steps: As in ``Sampling``.
             frame_skip: Key frames lie this many frames apart, 1 to 15.
             progress: As in ``Sampling``.
             until: Last stage to run, one of ``video_stages()``.
+            num_inference_steps: Another name of ``num_steps``, as in diffusers.
+            generator: Draws the seed, as in diffusers; on the CPU.
+
+        Raises:
+            ValueError: If a value is out of its range, or is given by two names.
         """
+        seed = chosen_seed(seed, generator)
+        if num_inference_steps is not None:
+            if num_steps is not None:
+                raise ValueError("num_steps and num_inference_steps are the same: give one of them")
+            num_steps = num_inference_steps
         outputs = []
         for prompt in [prompts] if isinstance(prompts, str) else prompts:
             own = Sampling(seed, prompt, num_steps, guidance_scale, progress)
@@ -231,7 +224,9 @@ class Cascade(nn.Module):
             output.stages = {"prior": image_embed.cpu(), **output.stages}
             output.seconds = {"prior": seconds, **output.seconds}
             outputs.append(output)
-        return _joined(outputs)
+        return join_outputs(outputs)
+
+    forward = __call__
 
     def _sample(self, stage: str, sampling: Sampling, *conditions: Tensor, **kwargs: Any) -> Tensor:
         """Draws a stage's sample, without gradients and in the precision that suits the device."""
@@ -240,11 +235,3 @@ class Cascade(nn.Module):
             raise ValueError(f"this cascade has no {stage}: load it, or stop earlier by `until`")
         with torch.inference_mode(), autocast_context(self.device, self.precision):
             return model.sample(*conditions, **kwargs, **sampling.arguments(stage)).float()
-
-
-def _joined(outputs: list[CascadeOutput]) -> CascadeOutput:
-    if len(outputs) == 1:
-        return outputs[0]
-    stages = {name: torch.cat([o.stages[name] for o in outputs]) for name in outputs[0].stages}
-    seconds = {name: sum(o.seconds[name] for o in outputs) for name in outputs[0].seconds}
-    return CascadeOutput([*stages.values()][-1], outputs[0].fps, stages, seconds, outputs[0].rates)

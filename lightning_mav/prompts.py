@@ -58,6 +58,7 @@ class KnownPrompts:
         names: What the weights have learnt to show; none if that is not told.
         min_similarity: A prompt is unknown if its similarity to the nearest name is less, -1 to 1. None warns
             of nothing.
+        ground: Colour of the ground that all pictures lie on, three bytes; None if there is no such ground.
 
     Attributes:
         embeds: Unit vectors ``(N, D)``, one for each name, with which prompts are compared. If None, the
@@ -70,15 +71,17 @@ class KnownPrompts:
     fps: float = 6.0
     names: Sequence[str] = ()
     min_similarity: float | None = None
+    ground: list[int] | None = None
     embeds: Tensor | None = field(default=None, init=False, repr=False, compare=False)
     _text_embeds: Tensor | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        settings = {name: getattr(self, name) for name in SETTINGS}
-        check_types(type(self).__init__, settings)
+        check_types(type(self).__init__, {name: getattr(self, name) for name in SETTINGS})
         check_number("fps", self.fps, 1, 30)
         if self.min_similarity is not None:
             check_number("min_similarity", self.min_similarity, -1, 1)
+        if self.ground is not None and (len(self.ground) != 3 or not {*self.ground} <= {*range(256)}):
+            raise ValueError(f"ground must be three bytes, got {self.ground}")
         if any(map(is_blank, self.names)):
             raise ValueError("names must not be blank")
 

@@ -1,7 +1,11 @@
 """From text to 76 frames; the same ones whenever the same is asked for."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from helpers.tiny_cascade import save_tiny_cascade
 from lightning_mav.cascade import Cascade, weights_files
@@ -126,3 +130,61 @@ def test_weights_that_are_missing_or_mixed_up_are_named(tmp_path):
     (folder / "decoder.safetensors").unlink()
     with pytest.raises(UsageError, match=r"decoder\.safetensors.*make train-stage STAGE=decoder"):
         Cascade.from_pretrained(folder)
+
+
+def test_the_output_is_one_line_in_a_console_and_plays_in_a_notebook(cascade, ball):
+    both = cascade([STAR, BALL], seed=3)
+    assert repr(both) == "CascadeOutput(2 videos of 76 frames of 48x48, 30 fps)"
+    page = both._repr_html_()
+    assert page.count("<video ") == 2
+    assert "data:video/mp4;base64," in page
+    assert len(both) == 2
+    assert both[-1].video.equal(ball.video)
+    assert both[1].stages["decoder"].equal(ball.stages["decoder"])
+    with pytest.raises(IndexError):
+        both[2]
+
+
+def test_frames_are_bytes_and_pictures(ball):
+    assert ball.frames.shape == (1, 76, 48, 48, 3)
+    assert ball.frames.dtype == np.uint8
+    ((first, *others),) = ball.to_pil()
+    assert len(others) == 75
+    assert np.array_equal(np.asarray(first), ball.frames[0, 0])
+
+
+def test_several_videos_are_saved_with_numbers(cascade, ball, tmp_path):
+    both = cascade([STAR, BALL], seed=3)
+    paths = both.save(tmp_path / "x.apng")
+    assert [path.name for path in paths] == ["x-0.apng", "x-1.apng"]
+    assert ball.save(str(tmp_path / "y.apng")) == [tmp_path / "y.apng"]
+    assert (tmp_path / "y.apng").read_bytes() == paths[1].read_bytes()
+
+
+def test_only_a_known_ground_can_be_replaced(ball, tmp_path):
+    with pytest.raises(ValueError, match="these weights know no ground of one colour"):
+        ball.save(tmp_path / "x.webp", background="transparent")
+    with pytest.raises(ValueError, match="no colour: 'reddish'"):
+        ball.save(tmp_path / "x.webp", background="reddish")
+    assert not list(tmp_path.iterdir())
+    known = dataclasses.replace(ball, ground=(255, 255, 255), video=torch.ones(1, 3, 2, 8, 8))
+    known.save(tmp_path / "clear.apng", background="transparent")
+    known.save(tmp_path / "red.apng", background=(255, 0, 0))
+    for name, pixel in (("clear", (255, 255, 255, 0)), ("red", (255, 0, 0, 255))):
+        with Image.open(tmp_path / f"{name}.apng") as image:
+            assert image.convert("RGBA").getpixel((3, 3)) == pixel
+
+
+def test_arguments_of_diffusers_are_understood(cascade, ball):
+    same = cascade(BALL, seed=3, num_steps=1, until="decoder").video
+    assert cascade(BALL, seed=3, num_inference_steps=1, until="decoder").video.equal(same)
+    drawn = [cascade(BALL, generator=torch.Generator().manual_seed(5), until="decoder").video for _ in "ab"]
+    assert drawn[0].equal(drawn[1])
+    generator = torch.Generator().manual_seed(5)
+    first, second = (cascade(BALL, generator=generator, until="decoder").video for _ in "ab")
+    assert first.equal(drawn[0])
+    assert not second.allclose(first)
+    with pytest.raises(ValueError, match="num_steps and num_inference_steps are the same"):
+        cascade(BALL, num_steps=1, num_inference_steps=1)
+    with pytest.raises(ValueError, match="seed and generator both say"):
+        cascade(BALL, seed=0, generator=generator)

@@ -141,6 +141,9 @@ BAD = [
     (b'{"names": ["ball", 3]}', "names must be a list of texts"),
     (b'{"names": ["ball", " "]}', "names must not be blank"),
     (b'{"min_similarity": 70}', "min_similarity must be from -1 to 1, got 70"),
+    (b'{"ground": [255, 255]}', "ground must be three bytes"),
+    (b'{"ground": [255, 255, 256]}', "ground must be three bytes, got"),
+    (b'{"ground": "white"}', "ground must be"),
     (b'{"min_similarity": "high"}', "min_similarity must be a finite number or None"),
 ]
 

@@ -57,6 +57,16 @@ def number_in(kind: Callable[[str], Any], low: float, high: float = MAX_COUNT) -
 seed = number_in(int, 0, MAX_SEED)
 
 
+def colour(text: str) -> list[int]:
+    """Parses a colour, such as ``white`` or ``#00ff80``, into three bytes."""
+    from ..data.matte import parse_colour
+
+    try:
+        return [*parse_colour(text)]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def prompt_of(argument: str, number: int) -> str:
     """Returns the prompt that an argument holds.
 

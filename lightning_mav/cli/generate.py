@@ -1,21 +1,20 @@
-"""``mav generate``: prompts become videos, one mp4, GIF, contact sheet and JSON each."""
+"""``mav generate``: prompts become videos, with a contact sheet and a JSON file each."""
 
 import argparse
-import json
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..stage_table import DEFAULT_WEIGHTS, LAST, stages, video_stages
+from ..stage_table import DEFAULT_WEIGHTS, LAST, video_stages
 from ..utils.console import plain_warnings, stage_progress
 from ..utils.errors import UsageError
 from ..utils.numbers import MAX_GUIDANCE
-from ..utils.textfile import shortened, write_text
-from .arguments import CommandParser, add_import, number_in, prompt_of, seed
+from .arguments import CommandParser, add_import, given, number_in, prompt_of, seed
 from .imports import absent
-from .output import SUFFIXES, base_name, output_folder, own_name, publishing
+from .output import base_name, output_folder
 from .provenance import provenance
+from .results import add_results, check_background, publish
 
 if TYPE_CHECKING:
     from ..cascade import Cascade, CascadeOutput
@@ -25,10 +24,11 @@ EXAMPLE = """examples:
   mav generate "mermaid: dark skin tone" "a red heart"
   mav generate "a large red ball on a white background" --weights micro
 
-For each prompt the folder receives SLUG-SEED.mp4, .gif, .png (contact sheet) and .json (all settings). The
-same video made again replaces the earlier one; a different one of the same name is called SLUG-SEED-2, and so
-on. The 16 key frames play at --fps; with the frames between them the video plays at FPS * FRAME_SKIP, and
-lasts 15 / FPS seconds. If the weights do not know a prompt, a line says so and names what is nearest."""
+For each prompt the folder receives SLUG-SEED.mp4, .gif or what --formats names, .png (contact sheet) and
+.json (all settings). The same video made again replaces the earlier one; a different one of the same name is
+called SLUG-SEED-2, and so on. The 16 key frames play at --fps; with the frames between them the video plays
+at FPS * FRAME_SKIP, and lasts 15 / FPS seconds. If the weights do not know a prompt, a line says so and names
+what is nearest."""
 
 
 def main(argv: list[str]) -> None:
@@ -36,11 +36,12 @@ def main(argv: list[str]) -> None:
     args = _parser().parse_args(argv)
     if args.until not in video_stages():
         raise UsageError(f"--until {args.until}: no such stage; one of {', '.join(video_stages())}")
+    check_background(args)
     prompts = [prompt_of(argument, number) for number, argument in enumerate(args.prompts, 1)]
     start = time.perf_counter()
     with output_folder(args.out) as folder, plain_warnings():
         cascade = _load(args)
-        names: dict[str, None] = {}
+        names: dict[str, list[Path]] = {}
         for prompt in prompts:
             with stage_progress(prompt) as progress:
                 output = cascade(
@@ -53,10 +54,10 @@ def main(argv: list[str]) -> None:
                     until=args.until,
                     progress=progress,
                 )
-            _publish(folder, args.out, output, _settings(args, prompt, cascade, output), names)
-    for name in names:
-        for suffix in SUFFIXES:
-            print(args.out / f"{name}.{suffix}")
+            settings = _settings(args, prompt, cascade, output)
+            publish(folder, args, output, settings, base_name(prompt, args.seed), names)
+    for paths in names.values():
+        print(*paths, sep="\n")
     print(f"{len(names)} video{'s' * (len(names) > 1)} in {time.perf_counter() - start:.1f} s")
 
 
@@ -64,13 +65,6 @@ def _parser() -> CommandParser:
     parser = CommandParser(prog="mav generate", description="Turn prompts into videos.", epilog=EXAMPLE)
     add = parser.add_argument
     add("prompts", nargs="+", metavar="PROMPT", help="what to show")
-    add(
-        "--out",
-        type=Path,
-        default=Path("outputs/generate"),
-        metavar="DIR",
-        help="folder (default: %(default)s)",
-    )
     add("--seed", type=seed, default=0, metavar="N", help="0 or more (default: %(default)s)")
     add(
         "--fps",
@@ -105,6 +99,7 @@ def _parser() -> CommandParser:
         metavar="NAME_OR_DIR",
         help="scale, or folder of weights (default: %(default)s)",
     )
+    add_results(parser)
     add_import(parser)
     add("--device", metavar="D", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     return parser
@@ -153,33 +148,9 @@ def _settings(
         "guidance_scale": args.guidance_scale,
         "steps": args.steps,
         "until": args.until,
+        **given(args, "background"),
         "video": {"shape": list(output.video.shape[1:]), "fps": output.fps},
         **({"nearest_names": nearest} if (nearest := cascade.nearest_names(prompt)[0]) else {}),
         "stages": stages,
         **provenance(cascade, "diffusers"),
     }
-
-
-def _publish(
-    unfinished: Path, out: Path, output: "CascadeOutput", settings: dict[str, Any], names: dict[str, None]
-) -> None:
-    """Writes all files of one video in ``unfinished``, then moves them to ``out``; adds their name."""
-    from ..data.video import contact_sheet, stack_sheets, write_gif, write_mp4
-
-    video, prompt, seed = output.video[0], settings["prompt"], settings["seed"]
-    title = f"{shortened(prompt, 500)}   (seed {seed})"
-    sheets = [contact_sheet(video, fps=output.fps, title=title)]
-    for stage, result in output.stages.items():
-        if stage in output.rates and stage != settings["until"]:
-            frames, fps = result[0], output.rates[stage]
-            label = f"{stage}: {frames.shape[1]} frames of {frames.shape[3]} x {frames.shape[2]}"
-            if stages()[stage].adds_frames:  # evenly spaced frames would be those of the previous stage
-                frames, label = frames[:, :16], f"{label}, the first 16"
-            sheets.append(contact_sheet(frames, fps=fps, title=label, columns=16))
-    base = base_name(prompt, seed)
-    with publishing(unfinished, out, base):
-        name = own_name(out, base, settings, names)
-        write_mp4(unfinished / f"{name}.mp4", video, output.fps)
-        write_gif(unfinished / f"{name}.gif", video, output.fps)
-        stack_sheets(sheets).save(unfinished / f"{name}.png")
-        write_text(unfinished / f"{name}.json", json.dumps(settings, indent=2) + "\n")

@@ -17,7 +17,16 @@ from ..utils.errors import UsageError
 from ..utils.paths import locked
 from ..utils.textfile import parse_json
 
-SUFFIXES = ("mp4", "gif", "png", "json")  # of a video's files
+# Endings of a video's files: the formats that may be asked for, contact sheet and settings.
+FORMATS = {
+    "mp4": ".mp4",
+    "gif": ".gif",
+    "webp": ".webp",
+    "apng": ".apng",
+    "frames": "-frames",
+    "sprites": "-sprites.json",
+}
+ENDINGS = (*FORMATS.values(), ".png", ".json")
 
 
 @contextmanager
@@ -78,7 +87,7 @@ def base_name(prompt: str, seed: int) -> str:
     return f"{slug or 'prompt-' + hashlib.sha256(prompt.encode()).hexdigest()[:8]}-{seed}"
 
 
-def own_name(out: Path, base: str, made: dict[str, Any], taken: dict[str, None]) -> str:
+def own_name(out: Path, base: str, made: dict[str, Any], taken: dict[str, Any]) -> str:
     """Names the files of a video so that nothing but the same video is overwritten.
 
     Args:
@@ -92,7 +101,7 @@ def own_name(out: Path, base: str, made: dict[str, Any], taken: dict[str, None])
         name = base if count == 1 else f"{base}-{count}"
         if name in taken:
             continue
-        if not any(os.path.lexists(out / f"{name}.{suffix}") for suffix in SUFFIXES):
+        if not any(os.path.lexists(out / f"{name}{ending}") for ending in ENDINGS):
             break
         if _identity(_read(out / f"{name}.json")) == wanted:
             break

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..utils.console import plain_warnings, print_table, stage_progress
 from ..utils.errors import UsageError, writing
 from ..utils.paths import visible
-from .arguments import CommandParser, given, number_in, seed
+from .arguments import CommandParser, colour, given, number_in, seed
 from .output import output_folder
 from .weights_import import add_import_command
 
@@ -131,7 +131,7 @@ def _prompts(args: argparse.Namespace) -> None:
 
     clip = weights_files(args.folder)["clip"]
     # Not the old pictures, which may be damaged: they are replaced, or stay as they are.
-    before, changes = read_known(clip.parent, pictures=False), given(args, "fps", "min_similarity")
+    before, changes = read_known(clip.parent, pictures=False), given(args, "fps", "min_similarity", "ground")
     if args.names:
         changes["names"] = read_names(args.names)
     known = dataclasses.replace(before, **changes)
@@ -228,6 +228,8 @@ def _parser() -> CommandParser:
     add("--fps", type=number_in(float, 1, 30), metavar="N", help="frame rate of the 16 key frames, 1 to 30")
     similarity = "a prompt is unknown if it is less similar to every name, -1 to 1"
     add("--min-similarity", type=number_in(float, -1, 1), metavar="X", help=similarity)
+    ground = "colour of the ground that all pictures lie on, such as white or #00ff80"
+    prompts.add_argument("--ground", type=colour, metavar="COLOUR", help=ground)
     prompts.set_defaults(run=_prompts)
 
     train = commands.add_parser(

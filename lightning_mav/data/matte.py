@@ -1,8 +1,13 @@
 """Makes the ground of a video transparent, where its colour is known."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
+from PIL import ImageColor
 from torch import Tensor
+
+from .codecs.pixels import from_uint8
 
 NEAR, FAR = (
     0.06,
@@ -10,7 +15,51 @@ NEAR, FAR = (
 )  # distance from the ground's colour, of 2: up to which nothing is seen, from which all is
 
 
-def cut_out(video: Tensor, ground: tuple[float, float, float]) -> tuple[Tensor, Tensor]:
+def on_background(
+    video: Tensor, ground: Sequence[int] | None, background: str | Sequence[int] | None
+) -> tuple[Tensor, Tensor | None]:
+    """Puts what a video shows on another background.
+
+    Args:
+        video: ``(3, F, H, W)`` in [-1, 1].
+        ground: Colour of the video's ground, three bytes; None if it has none.
+        background: ``"transparent"``, a colour as Pillow reads it (``"red"``, ``"#00ff80"``) or three bytes.
+            None changes nothing.
+
+    Returns:
+        Colours, and the opacity ``(F, H, W)`` in [0, 1] if the background is transparent.
+
+    Raises:
+        ValueError: If the colour is none, or the video's ground is not known.
+    """
+    if background is None:
+        return video, None
+    colour = None if background == "transparent" else parse_colour(background)
+    if ground is None:
+        raise ValueError("these weights know no ground of one colour, so none can be put in its place")
+    colours, alpha = cut_out(video, from_uint8(torch.tensor(ground)).tolist())
+    if colour is None:
+        return colours, alpha
+    behind = from_uint8(torch.tensor(colour))[:, None, None, None].to(video)
+    return torch.lerp(behind.expand_as(colours), colours, alpha), None
+
+
+def parse_colour(colour: str | Sequence[int]) -> tuple[int, ...]:
+    """Returns the three bytes of a colour.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        found = ImageColor.getrgb(colour) if isinstance(colour, str) else tuple(colour)
+    except ValueError:
+        found = ()
+    if len(found) != 3 or not all(isinstance(value, int) and 0 <= value <= 255 for value in found):
+        raise ValueError(f"no colour: {colour!r}; name one, such as white or #00ff80, or three bytes")
+    return found
+
+
+def cut_out(video: Tensor, ground: Sequence[float]) -> tuple[Tensor, Tensor]:
     """Separates what a video shows from a ground of one colour.
 
     What is like the ground and reaches the border of its frame is transparent. A white eye on a white ground

@@ -68,3 +68,16 @@ class Sampling:
             "generator": torch.Generator().manual_seed(self.stage_seed(stage)),
             "progress": functools.partial(self.progress, stage) if self.progress else None,
         }
+
+
+def chosen_seed(seed: int | None, generator: torch.Generator | None) -> int:
+    """Returns the seed, one that a generator draws, or 0 if neither is given.
+
+    Raises:
+        ValueError: If both are given.
+    """
+    if generator is None:
+        return 0 if seed is None else seed
+    if seed is not None:
+        raise ValueError("seed and generator both say what is drawn: give one of them")
+    return int(torch.randint(2**31, (), generator=generator, device=generator.device))

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from lightning_mav import cli
 from lightning_mav.cascade import Cascade
 from lightning_mav.cli.generate import main
 from lightning_mav.cli.output import base_name, own_name
-from lightning_mav.data import video
+from lightning_mav.data import export, video
 from lightning_mav.diffusion import Sampler
 from lightning_mav.utils import configured
 from lightning_mav.utils.configured import from_config
@@ -28,6 +29,7 @@ from lightning_mav.weights import load_weights, save_weights
 PROMPT = "a small red ball on a white background"
 NUMBERS = ("--seed", "--fps", "--guidance-scale", "--steps", "--frame-skip")
 NAME = "a-small-red-ball-on-a-white-background-7"
+ALL = "mp4,gif,webp,apng,frames,sprites"
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +88,7 @@ def test_json_holds_all_that_the_stages_were_made_with_and_asked_for(generated, 
         "prompts",
         "progress",
         "num_steps",
+        *("num_inference_steps", "generator"),  # other names of what is asked for
     }
     assert asked <= settings.keys()
     for name, stage in settings["stages"].items():
@@ -220,19 +223,55 @@ def raise_permission_error(*_, **__):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-@pytest.mark.parametrize("function", ["write_mp4", "write_gif", "contact_sheet"])
-def test_nothing_half_written_stays_behind(tmp_path, weights, monkeypatch, function, error):
-    written, original = [], getattr(video, function)
+@pytest.mark.parametrize("ending", [".mp4", ".gif", ".webp", ".apng", ".json", "", "sheet"])
+def test_nothing_half_written_stays_behind(tmp_path, weights, monkeypatch, ending, error):
+    written, original = [], export.WRITERS.get(ending, video.contact_sheet)
 
     def fail(*arguments, **settings):
         written.append(original(*arguments, **settings))
         raise error
 
-    monkeypatch.setattr(video, function, fail)
+    if ending == "sheet":
+        monkeypatch.setattr(video, "contact_sheet", fail)
+    else:
+        monkeypatch.setitem(export.WRITERS, ending, fail)
     with pytest.raises(error):
-        generate(weights, tmp_path / "new" / "out", PROMPT, "--until", "decoder")
+        generate(weights, tmp_path / "new" / "out", PROMPT, "--until", "decoder", "--formats", ALL)
     assert written
     assert os.listdir(tmp_path) == []
+
+
+def test_all_formats_are_written_and_listed(tmp_path, weights, capsys):
+    generate(weights, tmp_path, PROMPT, "--until", "decoder", "--formats", ALL, "--seed", "7")
+    listed = [Path(line) for line in capsys.readouterr().out.splitlines()[:-1]]
+    assert len(listed) == 8
+    assert all(path.exists() for path in listed)
+    assert {path for path in tmp_path.iterdir() if path.name != f"{NAME}-sprites.png"} == set(listed)
+    assert len(os.listdir(tmp_path / f"{NAME}-frames")) == 16
+
+
+def test_formats_and_backgrounds_that_cannot_be_are_refused(tmp_path, weights, monkeypatch):
+    monkeypatch.setattr(Cascade, "from_pretrained", lambda *_, **__: pytest.fail("generated first"))
+    for options, words in (
+        (["--formats", "mp4,avi"], "--formats: unknown 'avi': name some of mp4,gif,webp"),
+        (["--formats", ","], "--formats: none are named"),
+        (["--background", "reddish"], "--background: no colour: 'reddish'; name one, such as white"),
+        (["--background", "transparent"], "mp4 has no transparent ground: add --formats webp,gif"),
+    ):
+        with pytest.raises(UsageError, match=re.escape(words)):
+            generate(weights, tmp_path, PROMPT, *options)
+
+
+def test_a_ground_is_made_transparent_where_it_is_known(tmp_path, weights):
+    options = ("--until", "decoder", "--formats", "webp,apng", "--background", "transparent")
+    with pytest.raises(UsageError, match=r"--background: these weights know no ground .*: leave it out"):
+        generate(weights, tmp_path / "out", PROMPT, *options)
+    folder = shutil.copytree(weights, tmp_path / "weights")
+    cli.main(["weights", "prompts", str(folder), "--ground", "black"])
+    generate(folder, tmp_path / "out", PROMPT, *options, "--seed", "7")
+    with Image.open(tmp_path / "out" / f"{NAME}.apng") as image:
+        assert image.mode == "RGBA"
+    assert json.loads((tmp_path / "out" / f"{NAME}.json").read_text())["background"] == "transparent"
 
 
 def test_a_full_disk_is_one_line_and_keeps_the_earlier_result(tmp_path, weights, monkeypatch):
@@ -242,7 +281,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_earlier_result(tmp_path, weights,
     def fail(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(video, "write_gif", fail)
+    monkeypatch.setitem(export.WRITERS, ".gif", fail)
     with pytest.raises(UsageError, match="No space left on device"):
         generate(weights, tmp_path, PROMPT, "--until", "decoder", "--fps", "3")
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from lightning_mav.cli.output import SUFFIXES, output_folder, own_name, publishing
+from lightning_mav.cli.output import ENDINGS, output_folder, own_name, publishing
 from lightning_mav.utils.errors import UsageError
 
 
@@ -47,8 +47,8 @@ def make(out, prompt, **settings):
     }
     with output_folder(out) as folder, publishing(folder, out, "a video"):
         name = own_name(out, "ball-0", made, {})
-        for suffix in SUFFIXES:
-            (folder / f"{name}.{suffix}").write_text(json.dumps(made))
+        for ending in ENDINGS:
+            (folder / f"{name}{ending}").write_text(json.dumps(made))
     return name
 
 
@@ -67,10 +67,10 @@ def test_another_video_never_takes_the_files_of_one(tmp_path):
     }
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("content", ["mine", "[]", "{}", "null"])
-def test_files_of_others_stay(suffix, content, tmp_path):
-    mine = tmp_path / f"ball-0.{suffix}"
+def test_files_of_others_stay(ending, content, tmp_path):
+    mine = tmp_path / f"ball-0{ending}"
     mine.write_text(content)
     assert make(tmp_path, "ball") == "ball-0-2"
     assert mine.read_text() == content

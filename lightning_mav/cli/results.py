@@ -1,0 +1,114 @@
+"""Writes what a command has made: the video in several formats, a contact sheet, and all settings as JSON."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..stage_table import stages
+from ..utils.errors import UsageError
+from ..utils.textfile import shortened, write_text
+from .arguments import colour
+from .output import FORMATS, own_name, publishing
+
+if TYPE_CHECKING:
+    from ..cascade_output import CascadeOutput
+
+CLEAR = "transparent"
+
+
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say where results go, and in which formats."""
+    add = parser.add_argument
+    folder = Path(f"outputs/{parser.prog.split()[-1]}")
+    add("--out", type=Path, default=folder, metavar="DIR", help="folder (default: %(default)s)")
+    add(
+        "--formats",
+        type=_formats,
+        default=["mp4", "gif"],
+        metavar="LIST",
+        help=f"some of {','.join(FORMATS)} (default: mp4,gif)",
+    )
+    add(
+        "--background",
+        type=lambda text: text if text == CLEAR else colour(text),
+        metavar="COLOUR",
+        help="transparent, or a colour such as white or #00ff80; only for weights whose ground is known",
+    )
+
+
+def _formats(text: str) -> list[str]:
+    found = [*dict.fromkeys(part.strip() for part in text.split(",") if part.strip())]
+    unknown = [name for name in found if name not in FORMATS]
+    if unknown or not found:
+        what = f"unknown {unknown[0]!r}" if unknown else "none are named"
+        raise argparse.ArgumentTypeError(f"{what}: name some of {','.join(FORMATS)}")
+    return found
+
+
+def check_background(args: argparse.Namespace) -> None:
+    """Refuses a transparent background in a format that has none.
+
+    Raises:
+        UsageError: If that is asked for.
+    """
+    if args.background == CLEAR and "mp4" in args.formats:
+        others = ",".join(name for name in FORMATS if name != "mp4")
+        raise UsageError(
+            "--background transparent: mp4 has no transparent ground: add --formats webp,gif, or others "
+            f"of {others}"
+        )
+
+
+def publish(
+    unfinished: Path,
+    args: argparse.Namespace,
+    output: "CascadeOutput",
+    settings: dict[str, Any],
+    base: str,
+    names: dict[str, list[Path]],
+) -> None:
+    """Writes all files of one video into ``unfinished``, then moves them to ``args.out``.
+
+    Args:
+        unfinished: Folder for unfinished files.
+        args: Options of ``add_results``.
+        output: The video; only the first if there are several.
+        settings: All that made it, for the JSON file.
+        base: Name of its files, see ``own_name``.
+        names: Paths of all videos of this run, by name; those of the new one are added.
+
+    Raises:
+        UsageError: If they cannot be written, or the background cannot be replaced.
+    """
+    from ..data.export import save_video
+    from ..data.matte import on_background
+
+    try:
+        video, alpha = on_background(output.video[0], output.ground, args.background)
+    except ValueError as error:
+        raise UsageError(f"--background: {error}: leave it out") from None
+    with publishing(unfinished, args.out, base):
+        name = own_name(args.out, base, settings, names)
+        for kind in args.formats:
+            save_video(unfinished / f"{name}{FORMATS[kind]}", video, output.fps, alpha=alpha)
+        _sheet(output, settings).save(unfinished / f"{name}.png")
+        write_text(unfinished / f"{name}.json", json.dumps(settings, indent=2) + "\n")
+    endings = [*(FORMATS[kind] for kind in args.formats), ".png", ".json"]
+    names[name] = [args.out / f"{name}{ending}" for ending in endings]
+
+
+def _sheet(output: "CascadeOutput", settings: dict[str, Any]) -> Any:
+    """Draws frames of the video, and below them those of the stages before."""
+    from ..data.video import contact_sheet, stack_sheets
+
+    title = f"{shortened(settings['prompt'], 500)}   (seed {settings['seed']})"
+    sheets = [contact_sheet(output.video[0], fps=output.fps, title=title)]
+    for stage, result in output.stages.items():
+        if stage in output.rates and stage != settings["until"]:
+            frames, fps = result[0], output.rates[stage]
+            label = f"{stage}: {frames.shape[1]} frames of {frames.shape[3]} x {frames.shape[2]}"
+            if stages()[stage].adds_frames:  # evenly spaced frames would be those of the previous stage
+                frames, label = frames[:, :16], f"{label}, the first 16"
+            sheets.append(contact_sheet(frames, fps=fps, title=label, columns=16))
+    return stack_sheets(sheets)
