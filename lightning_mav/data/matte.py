@@ -9,10 +9,9 @@ from torch import Tensor
 
 from .codecs.pixels import from_uint8
 
-NEAR, FAR = (
-    0.06,
-    0.25,
-)  # distance from the ground's colour, of 2: up to which nothing is seen, from which all is
+NEAR = 0.04  # distance from the ground's colour, in units of [-1, 1], that is no more than noise
+FAINT = 0.12  # distance up to which a thing is taken for partly transparent at its edge
+EDGE = 2  # pixels over which a thing fades into the ground
 
 
 def on_background(
@@ -64,8 +63,8 @@ def cut_out(video: Tensor, ground: Sequence[float]) -> tuple[Tensor, Tensor]:
 
     What is like the ground and reaches the border of its frame is transparent. A white eye on a white ground
     stays, because something else surrounds it; so does a hole that is closed all round. At the edge, pixels
-    mix both colours: there the opacity grows with the distance from the ground's colour, and the ground's
-    part of the colour is taken out, so that no rim shows on another ground.
+    mix both colours: their opacity is how far they are from the ground's colour, compared with the farthest
+    pixel near them. The ground's part of the colour is taken out, so that no rim shows on another ground.
 
     Args:
         video: ``(3, F, H, W)`` in [-1, 1].
@@ -73,17 +72,21 @@ def cut_out(video: Tensor, ground: Sequence[float]) -> tuple[Tensor, Tensor]:
 
     Returns:
         Colours ``(3, F, H, W)`` in [-1, 1] and opacity ``(F, H, W)`` in [0, 1]. Put on the ground again, they
-        are the video, up to small differences where it is nearly as the ground.
+        are the video, up to ``NEAR``.
     """
     colour = video.new_tensor(ground)[:, None, None, None]
     distance = (video - colour).abs().amax(dim=0)
-    outside = flood(distance < FAR)
-    near_outside = F.max_pool2d(outside[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0
-    soft = ((distance - NEAR) / (FAR - NEAR)).clamp(0, 1)
-    alpha = torch.where(near_outside, soft, 1.0)
+    outside = flood(distance < NEAR)
+    at_edge = _largest_near(outside.float()) > 0
+    opacity = distance / _largest_near(distance).clamp(min=FAINT)
+    alpha = torch.where(at_edge, opacity, 1.0).masked_fill(outside, 0.0)
     shown = (colour + (video - colour) / alpha.clamp(min=1e-3)).clamp(-1, 1)
     shown = torch.where(alpha == 1, video, shown)  # the same without rounding
     return torch.where(alpha > 0, shown, colour), alpha
+
+
+def _largest_near(values: Tensor) -> Tensor:
+    return F.max_pool2d(values[:, None], 2 * EDGE + 1, stride=1, padding=EDGE)[:, 0]
 
 
 def flood(open_to: Tensor) -> Tensor:
