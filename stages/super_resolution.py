@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from lightning_mav.evaluation.metrics import psnr
-from lightning_mav.models import Corruption, SuperResolution, resize_frames
+from lightning_mav.models import Corruption, SuperResolution, degrade, resize_frames
 from lightning_mav.stages.backbone import Pseudo3DBackboneMixin
 from lightning_mav.stages.base import Batch, DiffusionStage
 from lightning_mav.stages.frames import as_video
+from lightning_mav.utils.numbers import check_number
 
 
 class SuperResolutionStage(Pseudo3DBackboneMixin, DiffusionStage):
@@ -19,7 +20,8 @@ class SuperResolutionStage(Pseudo3DBackboneMixin, DiffusionStage):
     Args:
         make_model: Makes the model from the arguments below.
         scale: Ratio of the two resolutions.
-        max_noise_level: Largest level of the corruption in training.
+        min_noise_level: Smallest level of the corruption in training.
+        max_noise_level: Largest level of the corruption in training; if equal, there is one level.
         noise_level: Level of the corruption when sampling.
         corruption: Corruption of the condition: ``noise``, ``blur`` or ``bsr``, see ``SuperResolution``.
         clamp_input: Whether the upsampled video is clamped to [-1, 1].
@@ -33,6 +35,7 @@ class SuperResolutionStage(Pseudo3DBackboneMixin, DiffusionStage):
         make_model: Callable[..., SuperResolution],
         *,
         scale: int = 4,
+        min_noise_level: float = 0.0,
         max_noise_level: float = 0.3,
         noise_level: float = 0.05,
         corruption: Corruption = "noise",
@@ -47,12 +50,17 @@ class SuperResolutionStage(Pseudo3DBackboneMixin, DiffusionStage):
             clamp_input=clamp_input,
         )
         super().__init__(model, **kwargs)
+        check_number("min_noise_level", min_noise_level, 0, max_noise_level)
+        self.min_noise_level = min_noise_level
 
     def prepare(self, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
         """Returns ``x_0`` of ``(B, 3, F, H, W)`` and the condition, its level and the frame rate."""
         x_0 = as_video(batch)
-        level = self.model.max_noise_level * torch.rand(len(x_0), device=x_0.device)
-        x_cond = self.model.condition(self.shrink(x_0), level, torch.randn_like(x_0))
+        low, high = self.min_noise_level, self.model.max_noise_level
+        level = low + (high - low) * torch.rand(len(x_0), device=x_0.device)
+        is_degraded = self.model.corruption == "bsr"
+        small = degrade(x_0, level, self.model.scale) if is_degraded else self.shrink(x_0)
+        x_cond = self.model.condition(small, level, torch.randn_like(x_0))
         return x_0, {"x_cond": x_cond, "noise_level": level, "fps": batch.get("fps")}
 
     def shrink(self, video: Tensor) -> Tensor:

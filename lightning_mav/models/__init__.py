@@ -2,7 +2,7 @@
 
 from .base import DiffusionModel
 from .decoder import Decoder
-from .degradation import Corruption
+from .degradation import Corruption, degrade
 from .interpolation import Interpolation, blend_frames, mask_frames
 from .prior import Prior, nearest
 from .super_resolution import SRH, SRLT, SuperResolution, resize_frames
@@ -17,6 +17,7 @@ __all__ = [
     "Prior",
     "SuperResolution",
     "blend_frames",
+    "degrade",
     "mask_frames",
     "nearest",
     "resize_frames",

@@ -11,7 +11,7 @@ from ..diffusion import GaussianDiffusion, SampleOptions, Sampler, SeededNoise, 
 from ..nn import Pseudo3DUNet
 from ..utils.numbers import check_number
 from .base import DiffusionModel, part_of
-from .degradation import Corruption, blur, degrade
+from .degradation import Corruption, blur
 
 
 def resize_frames(video: Tensor, size: int, *, mode: str = "bicubic") -> Tensor:
@@ -32,9 +32,9 @@ class SuperResolution(DiffusionModel):
     - ``blur``: the small video is blurred by a Gaussian of 3 x 3 pixels (the same; unCLIP, appendix C, for
       the first upsampler, at 0.6); the level is the Gaussian's standard deviation in those pixels. When
       sampling it is blurred as well.
-    - ``bsr``: the small video is degraded as cameras and files do, see ``degrade`` (unCLIP, appendix C, for
-      the second upsampler); the level scales its strengths, up to 1. When sampling nothing is degraded: the
-      level tells the network how flawed its input is.
+    - ``bsr``: in training the small video is what ``degrade`` makes of the large one, as cameras and files
+      would (unCLIP, appendix C, for the second upsampler); the level scales its strengths, up to 1. When
+      sampling nothing is degraded: the level tells the network how flawed its input is.
 
     Args:
         net: Denoiser with ``cond_channels=3``.
@@ -82,21 +82,20 @@ class SuperResolution(DiffusionModel):
         self.corruption = corruption
         self.clamp_input = clamp_input
 
-    def condition(self, low: Tensor, level: Tensor, noise: Tensor, *, sampling: bool = False) -> Tensor:
+    def condition(self, low: Tensor, level: Tensor, noise: Tensor) -> Tensor:
         """Returns the condition ``x_cond`` for small videos ``(B, 3, F, H, W)``: corrupted and enlarged.
+
+        For ``bsr`` they are enlarged only; in training they are degraded already.
 
         Args:
             low: Small videos in [-1, 1].
             level: Levels of the corruption, ``(B,)``.
             noise: Standard normal, of the result's shape or with one frame for all; for ``noise`` alone.
-            sampling: Whether ``low`` comes from the stage before, and has flaws of its own.
         """
         if self.corruption == "noise":
             return self.corrupt(self.upsample(low), level, noise)
         if self.corruption == "blur":
             low = blur(low, level)
-        elif not sampling:
-            low = degrade(low, level)
         return self.upsample(low)
 
     def corrupt(self, x_cond: Tensor, noise_level: Tensor, noise: Tensor) -> Tensor:
@@ -121,7 +120,7 @@ class SuperResolution(DiffusionModel):
         level = torch.full((len(low),), self.noise_level, device=low.device)
         return self.denoise(
             noise,
-            x_cond=self.condition(low, level, cond_noise, sampling=True),
+            x_cond=self.condition(low, level, cond_noise),
             fps=fps,
             noise_level=level,
             **options,
