@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from lightning import LightningModule
@@ -19,19 +19,23 @@ from lightning_mav.utils.errors import UsageError
 from lightning_mav.utils.numbers import Checked, check_number
 
 Batch = dict[str, Any]
+RateSchedule = Literal["cosine", "constant"]
 
 
 class Stage(LightningModule, Checked):
-    """A module that is trained by itself: AdamW or Muon, linear warm-up, then a cosine down to a twentieth.
+    """A module that is trained by itself, by AdamW or Muon.
 
     ``--optimizer`` on the command line replaces both optimizer and schedule.
 
     Args:
         model: Model to train; it is written as the stage's weights.
         lr: Peak learning rate.
-        warmup_steps: Steps until the peak.
+        lr_schedule: What comes after the warm-up: a cosine down to a twentieth of the peak at
+            ``trainer.max_steps``, or a constant rate.
+        warmup_steps: Steps until the peak, with a rate that grows linearly; 0 starts at the peak.
         weight_decay: Decoupled weight decay.
         beta_2: Decay of AdamW's second moment.
+        adam_eps: Epsilon of AdamW.
         muon: Whether matrices and convolutions are trained by Muon instead of AdamW.
     """
 
@@ -40,21 +44,28 @@ class Stage(LightningModule, Checked):
         model: nn.Module,
         *,
         lr: float = 1e-4,
+        lr_schedule: RateSchedule = "cosine",
         warmup_steps: int = 100,
         weight_decay: float = 0.01,
         beta_2: float = 0.99,
+        adam_eps: float = 1e-8,
         muon: bool = False,
     ) -> None:
         super().__init__()
         check_number("lr", lr, 0)
+        if lr_schedule not in get_args(RateSchedule):
+            raise ValueError(f"lr_schedule must be one of {get_args(RateSchedule)}, got {lr_schedule!r}")
         check_number("warmup_steps", warmup_steps, 0)
         check_number("weight_decay", weight_decay, 0)
         check_number("beta_2", beta_2, 0, 1)
+        check_number("adam_eps", adam_eps, 0)
         self.model = model
         self.lr = lr
+        self.lr_schedule = lr_schedule
         self.warmup_steps = warmup_steps
         self.weight_decay = weight_decay
         self.beta_2 = beta_2
+        self.adam_eps = adam_eps
         self.muon = muon
 
     @property
@@ -65,7 +76,7 @@ class Stage(LightningModule, Checked):
     def configure_optimizers(self) -> Any:
         """Returns the optimizer and its schedule; without ``trainer.max_steps`` the rate is not lowered."""
         settings: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
-        settings["betas"] = (0.9, self.beta_2)
+        settings |= {"betas": (0.9, self.beta_2), "eps": self.adam_eps}
         if not self.muon:
             settings["fused"] = not self._has_scaled_gradients
         optimizer = self.optimizer_class(self.parameter_groups(), **settings)
@@ -87,7 +98,7 @@ class Stage(LightningModule, Checked):
 
     def _rate(self, step: int) -> float:
         warmup = min(1.0, (step + 1) / max(1, self.warmup_steps))
-        if self.trainer.max_steps <= 0:
+        if self.lr_schedule == "constant" or self.trainer.max_steps <= 0:
             return warmup
         progress = min(1.0, step / self.trainer.max_steps)
         return warmup * (0.05 + 0.95 * (1 + math.cos(math.pi * progress)) / 2)
