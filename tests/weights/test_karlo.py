@@ -24,7 +24,7 @@ from lightning_mav.stages import SRLTStage
 from lightning_mav.training.runs import find_run, model_settings
 from lightning_mav.utils.configured import from_config
 from lightning_mav.weights import load_weights, read_training
-from lightning_mav.weights.imports import PARTS
+from lightning_mav.weights.imports import PARTS, reading
 from lightning_mav.weights.imports import karlo as importer
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # diffusers' pipeline is deprecated
@@ -337,7 +337,7 @@ def test_what_is_not_karlo_is_refused_in_one_line(folder, tmp_path, capsys, layo
 
 
 def test_a_full_disk_is_noticed_before_anything_is_written(folder, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(importer.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 9, 100_000))
+    monkeypatch.setattr(reading.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 9, 100_000))
     with pytest.raises(SystemExit, match="2"):
         run(folder, folder / "authors", tmp_path / "out")
     printed = capsys.readouterr().err

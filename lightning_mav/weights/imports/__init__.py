@@ -1,5 +1,15 @@
 """Weights that others have trained, for our networks: every tensor has its place, and none is left over."""
 
-from .karlo import PARTS, Imported, Text, import_karlo
+from .karlo import PARTS, TOLERANCE, Imported, Text, import_karlo
+from .reading import check_fit, check_room, read_tensors
 
-__all__ = ["PARTS", "Imported", "Text", "import_karlo"]
+__all__ = [
+    "PARTS",
+    "TOLERANCE",
+    "Imported",
+    "Text",
+    "check_fit",
+    "check_room",
+    "import_karlo",
+    "read_tensors",
+]

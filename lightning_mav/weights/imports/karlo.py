@@ -4,7 +4,6 @@ The files are those of its authors, or a folder as diffusers keeps it.
 """
 
 import inspect
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from ...utils.errors import UsageError, writing
 from .. import save_weights
 from .layouts import Names, Tensors, read_layouts
 from .names import prior_names, text_proj_names, unet_names
+from .reading import check_room
 from .reference import (
     Text,
     build_references,
@@ -141,14 +141,7 @@ def _check_text(nets: Networks, text: Text) -> None:
 def _check_room(nets: Networks, files: Mapping[str, Path]) -> None:
     """Refuses to begin if the files would not fit."""
     needed = sum(4 * tensor.numel() for net in nets for tensor in net.state_dict().values())
-    place = next(iter(files.values())).absolute().parent
-    while not place.exists():
-        place = place.parent
-    if (free := shutil.disk_usage(place).free) < needed:
-        raise UsageError(
-            f"{place}: has {free / 1e9:.1f} GB left, but Karlo's weights need {needed / 1e9:.1f} GB: make "
-            "room, or choose another --out"
-        )
+    check_room(next(iter(files.values())), needed, "Karlo's weights need")
 
 
 def _names(nets: Networks, references: Mapping[str, nn.Module]) -> dict[str, Names]:

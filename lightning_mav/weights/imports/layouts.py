@@ -54,7 +54,7 @@ def _read_diffusers(folder: Path, shapes: Mapping[str, Mapping[str, torch.Size]]
         pattern = f"{module}/diffusion_pytorch_model"
         path = find_one(folder, (f"{pattern}.safetensors", f"{pattern}.bin"), f"weights of {module}")
         layouts[module] = read_tensors(path)
-        check_fit(module, path, layouts[module], wanted)
+        check_fit(f"{module} of this scale", path, layouts[module], wanted)
     return layouts
 
 
@@ -79,11 +79,16 @@ def _read_authors(
             for name, (source, shape) in wanted.items()
             if source.name in tensors
         }
-        check_fit(module, paths[pattern], layouts[module], shapes[module])
+        check_fit(f"{module} of this scale", paths[pattern], layouts[module], shapes[module])
         used[pattern] |= {prefix + source.name for source, _ in wanted.values()}
     for pattern, path in paths.items():
         placed = {name: files[pattern][name] for name in used[pattern] & files[pattern].keys()}
-        check_fit("Karlo's file", path, files[pattern], {name: each.shape for name, each in placed.items()})
+        check_fit(
+            "Karlo's file of this scale",
+            path,
+            files[pattern],
+            {name: each.shape for name, each in placed.items()},
+        )
     return layouts
 
 

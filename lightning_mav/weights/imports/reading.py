@@ -1,6 +1,7 @@
 """Reads the tensors of files of others; no code in a file is run."""
 
 import pickle
+import shutil
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from ...utils.errors import UsageError, first_line
 from ...utils.textfile import shortened
+from ...utils.torchscript import is_torchscript, read_torchscript
 
 # What torch raises for files that are no pickles of tensors, or only a part of one.
 UNREADABLE = (
@@ -22,7 +24,9 @@ UNREADABLE = (
 
 
 def read_file(path: Path) -> Any:
-    """Returns what a file of safetensors, or of ``torch.save``, holds; tensors stay on the disk until used.
+    """Returns what a file holds: one of safetensors, of ``torch.save``, or a TorchScript archive.
+
+    Tensors stay on the disk until they are used, but for those of an archive.
 
     Raises:
         UsageError: If it is damaged, or a pickle of more than tensors and plain values.
@@ -30,6 +34,8 @@ def read_file(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        if is_torchscript(path):
+            return read_torchscript(path)
         is_zip = path.open("rb").read(2) == b"PK"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a pickle's protocol; what torch cannot read it refuses
@@ -63,7 +69,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return {str(name): tensor.float() for name, tensor in content.items()}
 
 
-def check_fit(what: str, path: Path, given: Mapping[str, Tensor], wanted: Mapping[str, torch.Size]) -> None:
+KARLO = "name a folder with Karlo's weights, or the --scale that they have the sizes of"
+
+
+def check_fit(
+    what: str,
+    path: Path,
+    given: Mapping[str, Tensor],
+    wanted: Mapping[str, torch.Size],
+    remedy: str = KARLO,
+) -> None:
     """Refuses tensors of which some are missing, left over or of another shape.
 
     Args:
@@ -71,6 +86,7 @@ def check_fit(what: str, path: Path, given: Mapping[str, Tensor], wanted: Mappin
         path: File that the tensors are from.
         given: Tensors by name.
         wanted: Shape that each of them must have.
+        remedy: What to do about it.
 
     Raises:
         UsageError: If they are others, naming the first of each kind.
@@ -87,10 +103,7 @@ def check_fit(what: str, path: Path, given: Mapping[str, Tensor], wanted: Mappin
     ]
     problems = [f"{len(names)} {kind} (first: {names[0]})" for kind, names in found if names]
     if problems:
-        raise UsageError(
-            f"{path}: is not {what} of this scale: of its tensors, {', '.join(problems)}; name a folder with "
-            "Karlo's weights, or the --scale that they have the sizes of"
-        )
+        raise UsageError(f"{path}: is not {what}: of its tensors, {', '.join(problems)}; {remedy}")
 
 
 def find_one(folder: Path, patterns: Iterable[str], what: str) -> Path:
@@ -108,3 +121,24 @@ def find_one(folder: Path, patterns: Iterable[str], what: str) -> Path:
         if found:
             return found[0]
     raise UsageError(f"{folder}: no {what}, {' or '.join(patterns)}: fetch the missing file")
+
+
+def check_room(path: Path, needed: int, what: str) -> None:
+    """Refuses to begin if files would not fit.
+
+    Args:
+        path: A file that will be written.
+        needed: Bytes of all of them.
+        what: What they are, for the message: "Karlo's weights need".
+
+    Raises:
+        UsageError: If the disk has less room.
+    """
+    place = path.absolute().parent
+    while not place.exists():
+        place = place.parent
+    if (free := shutil.disk_usage(place).free) < needed:
+        raise UsageError(
+            f"{place}: has {free / 1e9:.1f} GB left, but {what} {needed / 1e9:.1f} GB: make room, or choose "
+            "another --out"
+        )

@@ -5,24 +5,25 @@ open_clip is imported when a model of it is built: that takes seconds, and the t
 
 import importlib.util
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile, is_zipfile
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .nn.bpe import VOCABULARIES
-from .nn.text import TextTower, Tokenizer
-from .utils.configured import ConfigDict, Configured
-from .utils.numbers import check_number
+from ..nn.bpe import VOCABULARIES
+from ..nn.text import TextTower, Tokenizer
+from ..utils.configured import ConfigDict, Configured
+from ..utils.numbers import check_number
+from ..utils.torchscript import is_torchscript, read_torchscript
+from .architectures import DEFAULTS, TEXT_OPTIONS, clip_arguments, plain_names, preprocessing, quiet
+from .resize import INTERPOLATIONS, RESIZE_MODES, resized
 
-# Options of our own text tower; open_clip's has more.
-TEXT_OPTIONS = {"vocab_size", "width", "heads", "layers", "context_length"}
+__all__ = ["Clip", "text_half", "warn_of_cut"]
 
 
 def warn_of_cut(what: str) -> None:
@@ -47,6 +48,8 @@ class Clip(nn.Module, Configured):
         bpe: Vocabulary: ``openai``, or a file in ``nn/vocabularies`` by name, such as ``micro``.
         image_mean: Mean per channel of images in [0, 1].
         image_std: Standard deviation per channel of images in [0, 1].
+        interpolation: How images of another size are resized: ``bicubic`` or ``bilinear``.
+        resize_mode: What becomes of images that are no squares, see ``resized``.
     """
 
     def __init__(
@@ -60,10 +63,19 @@ class Clip(nn.Module, Configured):
         bpe: str = "micro",
         image_mean: Sequence[float] = (0.5, 0.5, 0.5),
         image_std: Sequence[float] = (0.5, 0.5, 0.5),
+        interpolation: str = "bicubic",
+        resize_mode: str = "squash",
     ) -> None:
         super().__init__()
         check_number("embed_dim", embed_dim, 1)
         check_number("image_size", image_size, 1)
+        if interpolation not in INTERPOLATIONS or resize_mode not in RESIZE_MODES:
+            raise ValueError(
+                f"interpolation must be one of {', '.join(INTERPOLATIONS)} and resize_mode one of "
+                f"{', '.join(RESIZE_MODES)}, got {interpolation!r} and {resize_mode!r}"
+            )
+        self.interpolation = interpolation
+        self.resize_mode = resize_mode
         self.embed_dim = embed_dim
         self.image_size = image_size
         self.context_length: int = text.get("context_length", 77)
@@ -89,40 +101,34 @@ class Clip(nn.Module, Configured):
         self.register_buffer("image_std", torch.tensor(image_std).view(3, 1, 1), persistent=False)
 
     @classmethod
-    def from_open_clip(cls, name: str, pretrained: str | Path | None = None) -> "Clip":
+    def from_open_clip(
+        cls, name: str, pretrained: str | Path | None = None, *, how: Mapping[str, Any] | None = None
+    ) -> "Clip":
         """Builds one of open_clip's own models with OpenAI's vocabulary.
+
+        ``mav weights import clip`` is stricter: it checks names and shapes first, and compares outputs.
 
         Args:
             name: Model name, e.g. ``ViT-L-14-quickgelu``, which is the CLIP of Karlo.
             pretrained: Weights file in any format that open_clip reads, or a tag for it to download.
                 Without it the weights are random.
+            how: Preprocessing, as ``preprocessing`` gives it; that of the tag if None, or open_clip's own.
+
+        Raises:
+            ValueError: If there is no such model, or it is no plain CLIP.
         """
         import open_clip
 
-        config = open_clip.get_model_config(name)
-        if config is None:
-            raise ValueError(f"open_clip has no model {name!r}; open_clip.list_models() lists those it has")
-        unknown = sorted(config.keys() - {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"})
-        if unknown or "hf_model_name" in config["text_cfg"]:
-            raise ValueError(f"{name} is not a plain CLIP ({', '.join(unknown) or 'text tower of its own'})")
-        # Pickles may only hold weights; OpenAI's own files are TorchScript, which torch loads another way.
-        model = open_clip.create_model(
-            name,
-            pretrained=None if pretrained is None else str(pretrained),
-            weights_only=pretrained is None or not _is_torchscript(Path(pretrained)),
-        )
-        preprocess = open_clip.get_model_preprocess_cfg(model)
-        clip = cls(
-            config["embed_dim"],
-            image_size=config["vision_cfg"]["image_size"],
-            vision=config["vision_cfg"],
-            text=config["text_cfg"],
-            quick_gelu=config.get("quick_gelu", False),
-            bpe="openai",
-            image_mean=preprocess["mean"],
-            image_std=preprocess["std"],
-        )
-        clip.model = model
+        if how is None:
+            is_tag = str(pretrained) in open_clip.list_pretrained_tags_by_model(name)
+            how = preprocessing(name, str(pretrained)) if is_tag else DEFAULTS
+        clip = cls(**clip_arguments(name), **how)
+        if pretrained is not None and is_torchscript(Path(pretrained)):  # OpenAI's own files
+            clip.model.load_state_dict(plain_names(read_torchscript(Path(pretrained))))
+        elif pretrained is not None:
+            with quiet():
+                model = open_clip.create_model(name, pretrained=str(pretrained), weights_only=True)
+            clip.model.load_state_dict(plain_names(model.state_dict()))
         return clip.eval()
 
     @property
@@ -179,11 +185,14 @@ class Clip(nn.Module, Configured):
         """Embeds images ``(B, 3, H, W)`` in [-1, 1], of any size, into ``(B, D)``."""
         if isinstance(self.model, TextTower):
             raise ValueError("only the text half of this CLIP was loaded: load it without text_only")
-        for size in (self.image_size, self.input_size):
-            if image.shape[-2:] != (size, size):
-                image = F.interpolate(image, (size, size), mode="bicubic", antialias=True).clamp(-1, 1)
         with _attention_kernel(image.device):
-            return self.model.encode_image(((image + 1) / 2 - self.image_mean) / self.image_std)
+            return self.model.encode_image(self.preprocess(image))
+
+    def preprocess(self, image: Tensor) -> Tensor:
+        """Turns images ``(B, 3, H, W)`` in [-1, 1] into what the network reads, ``(B, 3, S, S)``."""
+        for size in (self.image_size, self.input_size):
+            image = resized(image, size, self.interpolation, self.resize_mode)
+        return ((image + 1) / 2 - self.image_mean) / self.image_std
 
     def similarity(self, a: Tensor, b: Tensor) -> Tensor:
         """Cosine between the embeddings ``a`` and ``b``, both ``(B, D)``."""
@@ -214,14 +223,6 @@ def _find_vocabulary(bpe: str) -> Path:
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).with_name("bpe_simple_vocab_16e6.txt.gz")
-
-
-def _is_torchscript(path: Path) -> bool:
-    """Whether a file is a TorchScript archive, by the same test as in ``torch.load``."""
-    if not (path.is_file() and is_zipfile(path)):
-        return False
-    with ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def _attention_kernel(device: torch.device) -> AbstractContextManager:
