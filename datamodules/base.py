@@ -217,12 +217,15 @@ class ShardsDataModule(Resumable, Checked):
         if not has_store(path):
             title = f"Decoding {paths[0].rpartition('/')[0]}"
             tally = Tally()
-            samples = read_all(self._open(paths), self._decode, self.remedy, title, num_cores(), tally)
+            samples = read_all(self._open(paths), self.decode_arrays, self.remedy, title, num_cores(), tally)
             write_store(path, islice(samples, self.max_samples), tally)
         return path
 
-    def _decode(self, sample: Sample, _: int) -> dict[str, Any]:
-        # As arrays: processes pass tensors to each other by open files, whose number is limited.
+    def decode_arrays(self, sample: Sample, _: int) -> dict[str, Any]:
+        """Decodes a sample in a process of its own, where its number is not needed.
+
+        As arrays: processes pass tensors to each other by open files, whose number is limited.
+        """
         made = self.decode(sample)
         return {key: value.numpy() if isinstance(value, Tensor) else value for key, value in made.items()}
 

@@ -1,5 +1,6 @@
 """Conditions from CLIP: captions as tokens, and embeddings by a frozen CLIP."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
 from lightning_mav.clip import Clip
+from lightning_mav.utils.errors import UsageError
 from lightning_mav.utils.numbers import Checked, check_number
 from lightning_mav.weights import find_weights, load_weights
 
@@ -48,6 +50,7 @@ class FrozenClip(LightningModule, Checked):
     """
 
     clip: Clip
+    model: Any
 
     def __init__(
         self, model: nn.Module, *, clip: str = "micro/clip", cond_drop_prob: float = 0.1, **kwargs: Any
@@ -58,12 +61,38 @@ class FrozenClip(LightningModule, Checked):
         self.cond_drop_prob = cond_drop_prob
 
     def setup(self, stage: str) -> None:
-        """Loads CLIP, unless it is loaded already."""
+        """Loads CLIP, unless it is loaded already.
+
+        Raises:
+            UsageError: If the network is made for another.
+        """
         super().setup(stage)
         if "clip" not in self.__dict__:
             # Hidden from nn.Module, which would put its weights into the checkpoints.
-            self.__dict__["clip"] = load_weights(find_weights(self.clip_name)).requires_grad_(False)
+            path = find_weights(self.clip_name)
+            clip = load_weights(path).requires_grad_(False)
+            self.check_clip(clip, path)
+            self.__dict__["clip"] = clip
         self.__dict__["clip"].to(self.device)
+
+    def check_clip(self, clip: Clip, path: Path) -> None:
+        """Refuses a CLIP of other widths than the network is made for.
+
+        Raises:
+            UsageError: If it is, or is no CLIP at all.
+        """
+        if not isinstance(clip, Clip):
+            raise UsageError(f"--model.clip={self.clip_name}: {path} holds a {type(clip).__name__}, no CLIP")
+        for what, ours in self.clip_widths().items():
+            if ours != (theirs := getattr(clip, what)):
+                raise UsageError(
+                    f"--model.clip={self.clip_name}: {what} of {path} is {theirs}, but the network of this "
+                    f"stage is made for {ours}: choose another CLIP, or change the network"
+                )
+
+    def clip_widths(self) -> dict[str, int]:
+        """Returns attributes of ``Clip`` that the network depends on, and the values it is made for."""
+        return {"embed_dim": self.model.net.image_embed_dim}
 
     def sample_drops(self, x_0: Tensor) -> Tensor:
         """Draws which conditions of the samples ``x_0``, ``(B, ...)``, are left out: ``(B,)`` of booleans."""

@@ -8,24 +8,30 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from lightning_mav.clip import Whitening
+from lightning_mav.clip.whitening import LEAST_STD
 from lightning_mav.diffusion import GaussianDiffusion, Sampler
 from lightning_mav.models import Prior, nearest
 from lightning_mav.nn import PriorTransformer
 from lightning_mav.stages.base import Batch, DiffusionStage
 from lightning_mav.stages.conditions import Captions, FrozenClip
+from lightning_mav.utils.errors import UsageError
+from lightning_mav.weights import find_weights, load_weights
 
 
 class PriorStage(Captions, FrozenClip, DiffusionStage):
     """Learns which CLIP image embeddings a text may have (unCLIP, section 2.2).
 
-    Before the first step, the statistics of some training embeddings are measured, to whiten all of them.
+    Embeddings are whitened by constants that ``mav weights whiten`` has measured. Without them, they are
+    measured on some training embeddings before the first step.
 
     Args:
         net: Denoiser.
         diffusion: Forward process and parametrisation; the paper's predicts ``x_0``.
         sampler: How embeddings are drawn.
         num_candidates: Embeddings drawn per text; the one nearest to the text is kept.
-        num_whitening_batches: Number of batches to measure the statistics on.
+        whitening: File of the constants, see ``find_weights``; None measures them.
+        num_whitening_batches: Number of batches to measure them on.
         kwargs: See ``FrozenClip`` and ``Stage``.
     """
 
@@ -38,16 +44,43 @@ class PriorStage(Captions, FrozenClip, DiffusionStage):
         sampler: Sampler,
         *,
         num_candidates: int = 2,
+        whitening: str | None = None,
         num_whitening_batches: int = 16,
         **kwargs: Any,
     ) -> None:
         model = Prior(net, diffusion, sampler, num_candidates=num_candidates)
         super().__init__(model, num_samples=0, image_weight=0.0, muon=False, **kwargs)
+        self.whitening = whitening
         self.num_whitening_batches = num_whitening_batches
 
+    def setup(self, stage: str) -> None:
+        """Loads CLIP, and the constants for whitening unless training resumes from a checkpoint.
+
+        Raises:
+            UsageError: If they are not usable, or were measured with another CLIP.
+        """
+        super().setup(stage)
+        if stage != "fit" or self.whitening is None or self.trainer.ckpt_path:
+            return
+        path = find_weights(self.whitening)
+        constants = load_weights(path)
+        if not isinstance(constants, Whitening) or not constants.belongs_to(self.clip):
+            what = "was measured with another CLIP" if isinstance(constants, Whitening) else "is none"
+            raise UsageError(
+                f"--model.whitening={self.whitening}: {path} {what}: make it with `mav weights whiten` and "
+                f"--clip {self.clip_name}"
+            )
+        self.model.net.clip_mean.copy_(constants.mean)
+        self.model.net.clip_std.copy_(constants.std)
+
+    def clip_widths(self) -> dict[str, int]:
+        """Returns attributes of ``Clip`` that the network depends on, and the values it is made for."""
+        given = self.model.net.config["init_args"]
+        return {name: given[name] for name in ("embed_dim", "text_width", "context_length")}
+
     def on_train_start(self) -> None:
-        """Measures the statistics for whitening, unless the checkpoint holds them already."""
-        if self.trainer.global_step > 0:
+        """Measures the constants for whitening, unless a file or the checkpoint holds them."""
+        if self.trainer.global_step > 0 or self.whitening is not None:
             return
         loader = self.trainer.train_dataloader
         assert loader is not None
@@ -59,7 +92,7 @@ class PriorStage(Captions, FrozenClip, DiffusionStage):
         embeds = [self.embed_image(batch["image"].to(self.device)) for batch in batches]
         image_embed = torch.as_tensor(self.all_gather(torch.cat(embeds))).reshape(-1, self.clip.embed_dim)
         self.model.net.clip_mean.copy_(image_embed.mean(dim=0, keepdim=True))
-        self.model.net.clip_std.copy_(image_embed.std(dim=0, keepdim=True).clamp_min(1e-3))
+        self.model.net.clip_std.copy_(image_embed.std(dim=0, keepdim=True).clamp_min(LEAST_STD))
 
     @torch.no_grad()
     def embed_image(self, image: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from ..utils.paths import visible
 from .arguments import CommandParser, colour, given, number_in, seed
 from .output import output_folder
 from .weights_import import add_import_command
+from .weights_whiten import add_whiten_command
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,6 +30,7 @@ EXAMPLE = """examples:
   mav weights check
   mav weights train emoji_judge --data data/emoji
   mav weights import karlo downloads/karlo
+  mav weights import clip ViT-L-14-quickgelu ViT-L-14.pt --out outputs/karlo/weights/clip.safetensors
   mav weights prompts outputs/emoji/weights --names data/emoji/emoji.json --images data/emoji/images --fps 8
 
 `prompts` writes prompts.json beside the weights. What is not given stays as it is in that file. With --images
@@ -48,7 +50,7 @@ class File(NamedTuple):
 
 
 def main(argv: list[str]) -> None:
-    """Runs ``list``, ``check``, ``path``, ``prompts``, ``train`` or ``import``."""
+    """Runs ``list``, ``check``, ``path``, ``prompts``, ``train``, ``import`` or ``whiten``."""
     args = _parser().parse_args(argv)
     with plain_warnings():
         args.run(args)
@@ -204,7 +206,7 @@ def _parser() -> CommandParser:
         description="List, check, find and import weights, say what they know; train networks that measure.",
         epilog=EXAMPLE,
     )
-    commands = parser.add_subparsers(metavar="list|check|path|prompts|train|import", required=True)
+    commands = parser.add_subparsers(metavar="list|check|path|prompts|train|import|whiten", required=True)
     for name, run, text in (
         ("list", _list, "show which there are, and where to get what is missing"),
         ("check", _check, "compare the files that are there with their checksums"),
@@ -245,4 +247,5 @@ def _parser() -> CommandParser:
     train.add_argument("--out", type=Path, metavar="FILE", help=f"(default: {files})")
     train.set_defaults(run=_train)
     add_import_command(commands)
+    add_whiten_command(commands)
     return parser

@@ -22,8 +22,9 @@ from ..utils.numbers import check_number
 from ..utils.torchscript import is_torchscript, read_torchscript
 from .architectures import DEFAULTS, TEXT_OPTIONS, clip_arguments, plain_names, preprocessing, quiet
 from .resize import INTERPOLATIONS, RESIZE_MODES, resized
+from .whitening import Whitening
 
-__all__ = ["Clip", "text_half", "warn_of_cut"]
+__all__ = ["Clip", "Whitening", "text_half", "warn_of_cut"]
 
 
 def warn_of_cut(what: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..utils.torchscript import is_torchscript, read_torchscript
 
@@ -158,7 +158,7 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def build_reference(name: str, path: Path) -> nn.Module:
+def build_reference(name: str, path: Path) -> Any:
     """Builds open_clip's own model with the weights of a file; only an archive is not read by open_clip.
 
     Raises:
@@ -177,7 +177,7 @@ def build_reference(name: str, path: Path) -> nn.Module:
 
 
 @torch.no_grad()
-def differences(clip: Any, reference: nn.Module, name: str) -> dict[str, float]:
+def differences(clip: Any, reference: Any, name: str) -> dict[str, float]:
     """Returns the largest differences from open_clip's own model, each as a share of its largest number.
 
     Args:
@@ -192,7 +192,7 @@ def differences(clip: Any, reference: nn.Module, name: str) -> dict[str, float]:
     import open_clip
     from PIL import Image
 
-    texts = ["", "a red car", "An astronaut riding a horse, 1969!", "D\u00e9j\u00e0-vu & a caf\u00e9 " * 40]
+    texts = ["", "a red car", "An astronaut riding a horse, 1969!", "D\u00e9j\u00e0-vu & so on " * 40]
     ours = clip.encode_text(clip.tokenize(texts, lambda _: None))[0]
     theirs = reference.encode_text(open_clip.get_tokenizer(name)(texts))
     size = clip.image_size

@@ -34,6 +34,12 @@ class Run:
         return self.stage if self.phase == self._phases[-1] else f"{self.stage}_{self.phase}"
 
     @property
+    def names_after(self) -> list[str]:
+        """Names of the runs of the same stage that come after it."""
+        later = self._phases[self._phases.index(self.phase) + 1 :]
+        return [Run(self.stage, phase, self.extra).name for phase in later]
+
+    @property
     def _phases(self) -> tuple[str, ...]:
         return stages()[self.stage].phases + self.extra
 

@@ -1,6 +1,7 @@
 """LightningCLI for ``mav train``: resumes by itself and writes the weights when a run is done."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,8 @@ class TrainCLI(MavCLI):
                 f"--fresh would move the folder aside that this command is in: name another than "
                 f"--trainer.default_root_dir={root}"
             )
+        if not self.fresh:
+            self._check_imported()
         target = config.trainer.max_steps
         exported = 0 if self.fresh else _exported_step(self.weights)
         if exported is None:
@@ -81,6 +84,16 @@ class TrainCLI(MavCLI):
             raise AlreadyFinished(
                 f"{self.run.name} is finished at step {exported}: raise --trainer.max_steps or pass --fresh"
             )
+
+    def _check_imported(self) -> None:
+        """Ends a run whose result is not needed, since weights from elsewhere are there for a later phase."""
+        for path in (self.weights.with_name(f"{name}.safetensors") for name in self.run.names_after):
+            with suppress(UsageError):  # a damaged one is that run's affair
+                if path.exists() and _exported_step(path) is None:
+                    raise AlreadyFinished(
+                        f"{self.run.name} is not needed: {path} records no step, so it was not trained here; "
+                        "pass --fresh to train all the same"
+                    )
 
     def run_folders(self) -> RunFolders:
         """Returns the folders that this run writes to."""

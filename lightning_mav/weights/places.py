@@ -11,6 +11,7 @@ OUTPUTS = Path("outputs")
 NO_STAGE = {
     "judge": "mav weights train emoji_judge",
     "prompts": "mav weights prompts FOLDER --names FILE --images SHARDS",
+    "whitening": "mav weights whiten SHARDS --clip NAME_OR_FILE --out FILE",
     "video_features": "mav weights train micro_video",
 }
 
