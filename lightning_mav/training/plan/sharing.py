@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-# Blocks that are gathered one at a time: of the U-Net, of the prior and of CLIP.
-UNITS = ("Block", "TransformerBlock", "ResidualAttentionBlock")
+from ..units import find_units
+
 STRATEGIES = ("ddp", "fsdp")
 
 
@@ -65,8 +65,7 @@ class Sharing:
 
 def unit_sizes(module: nn.Module) -> tuple[int, list[int]]:
     """Counts parameters: those outside all units, and those of each unit, in order."""
-    units = [child for child in module.modules() if type(child).__name__ in UNITS]
-    sizes = [sum(p.numel() for p in unit.parameters()) for unit in units]
+    sizes = [sum(p.numel() for p in unit.parameters()) for unit in find_units(module)]
     return sum(p.numel() for p in module.parameters()) - sum(sizes), sizes
 
 
