@@ -17,6 +17,7 @@ from lightning_mav.stages.old_checkpoints import bring_up_to_date
 from lightning_mav.stages.panels import log_panel
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.utils.numbers import Checked, check_number
+from lightning_mav.utils.shards import clip_grad_norm, clip_grad_value, local
 
 Batch = dict[str, Any]
 RateSchedule = Literal["cosine", "constant"]
@@ -131,11 +132,11 @@ class Stage(LightningModule, Checked):
             return
         by_norm = gradient_clip_algorithm in (None, "norm")
         limit = (gradient_clip_val or math.inf) if by_norm else math.inf
-        norm = nn.utils.clip_grad_norm_(self.parameters(), limit)
+        norm = clip_grad_norm(self.parameters(), limit)
         if not torch.isfinite(norm):
             raise UsageError(self._blame())
         if not by_norm and gradient_clip_val:
-            nn.utils.clip_grad_value_(self.parameters(), gradient_clip_val)
+            clip_grad_value(self.parameters(), gradient_clip_val)
         self.log("train/grad_norm", norm)
 
     def _blame(self) -> str:
@@ -151,6 +152,11 @@ class Stage(LightningModule, Checked):
             f"{what}, though all numbers of its batch are, up to {largest:.2g} in size: lower --model.lr, or "
             f"train with --trainer.precision=32-true; {kept}"
         )
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether other processes hold parts of the network."""
+        return any(local(parameter) is not parameter for parameter in self.parameters())
 
     @property
     def _has_scaled_gradients(self) -> bool:
@@ -221,12 +227,16 @@ class DiffusionStage(Stage):
             torch.manual_seed(batch_idx)
             size = len(next(value for value in batch.values() if isinstance(value, Tensor)))
             self.log("val/loss", self.loss(batch), prog_bar=True, batch_size=size, sync_dist=True)
-            if batch_idx == 0 and self.num_samples and self.trainer.is_global_zero:
+            # A sharded network is put together by all processes, or none.
+            takes_part = self.trainer.is_global_zero or self.is_sharded
+            if batch_idx == 0 and self.num_samples and takes_part:
                 self.log_samples({key: value[: self.num_samples] for key, value in batch.items()})
 
     def log_samples(self, batch: Batch) -> None:
         """Draws samples like a batch, and puts them into TensorBoard beside what they are compared with."""
         rows = {name: video.float().cpu() for name, video in self.sample_like(batch).items()}
+        if not self.trainer.is_global_zero:
+            return
         captions = batch.get("text") or [f"{fps:.3g} fps" for fps in batch.get("fps", [])]
         for logger in self.loggers:
             log_panel(logger, "samples", rows, self.global_step, captions)

@@ -13,7 +13,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.adamw import adamw
 
+from lightning_mav.stages.owners import by_owners
 from lightning_mav.utils.precision import has_fast_bf16
+from lightning_mav.utils.shards import local
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's quintic: brings singular values near 1 in few iterations
 
@@ -30,12 +32,30 @@ def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
     return x.mT if is_tall else x
 
 
+def orthogonal_updates(matrices: list[Tensor]) -> list[Tensor]:
+    """Makes momenta ``(C_out, ...)`` of matrices and convolutions orthogonal; those of one shape together."""
+    alike, found = defaultdict(list), list(matrices)
+    for number, momentum in enumerate(matrices):
+        # A convolution's columns may have any order; that of channels_last memory needs no copy.
+        matrix = momentum.movedim(1, -1).flatten(1)
+        alike[matrix.shape].append((number, matrix))
+    for items in alike.values():
+        stacked = torch.stack([matrix for _, matrix in items])
+        updates = orthogonalise(stacked.bfloat16() if has_fast_bf16(stacked.device) else stacked)
+        for (number, _), update in zip(items, updates.to(stacked.dtype), strict=True):
+            shape = matrices[number].movedim(1, -1).shape
+            found[number] = update.reshape(shape).movedim(-1, 1)
+    return found
+
+
 class Muon(Optimizer):
     """Muon (Jordan et al., 2024) for matrices and convolutions, AdamW for vectors such as biases.
 
     The update is scaled by ``0.2 sqrt(max(M, N))``, so that its entries are as large as AdamW's and learning
-    rate and weight decay keep their meaning (Liu et al., 2025, arXiv 2502.16982). Layers must be whole:
-    sharded parameters (FSDP) do not work.
+    rate and weight decay keep their meaning (Liu et al., 2025, arXiv 2502.16982).
+
+    A part of a matrix is not enough to make it orthogonal. Where parameters are sharded (FSDP2), each matrix
+    is put together on the one process that owns it, see ``by_owners``; momentum and moments stay sharded.
 
     Args:
         params: Parameters or groups of them; a convolution counts as a matrix ``(C_out, C_in * kernel)``.
@@ -75,45 +95,38 @@ class Muon(Optimizer):
     def _orthogonal_step(self, group: dict[str, Any], pairs: list[tuple[Tensor, Tensor]]) -> None:
         if not pairs:
             return
-        params, grads = [p for p, _ in pairs], [grad for _, grad in pairs]
-        for p in params:
+        for p, _ in pairs:
             if not self.state[p]:
                 self.state[p]["momentum"] = torch.zeros_like(p)
-        buffers = [self.state[p]["momentum"] for p in params]
+        params, grads = [local(p) for p, _ in pairs], [local(grad) for _, grad in pairs]
+        buffers = [local(self.state[p]["momentum"]) for p, _ in pairs]
         # One call for all, here and below: on a GPU hundreds of small calls would take most of the step.
         torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
         nesterov = torch._foreach_lerp(grads, buffers, group["momentum"])
         torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-        alike = defaultdict(list)  # matrices of one shape go through the iteration together
-        for p, update in zip(params, nesterov, strict=True):
-            # A convolution's columns may have any order; that of channels_last memory needs no copy.
-            matrix = update.movedim(1, -1).flatten(1)
-            alike[matrix.shape].append((p, matrix))
-        for shape, items in alike.items():
-            stacked = torch.stack([matrix for _, matrix in items])
-            updates = orthogonalise(stacked.bfloat16() if has_fast_bf16(stacked.device) else stacked)
-            steps = [
-                update.reshape(p.movedim(1, -1).shape).movedim(-1, 1)
-                for (p, _), update in zip(items, updates.to(stacked.dtype), strict=True)
-            ]
-            torch._foreach_add_([p for p, _ in items], steps, alpha=-group["lr"] * 0.2 * max(shape) ** 0.5)
+        updates = by_owners([p for p, _ in pairs], list(nesterov), orthogonal_updates)
+        alike = defaultdict(list)
+        for (p, _), param, update in zip(pairs, params, updates, strict=True):
+            alike[max(p.shape[0], p.shape[1:].numel())].append((param, update))  # of the whole matrix
+        for size, items in alike.items():
+            rate = group["lr"] * 0.2 * size**0.5
+            torch._foreach_add_([p for p, _ in items], [update for _, update in items], alpha=-rate)
 
     def _adamw_step(self, group: dict[str, Any], pairs: list[tuple[Tensor, Tensor]]) -> None:
         if not pairs:
             return
-        params = [p for p, _ in pairs]
-        for p in params:
+        for p, _ in pairs:
             if not self.state[p]:
                 zeros = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
                 self.state[p].update(zeros, step=torch.tensor(0.0))
         beta1, beta2 = group["betas"]
         adamw(
-            params,
-            [grad for _, grad in pairs],
-            [self.state[p]["exp_avg"] for p in params],
-            [self.state[p]["exp_avg_sq"] for p in params],
+            [local(p) for p, _ in pairs],
+            [local(grad) for _, grad in pairs],
+            [local(self.state[p]["exp_avg"]) for p, _ in pairs],
+            [local(self.state[p]["exp_avg_sq"]) for p, _ in pairs],
             [],
-            [self.state[p]["step"] for p in params],
+            [self.state[p]["step"] for p, _ in pairs],
             amsgrad=False,
             beta1=beta1,
             beta2=beta2,

@@ -3,9 +3,14 @@
 from collections.abc import Callable
 
 import torch
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.callbacks.weight_averaging import WeightAveraging
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from ..utils.shards import local
+from .sharding import is_sharding, reshard
 
 Tensors = list[Tensor]
 Update = Callable[[Tensors, Tensors, Tensor], None]  # of averages by current values, in place
@@ -18,6 +23,8 @@ class EMA(EMAWeightAveraging):
     decay after n updates is at most ``(1 + n) / (10 + n)``, so that the average covers about the last ninth
     of a short training. And Lightning's own updates one tensor after another, in thousands of small calls
     each step.
+
+    In a sharded run each process averages its part of the weights.
 
     Args:
         device: Where the average is kept; with the model if None.
@@ -50,6 +57,26 @@ class EMA(EMAWeightAveraging):
         # Once more, because Lightning's class always passes an update of its own.
         WeightAveraging.__init__(self, device, use_buffers, multi_avg_fn=multi_avg_fn or grown_average(decay))
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Copies the module, unless it will be sharded."""
+        if not is_sharding(trainer):
+            super().setup(trainer, pl_module, stage)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Copies the parts of a module that has been sharded."""
+        if is_sharding(trainer):
+            self._average_model = AveragedModel(
+                _tensors_of(pl_module), use_buffers=self._use_buffers, **self._kwargs
+            )
+
+    def _swap_models(self, pl_module: LightningModule) -> None:
+        reshard(pl_module)  # or the network would go on with the weights from before
+        super()._swap_models(pl_module)
+
+    def _copy_average_to_current(self, pl_module: LightningModule) -> None:
+        reshard(pl_module)
+        super()._copy_average_to_current(pl_module)
+
     @property
     def state_key(self) -> str:
         """Name of its state in checkpoints: that of Lightning's class, which older runs were averaged by."""
@@ -68,9 +95,19 @@ def grown_average(decay: float) -> Update:
     @torch.no_grad()
     def update(averages: Tensors, current: Tensors, num_updates: Tensor) -> None:
         num = int(num_updates)
+        averages, current = [local(tensor) for tensor in averages], [local(tensor) for tensor in current]
         if averages[0].is_floating_point():
             torch._foreach_lerp_(averages, current, 1 - min(decay, (1 + num) / (10 + num)))
         else:  # counters
             torch._foreach_copy_(averages, current)
 
     return update
+
+
+def _tensors_of(module: nn.Module) -> nn.Module:
+    """Returns a module with the same tensors under the same names, to be copied: a sharded one cannot be."""
+    found = nn.Module()
+    found._parameters, found._buffers = dict(module._parameters), dict(module._buffers)
+    found._non_persistent_buffers_set = set(module._non_persistent_buffers_set)
+    found._modules = {name: child and _tensors_of(child) for name, child in module._modules.items()}
+    return found

@@ -7,7 +7,6 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import LightningModule, Trainer
 from lightning.fabric.utilities.cloud_io import get_filesystem
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -16,6 +15,9 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from ..utils.errors import UsageError, first_line, writing
 from ..utils.paths import replacing, visible
 from .callbacks import StopOnSignal
+from .safe_files import load_file, runs_code
+from .safe_files import save_file as _save
+from .sharding.files import META, read_folder, read_whole
 
 OWN_NAME = re.compile(r"step=\d+\.ckpt")  # of the files that configs/base.yaml asks for
 
@@ -124,45 +126,35 @@ class CheckpointFiles(TorchCheckpointIO):
         path, start_again = Path(path), "start again: it goes on from the newest checkpoint"
         with writing(path, f"make room, or name another folder by --checkpoint.dirpath, and {start_again}"):
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():  # of a sharded run
+                self.remove_checkpoint(path)
             with replacing(path, sync=True) as part, part.open("wb") as file:
                 _save(checkpoint, file)
 
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Reads a checkpoint; that of a sharded run as if it had not been sharded."""
+        folder = Path(str(path))
+        return read_whole(folder) if folder.is_dir() else super().load_checkpoint(path, *args, **kwargs)
 
-def _save(checkpoint: dict[str, Any], file: Any) -> None:
-    """Saves into an open file; raises the file's own ``OSError``, not torch's error about its archive."""
-    failed: list[OSError] = []
-
-    class Writer:
-        """The methods of a file that torch needs."""
-
-        def write(self, data: Any) -> int:
-            try:
-                return file.write(data)
-            except OSError as error:
-                failed.append(error)
-                raise
-
-        def flush(self) -> None:
-            file.flush()
-
-    try:
-        torch.save(checkpoint, Writer())  # type: ignore[arg-type]
-    except (OSError, RuntimeError):
-        if failed:
-            raise failed[0] from None
-        raise
+    def remove_checkpoint(self, path: Any) -> None:
+        """Removes a file or a folder; none is left that looks whole and is not."""
+        folder = Path(str(path))
+        if folder.is_dir() and not folder.is_symlink():
+            (folder / META).unlink(missing_ok=True)
+        super().remove_checkpoint(path)
 
 
 def read_newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """Returns the newest whole checkpoint below a folder with its content, or None where there is none.
 
-    One that is damaged (a full disk, a killed process) is passed over with a warning.
+    Tensors of the meta device stand for those that lie in the other files of a sharded run's checkpoint. One
+    that is damaged (a full disk, a killed process) is passed over with a warning.
 
     Raises:
         UsageError: If one is a pickle of more than tensors and plain values: reading it could run code.
     """
     # last.ckpt is a link to one of the others.
-    files = {path.resolve() for path in visible(folder, "*.ckpt") if path.is_file()}
+    files = {path.resolve() for path in visible(folder, "*.ckpt") if path.exists()}
     for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             return path, _read(path, f"delete it, or move it out of {folder}")
@@ -172,14 +164,14 @@ def read_newest(folder: Path) -> tuple[Path, dict[str, Any]] | None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Returns the content of a checkpoint that the user has named.
+    """Returns the content of a checkpoint that the user has named, as ``read_newest`` does.
 
     Raises:
         UsageError: If the file is missing, damaged or not a checkpoint.
     """
     if path.suffix == ".safetensors":
         raise UsageError(f"--ckpt_path={path}: it holds weights alone; name a .ckpt file")
-    if not path.is_file():
+    if not path.is_file() and not (path / META).is_file():
         what = "is a folder" if path.is_dir() else "there is no such file"
         raise UsageError(
             f"--ckpt_path={path}: {what}; name a .ckpt file, or leave it out to resume by itself"
@@ -211,7 +203,7 @@ def check_remote(url: str) -> None:
 
 
 def _read(path: Path, remedy: str) -> dict[str, Any]:
-    """Reads a checkpoint without running any code that a pickle may hold.
+    """Reads a checkpoint, a file or a folder, without running any code that a pickle may hold.
 
     Raises:
         UsageError: If it holds more than tensors and plain values.
@@ -219,26 +211,6 @@ def _read(path: Path, remedy: str) -> dict[str, Any]:
         OSError: If the system does not let it be read.
     """
     try:
-        _check(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return read_folder(path) if path.is_dir() else load_file(path)
     except pickle.UnpicklingError as error:
-        raise UsageError(
-            f"{path}: is a pickle of more than tensors and plain values, which could run code when it is "
-            f"read; no checkpoint of this project is: {remedy}"
-        ) from error
-    except (MemoryError, zipfile.BadZipFile):
-        raise
-    except Exception as error:  # a damaged file may raise anything
-        if isinstance(error, OSError) and error.filename is not None:
-            raise
-        raise zipfile.BadZipFile(first_line(error)) from error
-
-
-def _check(path: Path) -> None:
-    """Raises ``UnpicklingError`` if a file is a bare pickle, ``BadZipFile`` if it is damaged."""
-    with path.open("rb") as file:
-        if file.read(1) == pickle.PROTO:
-            raise pickle.UnpicklingError
-    with zipfile.ZipFile(path) as archive:
-        if damaged := archive.testzip():
-            raise zipfile.BadZipFile(f"bad checksum of {damaged}")
+        raise runs_code(path, remedy) from error

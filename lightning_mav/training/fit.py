@@ -37,6 +37,8 @@ from .explain import DISK, blame, explain, refusals_explained, utf8_files
 from .folders import RunFolders
 from .quiet import hush_lightning
 from .save_config import SaveConfig
+from .sharding import FSDP2Strategy
+from .sharding.settings import add_sharing, check_sharing, check_strategy, set_global_batch
 
 
 class MavCLI(LightningCLI):
@@ -72,6 +74,7 @@ class MavCLI(LightningCLI):
         parser.add_argument(
             "--compile", type=bool, default=False, help="Compile the network (torch.compile)."
         )
+        add_sharing(parser)
         parser.add_argument(
             "--weights_dtype",
             type=Literal["fp16", "bf16", "fp32"],
@@ -148,6 +151,7 @@ class MavCLI(LightningCLI):
             config.trainer.precision = precision_name("cuda" if on_gpu else "cpu")
         check_settings(config.trainer, config.compile)
         check_average(config.ema, config.trainer.max_steps)
+        check_strategy(config)
         devices = str(config.trainer.devices)
         num_processes = int(devices) if devices.isdecimal() and on_processor else 1
         num_threads = share_threads(num_processes, config.num_threads)
@@ -158,7 +162,10 @@ class MavCLI(LightningCLI):
         """Builds everything; reports a value that a constructor refuses as the user's mistake."""
         with refusals_explained():
             super().instantiate_classes()
+        config = self.config[self.config["subcommand"]]
         check_processes(self.trainer)
+        check_sharing(self.trainer, config.num_replicas)
+        set_global_batch(self.trainer, self.datamodule, config)
         check_filename(self.trainer.checkpoint_callback)
         if self.config[self.config["subcommand"]].compile:
             # In place: names in checkpoints stay, and copies (the average, a deep copy) are not compiled.
@@ -171,6 +178,9 @@ class MavCLI(LightningCLI):
         plugins = [*plugins] if isinstance(plugins, list) else [plugins]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(CheckpointFiles())
+        config = self.config[self.config["subcommand"]]
+        if config.trainer.strategy == "fsdp":
+            kwargs["strategy"] = FSDP2Strategy(config.num_replicas)
         return super().instantiate_trainer(plugins=plugins, **kwargs)
 
     def after_instantiate_classes(self) -> None:

@@ -42,7 +42,7 @@ class RunFolders:
                 self._locks[folder / LOCK] = claim(folder / LOCK, remedy)
         if self.checkpoints is not None:
             for part in self.checkpoints.glob(".*.ckpt*.part"):  # of a run that was killed while it wrote
-                part.unlink(missing_ok=True)
+                shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
         if self.weights is not None:
             with writing(self.weights.parent, ELSEWHERE):
                 self.weights.parent.mkdir(parents=True, exist_ok=True)

@@ -9,15 +9,18 @@ import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import instantiate_class
+from torch import Tensor
 
 from ..utils.configured import check_config, own_modules
 from ..utils.errors import UsageError, writing
+from ..utils.shards import whole_tensors
 from ..weights import read_training, save_weights
 from .checkpoints import read_newest
 from .checks import is_first_process
 from .fit import MavCLI
 from .folders import RunFolders
 from .runs import Run
+from .sharding.files import read_whole
 
 
 class AlreadyFinished(Exception):  # noqa: N818 - it is no error
@@ -57,14 +60,6 @@ class TrainCLI(MavCLI):
         """Refuses what this command cannot do, and ends it if the run is finished."""
         super().before_instantiate_classes()
         config = self.config.fit
-        strategy = str(config.trainer.strategy)
-        if strategy.endswith(("_spawn", "_fork", "_notebook")):
-            raise UsageError(f"--trainer.strategy={strategy} keeps the weights to its processes: use ddp")
-        if any(name in strategy.lower() for name in ("fsdp", "deepspeed", "modelparallel")):
-            raise UsageError(
-                f"--trainer.strategy={strategy} shards the network, which its average (--ema) and Muon are "
-                "not made for: use ddp, with --model.unet.checkpoint=true if memory is short"
-            )
         root = Path(config.trainer.default_root_dir)
         if self.fresh and Path.cwd().is_relative_to(root.resolve()):
             raise UsageError(
@@ -177,7 +172,9 @@ class TrainCLI(MavCLI):
         trainer = self.trainer
         if self.checkpoint and 0 < trainer.max_steps <= self.step:
             # All steps are done but the weights are missing; a checkpoint's state_dict holds the average.
-            model.load_state_dict(self.checkpoint["state_dict"])
+            path = Path(str(ckpt_path))
+            found = read_whole(path, only=("state_dict",)) if path.is_dir() else self.checkpoint
+            model.load_state_dict(found["state_dict"])
         else:
             # Not as an argument: a stage's setup checks whether a checkpoint will be loaded.
             trainer.ckpt_path = ckpt_path
@@ -196,10 +193,13 @@ class TrainCLI(MavCLI):
                     ) from error
                 raise
             self.step = trainer.global_step
-        if trainer.is_global_zero and not self.config.fit.trainer.fast_dev_run:
-            self._write_weights(model)
+        if self.config.fit.trainer.fast_dev_run:
+            return
+        tensors = whole_tensors(model.model, keep=trainer.is_global_zero) if model.is_sharded else None
+        if trainer.is_global_zero:
+            self._write_weights(model, tensors)
 
-    def _write_weights(self, model: Any) -> None:
+    def _write_weights(self, model: Any, tensors: dict[str, Tensor] | None) -> None:
         if not self.step:
             raise UsageError(
                 "no step was trained, so there are no weights to write: see --trainer.limit_* and max_*"
@@ -207,7 +207,7 @@ class TrainCLI(MavCLI):
         training, dtype = {"run": self.run.name, "step": self.step}, self.config.fit.weights_dtype
         try:
             with writing(self.weights, "make room and start again: all steps are in the checkpoint"):
-                save_weights(model.model, self.weights, training=training, dtype=dtype)
+                save_weights(model.model, self.weights, training=training, dtype=dtype, tensors=tensors)
         except ValueError as error:
             raise UsageError(
                 f"cannot write {self.weights}: {error}: the same command with --weights_dtype writes it "

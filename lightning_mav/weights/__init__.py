@@ -52,7 +52,12 @@ Select = Callable[[ConfigDict, dict[str, Tensor]], tuple[ConfigDict, dict[str, T
 
 
 def save_weights(
-    module: nn.Module, path: Path | str, *, training: dict[str, Any] | None = None, dtype: str = "fp16"
+    module: nn.Module,
+    path: Path | str,
+    *,
+    training: dict[str, Any] | None = None,
+    dtype: str = "fp16",
+    tensors: dict[str, Tensor] | None = None,
 ) -> Path:
     """Writes a ``Configured`` module to ``path`` and its checksum into ``SHA256SUMS`` beside it.
 
@@ -64,6 +69,7 @@ def save_weights(
         path: File to write; its folder is made.
         training: What to record of the training, as plain values.
         dtype: How floats are stored: ``fp16``, ``bf16`` or ``fp32``. They are always loaded as fp32.
+        tensors: The module's state, if the module itself holds only a part of it.
 
     Raises:
         TypeError: If the module does not record its config.
@@ -81,9 +87,9 @@ def save_weights(
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     path = Path(path)
-    given = module.state_dict()
-    tensors = {name: _stored(name, tensor, dtype) for name, tensor in given.items()}
-    _warn_of_rounding(tensors, given, dtype)
+    given = module.state_dict() if tensors is None else tensors
+    stored = {name: _stored(name, tensor, dtype) for name, tensor in given.items()}
+    _warn_of_rounding(stored, given, dtype)
     metadata = {
         "config": json.dumps(module.config),
         "digest": NO_DIGEST,
@@ -93,7 +99,7 @@ def save_weights(
     try:
         with locked(path.parent):
             with replacing(path) as part:
-                save_file(tensors, part, metadata=metadata)
+                save_file(stored, part, metadata=metadata)
                 seal(part)
                 part.chmod(0o644)  # safetensors makes it readable to its owner alone
             write_checksum(path, sha256(path))
