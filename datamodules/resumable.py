@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from lightning import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from lightning_mav.datamodules.batches import FAILED, SKIPPED, Batch, Batches, Plan
 from lightning_mav.datamodules.ledger import Ledger
@@ -41,19 +41,30 @@ class Resumable(LightningDataModule):
         if self.trainer is None:
             return 0
         num_steps = self.trainer.global_step - self.start["global_step"]
-        _, world_size = self.rank_and_world_size()
-        per_step = self.trainer.accumulate_grad_batches * self.batch_size * world_size
-        return self.start["num_samples"] + num_steps * per_step
+        return self.start["num_samples"] + num_steps * self.per_step
+
+    @property
+    def per_step(self) -> int:
+        """How many samples all ranks together train on in a step."""
+        accumulate = 1 if self.trainer is None else self.trainer.accumulate_grad_batches
+        return accumulate * self.batch_size * self.rank_and_world_size()[1]
 
     def state_dict(self) -> dict[str, Any]:
         """Returns how far training has come, without batches that reading processes have prepared ahead."""
         step = 0 if self.trainer is None else self.trainer.global_step
         ledger = {} if self.ledger is None else self._written(self.ledger.gathered()).state_dict()
-        return {"num_samples": self.num_consumed(), "global_step": step, "ledger": ledger}
+        state = {"num_samples": self.num_consumed(), "global_step": step, "ledger": ledger}
+        return {**state, "per_step": self.per_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continues from the position that a checkpoint holds."""
         self.start = {name: state_dict[name] for name in self.start}
+        before = state_dict.get("per_step", self.per_step)  # absent in older checkpoints
+        if before != self.per_step:
+            rank_zero_warn(
+                f"a step takes {self.per_step} {self.kind}s now, {before} before: their order stays; "
+                "to keep the steps, too, set --global_batch as it was"
+            )
         if state_dict["ledger"]:
             self.ledger = Ledger.from_state_dict(state_dict["ledger"])
             if self.rank_and_world_size()[0]:  # only rank 0 keeps the counts of all ranks

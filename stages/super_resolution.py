@@ -73,6 +73,7 @@ class SuperResolutionStage(Pseudo3DBackboneMixin, DiffusionStage):
         low = self.shrink(video)
         samples = self.model.sample(low, *([batch["fps"]] if "fps" in batch else []))  # type: ignore[operator]
         bicubic = self.model.upsample(low)
-        self.log("val/psnr", psnr(samples, video).mean(), batch_size=len(video))
-        self.log("val/psnr_bicubic", psnr(bicubic, video).mean(), batch_size=len(video))
+        each = {"batch_size": len(video), "sync_dist": self.is_sharded}  # else only the first process draws
+        self.log("val/psnr", psnr(samples, video).mean(), **each)
+        self.log("val/psnr_bicubic", psnr(bicubic, video).mean(), **each)
         return {"real": video, "bicubic": bicubic, "generated": samples}

@@ -44,6 +44,7 @@ def environment(launcher, rank, num_ranks, port):
 def report(events):
     """Lets training write a byte at the start of each step and each writing of a file."""
     from lightning_mav.training import callbacks, checkpoints
+    from lightning_mav.training.sharding import strategy
 
     def reporting(function, letter):
         def method(*args):
@@ -55,6 +56,7 @@ def report(events):
     start = callbacks.StepSeed.on_train_batch_start
     callbacks.StepSeed.on_train_batch_start = reporting(start, b"t")
     checkpoints._save = reporting(checkpoints._save, b"s")
+    strategy.save_sharded = reporting(strategy.save_sharded, b"s")
 
 
 def start(arguments, rank, num_ranks, launcher, port, group):
@@ -144,7 +146,9 @@ def main(num_ranks, num_signals, seed, steps, *arguments):
     num_ranks, draw, place = int(num_ranks), random.Random(int(seed)), Path.cwd()
     arguments = [*arguments, f"--trainer.max_steps={steps}"]
     if num_ranks > 1:
-        arguments += [f"--trainer.devices={num_ranks}", "--trainer.strategy=ddp"]
+        arguments += [f"--trainer.devices={num_ranks}"]
+        if not any(argument.startswith("--trainer.strategy") for argument in arguments):
+            arguments += ["--trainer.strategy=ddp"]
 
     def run_in(folder, *how):
         (place / folder).mkdir(exist_ok=True)

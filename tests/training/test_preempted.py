@@ -20,13 +20,13 @@ PARTS = (
 )
 
 
-def preempt(num_ranks, num_signals, seed, steps, world, place):
+def preempt(num_ranks, num_signals, seed, steps, world, place, *more):
     """Returns what happened at each start."""
     own = ("--trainer.max_steps", "--trainer.val_check_interval")
     command = [sys.executable, preempted.__file__, *map(str, (num_ranks, num_signals, seed, steps)), "sr_h"]
     command += [option for option in arguments("sr_h", 0, world) if not option.startswith(own)]
     command += ["--trainer.val_check_interval=5", "--checkpoint.every_n_train_steps=2"]
-    command += ["--trainer.logger=false"]
+    command += ["--trainer.logger=false", *more]
     out = subprocess.run(command, cwd=place, stdout=subprocess.PIPE, text=True, check=True).stdout
     return [json.loads(line) for line in out.splitlines()]
 

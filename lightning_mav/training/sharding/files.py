@@ -26,10 +26,9 @@ from torch.utils._pytree import keystr, tree_flatten_with_path, tree_unflatten
 from ...utils.errors import UsageError
 from ...utils.shards import shard
 from ..safe_files import load_file, no_other_errors, save_file
-from .index import INDEX, Reader
+from .storage import BLOCK, INDEX, Reader, Writer
 
 META = "meta.pt"
-BLOCK = 2**24
 
 
 def save_sharded(checkpoint: dict[str, Any], path: Path, strategy: Any) -> None:
@@ -173,7 +172,7 @@ def _fill(path: Path, only: tuple[str, ...] | None, make: Callable[[Tensor], Ten
 
 def _write(tensors: dict[str, Tensor], part: Path) -> None:
     try:
-        dcp.save(tensors, storage_writer=dcp.FileSystemWriter(part, sync_files=True))
+        dcp.save(tensors, storage_writer=Writer(part))
     except CheckpointException as error:
         for reason, _ in error.failures.values():
             if isinstance(reason, OSError):
