@@ -81,7 +81,7 @@ def write(model, path, kind):
     return path
 
 
-def write_archive(model, path):
+def write_archive(model, path, half=False):
     """Writes a TorchScript archive with all that OpenAI's hold."""
     traced = copy.deepcopy(model)
     if hasattr(traced, "attn_mask"):
@@ -90,7 +90,8 @@ def write_archive(model, path):
         traced.__dict__.pop(name, None)
         traced.register_buffer(name, torch.tensor(size))
     example = (torch.zeros(1, 3, 32, 32), torch.zeros(1, 77, dtype=torch.long))
-    torch.jit.trace(traced, example, check_trace=False).save(path)
+    traced = torch.jit.trace(traced, example, check_trace=False)
+    (traced.half() if half else traced).save(path)
 
 
 def run(name, path, out, *arguments):
@@ -152,11 +153,11 @@ def test_the_text_half_is_also_that_of_open_clip(tmp_path):
 
 
 def test_an_archive_is_read_as_torch_reads_it(tmp_path):
-    model = make("mini-quickgelu").half()
-    write_archive(model.float(), tmp_path / "w.pt")
+    write_archive(make("mini-quickgelu"), tmp_path / "w.pt", half=True)  # as OpenAI's are
     theirs = torch.jit.load(tmp_path / "w.pt").state_dict()
     ours = read_torchscript(tmp_path / "w.pt")
     assert theirs.keys() <= ours.keys()
+    assert ours["visual.proj"].dtype == torch.float16
     assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
     assert {name.rpartition(".")[2] for name in ours.keys() - theirs.keys()} <= {"attn_mask"}
 
