@@ -147,7 +147,7 @@ def read_sharded(
 def _split(checkpoint: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Returns a checkpoint with tensors of the meta device for the sharded ones, and those by their place."""
     leaves, spec = tree_flatten_with_path(checkpoint)
-    tensors = {keystr(place): leaf for place, leaf in leaves if isinstance(leaf, DTensor)}
+    tensors: dict[str, Tensor] = {keystr(place): leaf for place, leaf in leaves if isinstance(leaf, DTensor)}
     rest = [
         torch.empty(leaf.shape, dtype=leaf.dtype, device="meta")
         if isinstance(leaf, DTensor)
