@@ -11,6 +11,7 @@ from .arguments import CommandParser, add_import
 EXAMPLES = """every other argument goes to LightningCLI and overrides the configuration:
   mav train sr_lt --phase video --trainer.max_steps=100 --model.unet.channels=48
   mav train decoder --trainer.strategy=ddp --trainer.devices=2
+  mav train decoder --scale paper --trainer.strategy=fsdp --trainer.devices=8 --global_batch=256
   mav train decoder --print_config"""
 
 

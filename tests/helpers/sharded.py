@@ -91,6 +91,7 @@ def main(runs, precision=""):
         if start:
             (found,) = (place / start[0]).rglob(f"step={start[1]:07}.ckpt")
             target = place / folder / found.relative_to(place / start[0])
+            target.parent.mkdir(parents=True)
             (shutil.copytree if found.is_dir() else shutil.copy)(found, target)
         os.chdir(place / folder)
         more = [f"--trainer.devices={num_ranks}"] if num_ranks > 1 else []

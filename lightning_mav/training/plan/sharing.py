@@ -72,9 +72,9 @@ def unit_sizes(module: nn.Module) -> tuple[int, list[int]]:
 def gathered(root: int, units: list[int], num_bytes: int) -> int:
     """Returns the most bytes of what FSDP puts together for a moment.
 
-    Those are, in the precision of the computation, what lies outside all units, a unit with the one that is
-    fetched meanwhile, the buffer that it arrives in, and the gradient of a unit; and that gradient in fp32,
-    before it is summed.
+    Those are what lies outside all units, in fp32; in the precision of the computation a unit with the one
+    that is fetched meanwhile, the buffer that it arrives in, and the gradient of a unit; and that gradient in
+    fp32, before it is summed.
 
     Args:
         root: Parameters outside all units.
@@ -83,7 +83,7 @@ def gathered(root: int, units: list[int], num_bytes: int) -> int:
     """
     pair = max((a + b for a, b in zip(units, units[1:] or [0], strict=False)), default=0)
     largest = max(units, default=0)
-    return num_bytes * (root + pair + 2 * largest) + 4 * largest
+    return 4 * root + num_bytes * (pair + 2 * largest) + 4 * largest
 
 
 def wire(
@@ -111,7 +111,7 @@ def wire(
         return {"all_reduce": sharing.all_reduce(gradients)}
     batches = step["accumulate"]
     sent = {
-        "all_gather": batches * sharing.all_gather(step["num_bytes"] * (root + 2 * sum(units))),
+        "all_gather": batches * sharing.all_gather(4 * root + step["num_bytes"] * 2 * sum(units)),
         "reduce_scatter": batches * sharing.reduce_scatter(gradients),
     }
     if step["muon"]:
