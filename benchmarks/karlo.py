@@ -1,12 +1,13 @@
 """A training step at the size of Karlo's decoder, on a GPU: ours, compiled and not, next to peers."""
 
 import argparse
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
+from lightning_mav.training.units import find_units
 from lightning_mav.utils.errors import UsageError
 
 from . import machine
@@ -98,20 +99,29 @@ def run(args: argparse.Namespace) -> Section:
 def ours(precision: str, batch: int) -> dict[str, Contender]:
     """Our network as it is, compiled, and with activations recomputed; all three share their weights."""
     held = torch.cuda.memory_allocated()
-    eager = Training("ours", precision, batch=batch, **KARLO)
-    compiled = copy.copy(eager)
-    compiled.compile()
+    training = Training("ours", precision, batch=batch, **KARLO)
+    training.compile()
+
+    def plain() -> None:
+        with torch.compiler.set_stance("force_eager"):
+            training()
 
     def recomputed() -> None:
-        eager.model.checkpoint = True  # type: ignore[assignment]
-        eager()
-        eager.model.checkpoint = False  # type: ignore[assignment]
+        recompute(training.model, True)
+        plain()
+        recompute(training.model, False)
 
-    found = {EAGER: contender(eager, eager.num_parameters, held)}
-    others: dict[str, Callable[[], None]] = {COMPILED: compiled, RECOMPUTED: recomputed}
+    found = {EAGER: contender(plain, training.num_parameters, held)}
+    others: dict[str, Callable[[], None]] = {COMPILED: training, RECOMPUTED: recomputed}
     for name, step in others.items():
-        found[name] = contender(step, eager.num_parameters, held, found[EAGER].flops)
+        found[name] = contender(step, training.num_parameters, held, found[EAGER].flops)
     return found
+
+
+def recompute(network: nn.Module, value: bool) -> None:
+    """Chooses whether the blocks of our network compute activations again."""
+    for block in find_units(network):
+        block.checkpoint = value  # type: ignore[assignment]
 
 
 def peer(name: str, precision: str, batch: int) -> Contender:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_mav.nn import Pseudo3DUNet
+from lightning_mav.training.compiling import compile_blocks
 
 from . import machine
 
@@ -159,8 +160,8 @@ class Training:
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
 
     def compile(self) -> None:
-        """Compiles the forward pass, and with it the backward pass."""
-        self.call = torch.compile(self.call)
+        """Compiles the blocks in place, as a training does; ``torch.compiler.set_stance`` leaves that out."""
+        compile_blocks(self.model)
 
     def gradient(self) -> None:
         """Forward and backward pass."""

@@ -103,6 +103,15 @@ def test_karlo_without_a_gpu_is_one_line():
     assert result.stderr == "benchmarks: error: --preset karlo needs a GPU\n"
 
 
+def test_recomputing_is_chosen_for_a_network_that_exists():
+    training = networks.Training("ours", "fp32", channels=32, frames=2, size=16, attention_levels=())
+    plain = timing.count_flops(training.gradient)
+    karlo.recompute(training.model, True)
+    assert timing.count_flops(training.gradient) == pytest.approx(4 / 3 * plain, rel=0.05)
+    karlo.recompute(training.model, False)
+    assert timing.count_flops(training.gradient) == plain
+
+
 def test_karlo_compares_what_fits_into_memory(monkeypatch):
     """On a pretended GPU, with small networks: turns, ratios and what is said of the peer without room."""
 
@@ -118,7 +127,7 @@ def test_karlo_compares_what_fits_into_memory(monkeypatch):
         monkeypatch.setattr(torch.cuda, name, lambda: None)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100 80GB HBM3")
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)  # put back afterwards
-    monkeypatch.setattr(torch, "compile", lambda call: call)
+    monkeypatch.setattr(networks, "compile_blocks", lambda network: None)
     pretended = SimpleNamespace(device=lambda: torch.device("cuda"), precisions=lambda wanted=None: ["fp32"])
     monkeypatch.setattr(karlo, "machine", pretended)
     product = SimpleNamespace(peak=lambda seconds: 2e12)

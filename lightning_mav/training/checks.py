@@ -16,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from ..utils.errors import UsageError
 from ..utils.precision import PRECISIONS, usable_device
+from .compiling import check_compiler
 
 ALIASES = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 SLURM_RANKS = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
@@ -51,6 +52,8 @@ def check_settings(trainer: Any, compile_network: bool) -> None:
             "--compile=true needs a GPU: on a processor torch's compiler takes minutes and fails for some "
             "networks; leave it out"
         )
+    if compile_network:
+        check_compiler()
     if trainer.max_steps is not None and (trainer.max_steps == 0 or trainer.max_steps < -1):
         raise UsageError(
             f"--trainer.max_steps={trainer.max_steps}: give a number of steps, or -1 to train until stopped"

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from jsonargparse.typing import PositiveInt
 from lightning import Trainer
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
@@ -33,12 +34,14 @@ from .checks import (
     is_first_process,
     is_on_processor,
 )
+from .compiling import PlainValidation, compile_blocks
 from .explain import DISK, blame, explain, refusals_explained, utf8_files
-from .folders import RunFolders
+from .folders import RunFolders, local_folder
 from .quiet import hush_lightning
 from .save_config import SaveConfig
 from .sharding import FSDP2Strategy
 from .sharding.settings import add_sharing, check_sharing, check_strategy, set_global_batch
+from .speed import SpeedMonitor
 
 
 class MavCLI(LightningCLI):
@@ -72,7 +75,7 @@ class MavCLI(LightningCLI):
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.add_lightning_class_args(EMA, "ema")
         parser.add_argument(
-            "--compile", type=bool, default=False, help="Compile the network (torch.compile)."
+            "--compile", type=bool, default=False, help="Compile the network's blocks (torch.compile)."
         )
         add_sharing(parser)
         parser.add_argument(
@@ -143,7 +146,8 @@ class MavCLI(LightningCLI):
         callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
         config.trainer.callbacks = [c for c in callbacks if not c.class_path.endswith(tuple(left_out))]
         self.stop = StopOnSignal()
-        own = [StepSeed(int(config.seed_everything)), DataMonitor(), OwnRates(), self.stop]
+        own: list[Callback] = [StepSeed(int(config.seed_everything)), DataMonitor(), SpeedMonitor()]
+        own += [OwnRates(), self.stop, *([PlainValidation()] if config.compile else [])]
         self.trainer_defaults["callbacks"] = own
         on_processor = is_on_processor(config.trainer.accelerator)
         if config.trainer.precision is None:
@@ -167,10 +171,8 @@ class MavCLI(LightningCLI):
         check_sharing(self.trainer, config.num_replicas)
         set_global_batch(self.trainer, self.datamodule, config)
         check_filename(self.trainer.checkpoint_callback)
-        if self.config[self.config["subcommand"]].compile:
-            # In place: names in checkpoints stay, and copies (the average, a deep copy) are not compiled.
-            trained = self.model.model
-            getattr(trained, "net", trained).compile()
+        if config.compile:
+            compile_blocks(self.model.model)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Builds the trainer, which writes checkpoints by ``CheckpointFiles`` unless told otherwise."""
@@ -194,7 +196,7 @@ class MavCLI(LightningCLI):
     def run_folders(self) -> RunFolders:
         """Returns the folders that this run writes to."""
         where = self.config.fit.checkpoint.dirpath
-        return RunFolders(Path(self.config.fit.trainer.default_root_dir), _local(where))
+        return RunFolders(Path(self.config.fit.trainer.default_root_dir), local_folder(where))
 
     def check_checkpoint(self) -> None:
         """Refuses a checkpoint that this network cannot take.
@@ -245,7 +247,3 @@ class MavCLI(LightningCLI):
 def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
     names = rename_old(tensors)
     return {names[name]: tensor.shape for name, tensor in tensors.items()}
-
-
-def _local(folder: str | None) -> Path | None:
-    return None if folder is None or "://" in str(folder) else Path(folder)

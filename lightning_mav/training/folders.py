@@ -108,3 +108,8 @@ class RunFolders:
             moved.rename(self.weights)
         print(f"put what was in {self.run} back: nothing was trained")
         self.aside = None
+
+
+def local_folder(folder: str | None) -> Path | None:
+    """Returns a folder of this machine as a path, None for a URL or nothing."""
+    return None if folder is None or "://" in str(folder) else Path(folder)

@@ -13,9 +13,9 @@ from helpers.configs import parse
 from helpers.runs import UNET
 from lightning_mav.cli import main
 from lightning_mav.nn import Pseudo3DUNet
+from lightning_mav.training.cards import Card, on_card, read_cards
 from lightning_mav.training.plan import Sharing, make_plan, step
 from lightning_mav.training.plan.build import WithoutContent, batch_of, build
-from lightning_mav.training.plan.cards import Card, on_card, read_cards
 from lightning_mav.training.plan.sharing import gathered, wire
 from lightning_mav.training.plan.step import Ledger, measure
 from lightning_mav.training.runs import all_runs, find_run, scales
@@ -165,7 +165,9 @@ def test_cards_are_told_by_memory_and_speed():
     assert not found["calibrated"]
     assert found["seconds_per_step"] == pytest.approx(1)
     assert found["days"] == pytest.approx(1)
-    measured = on_card(Card("a card", 10, 100, "its datasheet", 1.2), 9_000_000_000, 3e13, -1, 0.3)
+    measured = on_card(
+        Card("a card", 10, 100, "its datasheet", calibration=1.2), 9_000_000_000, 3e13, -1, 0.3
+    )
     assert measured["calibrated"]
     assert not measured["fits"]
     assert measured["days"] is None

@@ -4,9 +4,9 @@ from collections import Counter
 from typing import Any
 
 from ...utils.errors import UsageError, first_line
+from ..cards import on_card, read_cards
 from ..runs import Run
 from .build import PlanCLI, batch_size_of, build
-from .cards import on_card, read_cards
 from .settings import find_accumulation, find_sharing
 from .sharing import Sharing, gathered, unit_sizes, wire
 from .step import Measured, measure

@@ -1,15 +1,17 @@
-"""Cards: whether a run fits, and how long it takes."""
+"""Cards: their peak speed, whether a run fits, and how long it takes."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import OmegaConf
 
-from ...utils.errors import UsageError
-from ...utils.numbers import check_number
-from ...utils.settings import read_yaml
-from ..runs import config_folder
+from ..utils.errors import UsageError
+from ..utils.numbers import check_number
+from ..utils.precision import PRECISIONS
+from ..utils.settings import read_yaml
+from .runs import config_folder
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Card:
         memory: GB, of 10^9 bytes.
         tflops: TFLOP/s in bf16, dense.
         source: Where both are from.
+        devices: Names of it that CUDA knows.
         calibration: Measured peak memory of a run on it, divided by the planned one; None if none was
             measured.
 
@@ -32,6 +35,7 @@ class Card:
     memory: float
     tflops: float
     source: str
+    devices: tuple[str, ...] = ()
     calibration: float | None = None
 
     def __post_init__(self) -> None:
@@ -52,6 +56,19 @@ def read_cards(path: Path | None = None) -> dict[str, Card]:
         return {name: Card(**card) for name, card in found.items()}
     except (AttributeError, TypeError, ValueError) as error:
         raise UsageError(f"{path}: is no table of cards ({error}); see configs/cards.yaml") from error
+
+
+def peak_of(device: torch.device, precision: str) -> float | None:
+    """Returns the peak speed of a device, in FLOP/s; None if the table does not have it.
+
+    Args:
+        device: The device.
+        precision: Precision of a training, named as in ``PRECISIONS``; the table has that of half precision.
+    """
+    if device.type != "cuda" or PRECISIONS.get(precision) is None:
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((1e12 * card.tflops for card in read_cards().values() if name in card.devices), None)
 
 
 def on_card(card: Card, peak: int, flops: float, steps: int, mfu: float) -> dict[str, Any]:
