@@ -230,8 +230,7 @@ def _parser() -> CommandParser:
     add("--fps", type=number_in(float, 1, 30), metavar="N", help="frame rate of the 16 key frames, 1 to 30")
     similarity = "a prompt is unknown if it is less similar to every name, -1 to 1"
     add("--min-similarity", type=number_in(float, -1, 1), metavar="X", help=similarity)
-    ground = "colour of the ground that all pictures lie on, such as white or #00ff80"
-    prompts.add_argument("--ground", type=colour, metavar="COLOUR", help=ground)
+    add("--ground", type=colour, metavar="COLOUR", help="colour that all pictures lie on, such as white")
     prompts.set_defaults(run=_prompts)
 
     train = commands.add_parser(
