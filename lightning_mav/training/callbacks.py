@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
+from torch.optim import Optimizer
 
 from .signals import PREEMPTING, Echoes, Stopped, handled, say
 
@@ -116,6 +117,21 @@ class OwnRates(Callback):
             schedule = config.scheduler
             if hasattr(schedule, "base_lrs"):
                 schedule.base_lrs = [group["initial_lr"] for group in schedule.optimizer.param_groups]
+        for optimizer in trainer.optimizers:
+            lay_out(optimizer)
+
+
+def lay_out(optimizer: Optimizer) -> None:
+    """Gives the states of an optimizer the layout of their parameters in memory.
+
+    Parameters of a sharded run have another one, so its checkpoints do. Fused updates take numbers by their
+    place in memory, and would pair the wrong ones.
+    """
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            is_like = isinstance(value, Tensor) and value.shape == parameter.shape
+            if is_like and value.stride() != parameter.stride():
+                state[key] = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
 class StopOnSignal(Callback):

@@ -59,6 +59,8 @@ def prepare(double):
 
     def instantiate_classes(self):
         build(self)
+        for parameter in self.model.parameters() if self.trainer.global_rank else ():
+            parameter.data += 1  # only the first process's weights count
         if double:
             self.model.double()
             self.model.on_after_batch_transfer = lambda batch, _: tree_map(in_double, batch)

@@ -12,6 +12,7 @@ from torch import distributed
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.device_mesh import init_device_mesh
 
+from lightning_mav.training.callbacks import lay_out
 from lightning_mav.training.checkpoints import CheckpointFiles, read_checkpoint, read_newest
 from lightning_mav.training.sharding.files import read_whole, save_sharded
 from lightning_mav.training.sharding.settings import check_sharing, check_strategy, set_global_batch
@@ -187,3 +188,22 @@ def test_global_batch_is_divided_or_refused():
         set_global_batch(trainer, data, settings(global_batch=2048, accumulate_grad_batches=3))
     with pytest.raises(UsageError, match="has no batch_size"):
         set_global_batch(trainer, SimpleNamespace(), settings(global_batch=64))
+
+
+def test_states_are_laid_out_as_their_parameters():
+    weights = torch.randn(8, 4, 3, 3).to(memory_format=torch.channels_last)
+    ends = []
+    for layout in (torch.channels_last, torch.contiguous_format):
+        parameter = torch.nn.Parameter(weights.clone())
+        optimizer = torch.optim.AdamW([parameter], fused=True)
+        for _ in range(2):
+            parameter.grad = 0.1 * torch.arange(weights.numel()).view_as(weights).to(parameter)
+            parameter.grad = parameter.grad.to(memory_format=torch.channels_last)
+            optimizer.step()
+            state = optimizer.state_dict()
+            for key in ("exp_avg", "exp_avg_sq"):
+                state["state"][0][key] = state["state"][0][key].to(memory_format=layout)
+            optimizer.load_state_dict(state)
+            lay_out(optimizer)
+        ends.append(parameter.detach())
+    assert torch.equal(*ends)
