@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ CONTEXT = (4, 512)  # tokens, channels of each
 KARLO = {"channels": 320, "num_blocks": 3, "head_channels": 64, "embed": 768, "context": 1536}
 
 
-def ours(
+def unet(
     channels: int,
     *,
     num_blocks: int = 1,
@@ -30,9 +31,9 @@ def ours(
     embed: int = 512,
     context: int = 512,
     checkpoint: bool = False,
-) -> Network:
+) -> Pseudo3DUNet:
     """This project's U-Net, as the decoder uses it."""
-    model = Pseudo3DUNet(
+    return Pseudo3DUNet(
         channels=channels,
         channel_mults=MULTS,
         num_blocks=num_blocks,
@@ -43,13 +44,20 @@ def ours(
         context_channels=context,
         fps_condition=True,
         checkpoint=checkpoint,
-    ).to(machine.device())
+    )
 
-    def call(video: Tensor) -> Tensor:
-        ones = video.new_ones(len(video))
-        return model(video, 500 * ones, image_embed=video.new_ones(len(video), embed), fps=8 * ones)
 
-    return model, call
+def call_unet(model: Pseudo3DUNet, video: Tensor) -> Tensor:
+    """Calls it on a video, with all its conditions."""
+    ones = video.new_ones(len(video))
+    embed = video.new_ones(len(video), model.image_embed_dim)
+    return model(video, 500 * ones, image_embed=embed, fps=8 * ones)
+
+
+def ours(channels: int, **settings: Any) -> Network:
+    """Our U-Net on the device."""
+    model = unet(channels, **settings).to(machine.device())
+    return model, partial(call_unet, model)
 
 
 def make_a_video_pytorch(channels: int, *, num_blocks: int = 1) -> Network:

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from helpers.runs import arguments, assert_equal
 from lightning_mav.nn import Pseudo3DUNet
+from lightning_mav.stages.base import Stage
 from lightning_mav.training import speed
 from lightning_mav.training.cards import peak_of
 from lightning_mav.training.plan import make_plan
@@ -166,3 +167,12 @@ def test_samples_of_a_batch():
     assert batch_size(BATCH) == 5
     assert batch_size({"text": ["a", "b"], "target": torch.ones(2, 7)}) == 2
     assert batch_size([torch.ones(()), torch.ones(4, 1)]) == 4
+
+
+@pytest.mark.parametrize(
+    ("precision", "fused"), [("bf16-mixed", True), ("32-true", True), ("16-mixed", False)]
+)
+def test_adamw_is_fused_unless_gradients_are_scaled(precision, fused):
+    stage = Stage(nn.Linear(2, 2))
+    stage._trainer = SimpleNamespace(precision=precision, max_steps=10)
+    assert stage.configure_optimizers()["optimizer"].defaults["fused"] is fused
