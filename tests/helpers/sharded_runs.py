@@ -62,19 +62,19 @@ def lines(place):
     return [sum(own) / len(own) for own in losses.values()], [int(of_rank[-1][2]) for of_rank in rows]
 
 
-def difference(a, b, path=""):
-    """Returns the largest relative difference of tensors in two trees, and where it is."""
+def difference(a, b, path="", floor=1e-30):
+    """Returns the largest difference of tensors in two trees, relative to their norm, and where it is."""
     if isinstance(a, torch.Tensor):
         assert a.shape == b.shape, path
         a, b = a.double(), b.double()
-        return ((a - b).norm() / a.norm().clamp(min=1e-30)).item() if a.numel() else 0.0, path
+        return ((a - b).norm() / a.norm().clamp(min=floor)).item() if a.numel() else 0.0, path
     if isinstance(a, dict):
         assert a.keys() == b.keys(), path
-        return max((difference(a[key], b[key], f"{path}.{key}") for key in a), default=(0.0, path))
+        return max((difference(a[key], b[key], f"{path}.{key}", floor) for key in a), default=(0.0, path))
     if isinstance(a, list | tuple):
         assert len(a) == len(b), path
         return max(
-            (difference(*pair, f"{path}[{i}]") for i, pair in enumerate(zip(a, b, strict=True))),
+            (difference(*pair, f"{path}[{i}]", floor) for i, pair in enumerate(zip(a, b, strict=True))),
             default=(0.0, path),
         )
     return 0.0, path

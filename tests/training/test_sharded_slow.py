@@ -10,9 +10,9 @@ STEPS = 20
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
-def assert_same(one, two, limit, parts=TENSORS):
+def assert_same(one, two, limit, parts=TENSORS, floor=1e-30):
     for part in parts:
-        error, where = difference(one[part], two[part])
+        error, where = difference(one[part], two[part], floor=floor)
         assert error < limit, f"{part}{where}: {error}"
 
 
@@ -78,14 +78,16 @@ def test_other_stages_are_sharded_too(name, tmp_path, micro_world):
     """Scalars (CLIP), a frozen CLIP beside the network (prior), images beside videos (decoder)."""
     own = ["--model.init_from=null"] if name in ("decoder", "sr_lt") else []
     own += ["--model.clip=micro/clip", "--model.unet.image_embed_dim=64"] if name == "decoder" else []
-    own += ["--model.clip=micro/clip", "--model.net.embed_dim=64"] if name == "prior" else []
+    own += (
+        ["--model.clip=micro/clip", "--model.net.embed_dim=64", "--model.net.text_width=64"]
+        if name == "prior"
+        else []
+    )
     own = command(name, 4, micro_world, *own)
-    one, two = [*own, "--trainer.accumulate_grad_batches=2"], [*own, FSDP]
-    if name == "clip":  # whose loss is of all samples of a batch together: compared with DDP
-        train(tmp_path, ("one", 2, [*own, "--trainer.strategy=ddp"]), ("two", 2, two))
-    else:
-        train(tmp_path, ("one", 1, one), ("two", 2, two))
-    assert_same(saved(tmp_path / "one", 4), saved(tmp_path / "two", 4), 1e-9)
+    train(tmp_path, ("ddp", 2, [*own, "--trainer.strategy=ddp"]), ("fsdp", 2, [*own, FSDP]))
+    assert_same(
+        saved(tmp_path / "ddp", 4), saved(tmp_path / "fsdp", 4), 1e-9, floor=1e-6
+    )  # some gradients are zero
 
 
 def test_each_process_holds_its_share(tmp_path, micro_world):
