@@ -153,7 +153,7 @@ def count_operations(trainer: Trainer, pl_module: LightningModule, batch: Any) -
     """
     counter = _Operations()
     unlogged = mock.patch.multiple(pl_module, log=lambda *_, **__: None, log_dict=lambda *_, **__: None)
-    nothing_kept = torch.autograd.graph.saved_tensors_hooks(lambda _: None, lambda _: torch.empty(0))
+    nothing_kept = torch.autograd.graph.saved_tensors_hooks(lambda x: x.new_empty(0), lambda x: x)
     # Each batch seeds the random numbers that it draws, so that those drawn here change nothing.
     with unlogged, nothing_kept, trainer.precision_plugin.train_step_context(), counter:
         pl_module.training_step(batch, 0)
