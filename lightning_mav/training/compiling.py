@@ -34,8 +34,7 @@ def compile_blocks(network: nn.Module, **settings: Any) -> None:
     # What does not fit would run uncompiled, without a word; with `fullgraph` it is an error instead.
     for name in ("recompile_limit", "accumulated_recompile_limit"):
         setattr(config, name, max(getattr(config, name), VARIANTS * len(units)))
-    # DDP would split graphs to send gradients earlier, and cannot split one that is recomputed. Units are
-    # small enough.
+    # DDP would split graphs, to send gradients earlier. Units are small enough.
     config.optimize_ddp = False
     # Said where nothing is to be compiled: in validation, and where operations are counted.
     warnings.filterwarnings("ignore", message=".*fullgraph=True found no compiled frames")
