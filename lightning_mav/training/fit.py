@@ -40,7 +40,7 @@ from .folders import RunFolders, local_folder
 from .quiet import hush_lightning
 from .save_config import SaveConfig
 from .sharding import FSDP2Strategy
-from .sharding.settings import add_sharing, check_sharing, check_strategy, set_global_batch
+from .sharding.settings import add_sharing, check_strategy, share_among_devices
 from .speed import SpeedMonitor
 
 
@@ -166,10 +166,9 @@ class MavCLI(LightningCLI):
         """Builds everything; reports a value that a constructor refuses as the user's mistake."""
         with refusals_explained():
             super().instantiate_classes()
-        config = self.config[self.config["subcommand"]]
         check_processes(self.trainer)
-        check_sharing(self.trainer, config.num_replicas)
-        set_global_batch(self.trainer, self.datamodule, config)
+        config = self.config[self.config["subcommand"]]
+        share_among_devices(self.trainer, self.datamodule, config)
         check_filename(self.trainer.checkpoint_callback)
         if config.compile:
             compile_blocks(self.model.model)

@@ -63,6 +63,16 @@ def check_strategy(config: Any) -> None:
         )
 
 
+def share_among_devices(trainer: Trainer, datamodule: Any, config: Any) -> None:
+    """Checks and settles what depends on the number of devices; arguments as for ``set_global_batch``.
+
+    Raises:
+        UsageError: If the devices do not fit.
+    """
+    check_sharing(trainer, config.num_replicas)
+    set_global_batch(trainer, datamodule, config)
+
+
 def check_sharing(trainer: Trainer, num_replicas: int) -> None:
     """Refuses to shard a network on one device, or in groups of unequal size.
 
