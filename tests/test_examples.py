@@ -18,6 +18,7 @@ SOURCES = [
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "lightning_mav").rglob("*.md")])
 # What `mav train` hands on to LightningCLI; the parts behind the dot are other tests' affair.
 LIGHTNING = {"trainer", "model", "data", "checkpoint", "ema", "weights_dtype", "compile", "print_config"}
+LIGHTNING |= {"global_batch", "num_replicas"}
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
