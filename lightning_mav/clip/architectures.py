@@ -1,6 +1,5 @@
 """open_clip's models: which of them our ``Clip`` can be, how they see pictures, and what they compute."""
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..utils.textfile import parse_json
 from ..utils.torchscript import is_torchscript, read_torchscript
 
 # Options of our own text tower; open_clip's has more.
@@ -122,7 +122,7 @@ def _other_gelu(name: str) -> str:
 def _read_config(path: Path, name: str, quick_gelu: bool) -> dict[str, Any]:
     """Returns the preprocessing that a file beside the weights names."""
     try:
-        config = json.loads(path.read_text())
+        config = parse_json(path.read_bytes())
         model, found = config["model_cfg"], dict(config.get("preprocess_cfg", {}))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: is not open_clip's description of weights: move it away") from error
