@@ -124,7 +124,10 @@ def test_one_device_sends_nothing_and_many_send_as_rings_do():
         sent = wire(Sharing(devices), 17, [20, 20], weights, **settings)
         assert sent == {"all_reduce": 2 * int(part * 4 * 57)}
         sent = wire(Sharing(devices, "fsdp"), 17, [20, 20], weights, **settings)
-        assert sent == {"all_gather": int(part * 2 * 97), "reduce_scatter": int(part * 4 * 57)}
+        assert sent == {
+            "all_gather": int(part * (4 * 17 + 2 * (20 + 20 + 20))),
+            "reduce_scatter": int(part * 4 * 57),
+        }
         twice = wire(Sharing(devices, "fsdp"), 17, [20, 20], weights, **{**settings, "accumulate": 2})
         assert twice == {name: 2 * size for name, size in sent.items()}
         muon = wire(Sharing(devices, "fsdp"), 17, [20, 20], weights, **{**settings, "muon": True})
@@ -140,8 +143,8 @@ def test_shards_are_what_torch_divides_a_tensor_into(devices):
 
 
 def test_what_is_gathered_is_two_units_and_the_gradient_of_one():
-    assert gathered(7, [10, 30, 20], 2) == 2 * (7 + 50 + 2 * 30) + 4 * 30
-    assert gathered(7, [], 2) == 14
+    assert gathered(7, [10, 30, 20], 2) == 4 * 7 + 2 * (50 + 2 * 30) + 4 * 30
+    assert gathered(7, [], 2) == 28
 
 
 def test_a_global_batch_is_reached_by_accumulation():

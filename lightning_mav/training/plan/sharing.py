@@ -91,8 +91,8 @@ def wire(
 ) -> dict[str, int]:
     """Returns the bytes that a device sends in a step, by operation; gradients are summed in fp32.
 
-    With ``fsdp`` a unit is gathered twice, for the forward pass and again for the backward pass, and what
-    lies outside all units once. Muon needs whole matrices: each goes to the device that owns it, and its
+    With ``fsdp`` a unit is gathered twice, for the forward pass and again for the backward pass. The last
+    one, whose backward pass comes at once, and what lies outside all units are gathered once. Muon needs whole matrices: each goes to the device that owns it, and its
     update back to all that hold a part.
 
     Args:
@@ -109,9 +109,9 @@ def wire(
         return {}
     if not sharing.is_sharded:
         return {"all_reduce": sharing.all_reduce(gradients)}
-    batches = step["accumulate"]
+    batches, again = step["accumulate"], 2 * sum(units) - sum(units[-1:])
     sent = {
-        "all_gather": batches * sharing.all_gather(4 * root + step["num_bytes"] * 2 * sum(units)),
+        "all_gather": batches * sharing.all_gather(4 * root + step["num_bytes"] * again),
         "reduce_scatter": batches * sharing.reduce_scatter(gradients),
     }
     if step["muon"]:
