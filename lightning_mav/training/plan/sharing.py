@@ -92,8 +92,8 @@ def wire(
     """Returns the bytes that a device sends in a step, by operation; gradients are summed in fp32.
 
     With ``fsdp`` a unit is gathered twice, for the forward pass and again for the backward pass. The last
-    one, whose backward pass comes at once, and what lies outside all units are gathered once. Muon needs whole matrices: each goes to the device that owns it, and its
-    update back to all that hold a part.
+    one, whose backward pass comes at once, and what lies outside all units are gathered once. Muon needs
+    whole matrices: each goes to the device that owns it, and its update back to all that hold a part.
 
     Args:
         sharing: How the step is shared.
