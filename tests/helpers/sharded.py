@@ -2,7 +2,8 @@
 
 Run as a script in an empty folder: ``python sharded.py RUNS [double]``; RUNS is a JSON list of ``[folder,
 processes, arguments, start]``. It prints a line of JSON for each. A run with a start, ``[folder, step]``,
-goes on from this checkpoint of an earlier one. With ``double`` all is computed in double precision.
+goes on from this checkpoint of an earlier one. The argument ``compiled`` compiles the blocks, with a backend
+that needs no C++ compiler. With ``double`` all is computed in double precision.
 
 The parts of a step draw what other processes would draw, so that one process with N batches in a step sees
 the same as N processes. Each writes the losses of its steps, and the bytes that it holds, to ``RANK.txt``.
@@ -20,6 +21,7 @@ import preempted
 import torch
 from torch.utils._pytree import tree_map
 
+COMPILED = "compiled"
 BASE = ["--trainer.accelerator=cpu", "--trainer.logger=false", "--trainer.enable_progress_bar=false"]
 BASE += ["--trainer.precision=32-true"]
 
@@ -55,12 +57,16 @@ def prepare(double):
     if double:
         torch.set_default_dtype(torch.float64)
         torch.Tensor.float = torch.Tensor.double
+    from lightning_mav.training.compiling import compile_blocks
+
     build = fit.MavCLI.instantiate_classes
 
     def instantiate_classes(self):
         build(self)
         for parameter in self.model.parameters() if self.trainer.global_rank else ():
             parameter.data += 1  # only the first process's weights count
+        if COMPILED in os.environ:  # before it is sharded, as --compile does
+            compile_blocks(self.model.model, backend="aot_eager")
         if double:
             self.model.double()
             self.model.on_after_batch_transfer = lambda batch, _: tree_map(in_double, batch)
@@ -96,6 +102,10 @@ def main(runs, precision=""):
             target.parent.mkdir(parents=True)
             (shutil.copytree if found.is_dir() else shutil.copy)(found, target)
         os.chdir(place / folder)
+        os.environ.pop(COMPILED, None)
+        if COMPILED in arguments:
+            arguments.remove(COMPILED)
+            os.environ[COMPILED] = "1"
         more = [f"--trainer.devices={num_ranks}"] if num_ranks > 1 else []
         found = preempted.train([*arguments[:1], *BASE, *arguments[1:], *more], num_ranks)
         print(json.dumps({"folder": folder, **found}), flush=True)  # noqa: T201

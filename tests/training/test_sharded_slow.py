@@ -28,6 +28,8 @@ def places(tmp_path_factory, micro_world):
         ("four", 4, [*muon, FSDP]),
         ("two copies", 4, [*muon, FSDP, "--num_replicas=2"]),
         ("recomputed", 4, recomputed),
+        ("compiled", 4, [*muon, FSDP, "compiled"]),
+        ("recomputed and compiled", 4, [*recomputed, "compiled"]),
         ("4 to 4", 4, [*muon, FSDP], ("four", 12)),
         ("4 to 2", 2, [*muon, FSDP], ("four", 12)),
         ("4 to 1", 1, muon, ("four", 12)),
@@ -38,7 +40,19 @@ def places(tmp_path_factory, micro_world):
     return place
 
 
-OTHERS = ["four", "two copies", "recomputed", "4 to 2", "4 to 1", "4 to ddp", "1 to 4", "copies to 4"]
+OTHERS = ["four", "two copies", "recomputed", "compiled", "recomputed and compiled"]
+OTHERS += ["4 to 2", "4 to 1", "4 to ddp", "1 to 4", "copies to 4"]
+    "four",
+    "two copies",
+    "recomputed",
+    "compiled",
+    "recomputed and compiled",
+    "4 to 2",
+    "4 to 1",
+    "4 to ddp",
+    "1 to 4",
+    "copies to 4",
+]
 
 
 @pytest.mark.parametrize("name", OTHERS)
