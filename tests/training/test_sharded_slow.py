@@ -42,17 +42,6 @@ def places(tmp_path_factory, micro_world):
 
 OTHERS = ["four", "two copies", "recomputed", "compiled", "recomputed and compiled"]
 OTHERS += ["4 to 2", "4 to 1", "4 to ddp", "1 to 4", "copies to 4"]
-    "four",
-    "two copies",
-    "recomputed",
-    "compiled",
-    "recomputed and compiled",
-    "4 to 2",
-    "4 to 1",
-    "4 to ddp",
-    "1 to 4",
-    "copies to 4",
-]
 
 
 @pytest.mark.parametrize("name", OTHERS)
