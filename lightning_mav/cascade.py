@@ -157,13 +157,26 @@ class Cascade(nn.Module):
         frame_skip: int = 5,
         until: str = LAST,
         sampling: Sampling = DEFAULT,
+        made: Mapping[str, Tensor] | None = None,
     ) -> CascadeOutput:
-        """Turns image embeddings ``(B, D)`` into videos: all that follows the prior."""
+        """Turns image embeddings ``(B, D)`` into videos: all that follows the prior.
+
+        Args:
+            image_embed: CLIP image embeddings.
+            fps: Frame rate of what the first stage makes, or of the last of ``made``; None is the weights'.
+            frame_skip: Key frames lie this many frames apart.
+            until: Last stage to run.
+            sampling: How to sample.
+            made: Videos ``(B, 3, F, H, W)`` that stand for what the first stages make, by stage, in order.
+        """
         fps = self.known.fps if fps is None else fps
         check_number("fps", fps, 0)
+        made = dict(made or {})
         chain = [spec for name in stages_until(until) if (spec := stages()[name]).makes_video]
+        chain = chain[1 + max((i for i, spec in enumerate(chain) if spec.name in made), default=-1) :]
         given: dict[str, Any] = {"image_embed": image_embed, "frame_skip": frame_skip}
-        made, seconds, rates = dict[str, Tensor](), {}, {}
+        given["video"] = [*made.values()][-1].to(self.device) if made else None
+        seconds, rates = dict.fromkeys(made, 0.0), dict.fromkeys(made, fps)
         for spec in chain:
             start = time.perf_counter()
             fps *= frame_skip if spec.adds_frames else 1
@@ -171,7 +184,7 @@ class Cascade(nn.Module):
             given["video"] = self.run(spec.name, sampling, **{name: given[name] for name in spec.inputs})
             made[spec.name] = given["video"].cpu()
             seconds[spec.name] = time.perf_counter() - start
-        return CascadeOutput(made[until], fps, made, seconds, rates, self.known.ground)
+        return CascadeOutput([*made.values()][-1], fps, made, seconds, rates, self.known.ground)
 
     def __call__(
         self,

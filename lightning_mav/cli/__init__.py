@@ -14,6 +14,12 @@ from ..utils.textfile import printable
 
 COMMANDS = {
     "generate": "turn prompts into videos",
+    "animate": "make an image move",
+    "morph": "lead from one image to another",
+    "vary": "make a similar video",
+    "extend": "go on with a video",
+    "loop": "close a video to a loop",
+    "interpolate": "make a video smoother",
     "train": "train a stage, or all of them in order",
     "plan": "tell what a training will need, before it starts",
     "evaluate": "measure what the weights can do",
@@ -27,6 +33,7 @@ COMMANDS = {
 }
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)  # writing fails without a path
 LIGHTNING_COMMANDS = ("fit", "validate")
+APPLICATIONS = ("animate", "morph", "vary", "extend", "loop", "interpolate")
 TRAINING = ("fit", "train")  # only the files that they write matter, not what they print
 
 
@@ -93,6 +100,8 @@ def run(argv: list[str]) -> None:
         keep_freed_memory()
         if argv[0] in LIGHTNING_COMMANDS:
             importlib.import_module("lightning_mav.cli.fit").main(argv)
+        elif argv[0] in APPLICATIONS:
+            importlib.import_module("lightning_mav.cli.applications").main(argv)
         else:
             importlib.import_module(f"lightning_mav.cli.{argv[0]}").main(argv[1:])
     else:
@@ -101,7 +110,7 @@ def run(argv: list[str]) -> None:
 
 def usage() -> str:
     """The text of ``mav --help``."""
-    commands = "\n".join(f"  {name:<10}{text}" for name, text in COMMANDS.items())
+    commands = "\n".join(f"  {name:<12}{text}" for name, text in COMMANDS.items())
     return (
         "usage: mav COMMAND [ARGUMENTS]   (mav COMMAND --help says more)\n\n"
         "Make-A-Video, whole: text to video learnt without one text-video pair.\n\n"

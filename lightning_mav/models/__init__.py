@@ -3,9 +3,10 @@
 from .base import DiffusionModel
 from .decoder import Decoder
 from .degradation import Corruption, degrade
+from .frames import middle_square, resize_frames, shrink
 from .interpolation import Interpolation, blend_frames, mask_frames
 from .prior import Prior, nearest
-from .super_resolution import SRH, SRLT, SuperResolution, resize_frames
+from .super_resolution import SRH, SRLT, SuperResolution
 
 __all__ = [
     "SRH",
@@ -19,6 +20,8 @@ __all__ = [
     "blend_frames",
     "degrade",
     "mask_frames",
+    "middle_square",
     "nearest",
     "resize_frames",
+    "shrink",
 ]

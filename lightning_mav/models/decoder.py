@@ -9,6 +9,8 @@ from ..nn import Pseudo3DUNet
 from ..utils.numbers import check_number
 from .base import DiffusionModel, part_of
 
+STILL_UNTIL = 0.4  # where a still is given and the decoder has no share of its own
+
 
 class Decoder(DiffusionModel):
     """Decoder of image embeddings.
@@ -53,19 +55,32 @@ class Decoder(DiffusionModel):
         fps: Tensor | None = None,
         *,
         num_frames: int | None = None,
+        still: Tensor | None = None,
         **options: Unpack[SampleOptions],
     ) -> Tensor:
-        """Maps embeddings ``(B, D)`` and frame rates ``(B,)`` to videos ``(B, 3, F, S, S)`` in [-1, 1]."""
+        """Maps embeddings ``(B, D)`` and frame rates ``(B,)`` to videos ``(B, 3, F, S, S)`` in [-1, 1].
+
+        Args:
+            image_embed: CLIP image embedding.
+            fps: Frame rate.
+            num_frames: Frames to make, if not as many as in training.
+            still: What the video starts with, ``(B, 3, 1, S, S)``; see ``still_until``, which is 0.4 here if
+                it is not set. If None, the decoder does without, or draws it.
+            options: See ``SampleOptions``.
+        """
         shape = (len(image_embed), 3, num_frames or self.num_frames, self.image_size, self.image_size)
         noise = sample_noise(shape, image_embed, options.get("generator"))
-        if self.still_until is None or shape[2] == 1:
-            return self.denoise(noise, image_embed=image_embed, fps=fps, **options)
-        progress = options.pop("progress", None)
-        one = sample_noise((*shape[:2], 1, *shape[3:]), image_embed, options.get("generator"))
-        still = self.denoise(
-            one, image_embed=image_embed, fps=None, progress=part_of(progress, 0, 2), **options
-        )
-        free_from = self.still_until * self.diffusion.num_timesteps
+        if still is None:
+            if self.still_until is None or shape[2] == 1:
+                return self.denoise(noise, image_embed=image_embed, fps=fps, **options)
+            progress = options.pop("progress", None)
+            one = sample_noise((*shape[:2], 1, *shape[3:]), image_embed, options.get("generator"))
+            still = self.denoise(
+                one, image_embed=image_embed, fps=None, progress=part_of(progress, 0, 2), **options
+            )
+            options["progress"] = part_of(progress, 1, 2)
+        until = STILL_UNTIL if self.still_until is None else self.still_until
+        free_from = until * self.diffusion.num_timesteps
 
         def start_with_still(x_0: Tensor, t: Tensor) -> Tensor:
             if t[0] < free_from:
@@ -77,6 +92,5 @@ class Decoder(DiffusionModel):
             adjust=start_with_still,
             image_embed=image_embed,
             fps=fps,
-            progress=part_of(progress, 1, 2),
             **options,
         )

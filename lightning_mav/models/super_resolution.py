@@ -4,7 +4,6 @@ import math
 from typing import Unpack, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..diffusion import GaussianDiffusion, SampleOptions, Sampler, SeededNoise, fork_seed, sample_noise
@@ -12,13 +11,7 @@ from ..nn import Pseudo3DUNet
 from ..utils.numbers import check_number
 from .base import DiffusionModel, part_of
 from .degradation import Corruption, blur
-
-
-def resize_frames(video: Tensor, size: int, *, mode: str = "bicubic") -> Tensor:
-    """Resizes ``(B, C, F, H, W)`` to a height and width of ``size``; ``area`` averages, for going down."""
-    frames = video.transpose(1, 2).flatten(0, 1)
-    frames = F.interpolate(frames, size=(size, size), mode=mode, antialias=mode == "bicubic")
-    return frames.unflatten(0, (len(video), -1)).transpose(1, 2)
+from .frames import resize_frames
 
 
 class SuperResolution(DiffusionModel):
@@ -98,6 +91,10 @@ class SuperResolution(DiffusionModel):
             low = blur(low, level)
         return self.upsample(low)
 
+    def enlarged(self, low: Tensor) -> tuple[int, int]:
+        """Returns the height and the width of the result."""
+        return low.shape[-2] * self.scale, low.shape[-1] * self.scale
+
     def corrupt(self, x_cond: Tensor, noise_level: Tensor, noise: Tensor) -> Tensor:
         """Noises the condition ``(B, 3, F, H, W)`` to the levels ``(B,)``, keeping its variance."""
         level = noise_level.view(-1, 1, 1, 1, 1)
@@ -105,7 +102,7 @@ class SuperResolution(DiffusionModel):
 
     def upsample(self, video: Tensor) -> Tensor:
         """Upsamples ``(B, 3, F, H, W)`` by ``scale``: the condition, and the baseline to beat."""
-        large = resize_frames(video, video.shape[-1] * self.scale)
+        large = resize_frames(video, self.enlarged(video))
         return large.clamp(-1, 1) if self.clamp_input else large
 
     def denoise_frames(
@@ -128,8 +125,7 @@ class SuperResolution(DiffusionModel):
 
     def sample_frame_noise(self, low: Tensor, num_frames: int, generator: torch.Generator | None) -> Tensor:
         """Draws two noises for frames of the result, stacked: for ``x_T`` and for the condition."""
-        size = low.shape[-1] * self.scale
-        return sample_noise((2, len(low), 3, num_frames, size, size), low, generator)
+        return sample_noise((2, len(low), 3, num_frames, *self.enlarged(low)), low, generator)
 
 
 class SRLT(SuperResolution):
@@ -187,14 +183,14 @@ class SRLT(SuperResolution):
 
         A frame in two windows has the same noise in both, that of ``x_T`` and that of every step.
         """
-        total, size = video.shape[2], video.shape[-1] * self.scale
+        total, size = video.shape[2], self.enlarged(video)
         length = min(self.num_frames, total)
         overlap = min(self.overlap, length - 1)
         num_windows = max(1, math.ceil((total - overlap) / (length - overlap)))
-        out = video.new_zeros(len(video), 3, total, size, size)
+        out = video.new_zeros(len(video), 3, total, *size)
         generator, progress = options.get("generator"), options.get("progress")
         seed = fork_seed(generator)
-        noise, done_until = video.new_zeros(2, len(video), 3, 0, size, size), 0
+        noise, done_until = video.new_zeros(2, len(video), 3, 0, *size), 0
         for i in range(num_windows):
             start = min(i * (length - overlap), total - length)
             shared = done_until - start

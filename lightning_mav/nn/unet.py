@@ -179,7 +179,7 @@ class Pseudo3DUNet(nn.Module, Configured):
         h_cond: Tensor | float = 0.0
         if x_cond is not None:
             weight = self.conv_in.spatial.weight[:, -x_cond.shape[1] :]
-            h_cond = F.conv2d(to_frames(x_cond), weight, padding=self.conv_in.spatial.padding)
+            h_cond = F.conv2d(to_frames(self._padded(x_cond)), weight, padding=self.conv_in.spatial.padding)
         return UNetConditions(embed, context, x_cond, h_cond)
 
     def forward(
@@ -188,7 +188,8 @@ class Pseudo3DUNet(nn.Module, Configured):
         """Maps a noised video ``(B, C, F, H, W)`` to the prediction, ``(B, C_out, F, H, W)``.
 
         Args:
-            x_t: Noised video; an image has ``F = 1``. One frame also stands for all frames of ``x_cond``.
+            x_t: Noised video, of any size; an image has ``F = 1``. One frame also stands for all frames of
+                ``x_cond``.
             t: Diffusion steps, ``(B,)``.
             conditions: Result of ``self.conditions`` for ``cond``, computed once for all steps of a sample.
             cond: Instead, for a single call, the conditions:
@@ -202,7 +203,9 @@ class Pseudo3DUNet(nn.Module, Configured):
         num_frames = (x_t if x_cond is None else x_cond).shape[2]
         # The first convolution of x_t and x_cond side by side is the sum of those of each.
         conv = self.conv_in.spatial
-        h = F.conv2d(to_frames(x_t), conv.weight[:, : x_t.shape[1]], conv.bias, padding=conv.padding)
+        h = F.conv2d(
+            to_frames(self._padded(x_t)), conv.weight[:, : x_t.shape[1]], conv.bias, padding=conv.padding
+        )
         if isinstance(h_cond, Tensor) and len(h) < len(h_cond):  # one frame for all
             h = (h_cond.unflatten(0, (len(h), -1)) + h[:, None]).flatten(0, 1)
         else:
@@ -219,7 +222,14 @@ class Pseudo3DUNet(nn.Module, Configured):
                 h = torch.cat([h, skips.pop()], dim=1)
             h = block(h, emb, context, num_frames)
         out = to_video(self.conv_out(self.conv_norm_out(h), num_frames), num_frames)
+        out = out[..., : x_t.shape[-2], : x_t.shape[-1]]
         return out + x_cond[:, : out.shape[1]] if self.residual and x_cond is not None else out
+
+    def _padded(self, video: Tensor) -> Tensor:
+        """Repeats the last rows and columns until the sizes can be halved from level to level."""
+        factor = 2 ** (len(self.down_blocks) - 1)
+        bottom, right = (-size % factor for size in video.shape[-2:])
+        return F.pad(video, (0, right, 0, bottom, 0, 0), mode="replicate") if bottom or right else video
 
     def clear_output(self) -> None:
         """Sets the last convolution to zero: the output is zero, or the condition of a residual network."""

@@ -1,0 +1,245 @@
+"""What else the cascade can do: animate an image, morph, vary, extend, loop, interpolate (section 4).
+
+All take and give videos in [-1, 1]. A video is brought to the size that the stages were trained on: F works
+on small frames, and super-resolution makes them large. So what comes back has the cascade's own size.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .cascade import DEFAULT, Cascade
+from .cascade_output import CascadeOutput
+from .models import middle_square, shrink
+from .models.extrapolation import extend_video, join_videos
+from .models.sampling import Sampling
+from .stage_table import LAST
+from .utils.numbers import check_number
+from .utils.precision import autocast_context
+
+MAX_EMBEDDED = 16  # frames of a video whose embeddings are averaged
+
+
+def animate(
+    cascade: Cascade,
+    image: Tensor,
+    *,
+    fps: float | None = None,
+    frame_skip: int = 5,
+    until: str = LAST,
+    by: str = "decoder",
+    sampling: Sampling = DEFAULT,
+) -> CascadeOutput:
+    """Makes images move: videos that begin with them.
+
+    Args:
+        cascade: All stages.
+        image: Images ``(B, 3, H, W)``; the middle square is used.
+        fps: Frame rate of the 16 key frames; None is the weights' own.
+        frame_skip: Key frames lie this many frames apart, 1 to 15.
+        until: Last stage to run.
+        by: ``decoder``, which begins with the image and is told its embedding, or ``interpolation``, which
+            goes on from the image (as in the paper).
+        sampling: How to sample.
+    """
+    still = shrink(middle_square(image)[:, :, None].to(cascade.device), cascade.decoder.image_size)
+    embed = embed_frames(cascade, middle_square(image)[:, :, None])
+    fps = cascade.known.fps if fps is None else fps
+    if by == "decoder":
+        keys = cascade.run("decoder", sampling, image_embed=embed, fps=fps, still=still)
+    elif by == "interpolation":
+        keys = _extend(cascade, still, cascade.decoder.num_frames - 1, embed, fps, sampling)
+    else:
+        raise ValueError(f"by must be decoder or interpolation, got {by!r}")
+    rest: dict[str, Any] = {"frame_skip": frame_skip, "until": until, "sampling": sampling}
+    return cascade.render(embed, fps=fps, made={"decoder": keys.cpu()}, **rest)
+
+
+def morph(
+    cascade: Cascade,
+    first: Tensor,
+    second: Tensor,
+    *,
+    fps: float | None = None,
+    until: str = LAST,
+    sampling: Sampling = DEFAULT,
+) -> CascadeOutput:
+    """Leads from one image to another: F fills in all that lies between.
+
+    Args:
+        cascade: All stages.
+        first: Images ``(B, 3, H, W)``; the middle square is used.
+        second: As many others.
+        fps: Frame rate of the result; None is five times the weights' own.
+        until: Last stage to run.
+        sampling: How to sample.
+    """
+    size, num_frames = cascade.decoder.image_size, _interpolation(cascade).num_frames
+    both = [middle_square(image)[:, :, None].to(cascade.device) for image in (first, second)]
+    ends = torch.cat([shrink(image, size) for image in both], dim=2)
+    embed = torch.stack([embed_frames(cascade, image) for image in both]).mean(dim=0)
+    fps = 5 * cascade.known.fps if fps is None else fps
+    given = {"video": ends, "image_embed": embed, "fps": fps, "frame_skip": num_frames - 1}
+    made = {"interpolation": cascade.run("interpolation", sampling, **given).cpu()}
+    return cascade.render(embed, fps=fps, until=until, sampling=sampling, made=made)
+
+
+def vary(cascade: Cascade, video: Tensor, *, fps: float | None = None, **rest: Any) -> CascadeOutput:
+    """Makes a similar video: the decoder draws it from the mean embedding of the frames.
+
+    Args:
+        cascade: All stages.
+        video: Videos ``(B, 3, F, H, W)``; the middle square is used.
+        fps: Frame rate of the 16 key frames; None is the weights' own.
+        rest: ``frame_skip``, ``until`` and ``sampling``, see ``Cascade.render``.
+    """
+    return cascade.render(embed_frames(cascade, middle_square(video)), fps=fps, **rest)
+
+
+def extend(
+    cascade: Cascade,
+    video: Tensor,
+    fps: float,
+    num_frames: int,
+    *,
+    before: bool = False,
+    until: str = LAST,
+    sampling: Sampling = DEFAULT,
+) -> CascadeOutput:
+    """Goes on with a video, after its end or before its beginning.
+
+    Args:
+        cascade: All stages.
+        video: Videos ``(B, 3, F, H, W)``.
+        fps: Their frame rate.
+        num_frames: Frames to add.
+        before: Whether they come before the video.
+        until: Last stage to run.
+        sampling: How to sample.
+    """
+    small, embed = shrink(video.to(cascade.device), cascade.decoder.image_size), embed_frames(cascade, video)
+    longer = _extend(cascade, small, num_frames, embed, fps, sampling, before=before)
+    return cascade.render(
+        embed, fps=fps, until=until, sampling=sampling, made={"interpolation": longer.cpu()}
+    )
+
+
+def loop(
+    cascade: Cascade,
+    video: Tensor,
+    fps: float,
+    num_frames: int = 8,
+    *,
+    until: str = LAST,
+    sampling: Sampling = DEFAULT,
+) -> CascadeOutput:
+    """Adds frames that lead from a video's end to its beginning, so that it can be repeated without a jump.
+
+    Args:
+        cascade: All stages.
+        video: Videos ``(B, 3, F, H, W)``.
+        fps: Their frame rate.
+        num_frames: Frames to add, at most two fewer than F's window has.
+        until: Last stage to run.
+        sampling: How to sample.
+    """
+    small, embed = shrink(video.to(cascade.device), cascade.decoder.image_size), embed_frames(cascade, video)
+    model = _interpolation(cascade)
+    closing = _draw(
+        cascade, sampling, join_videos, model, small, small, num_frames, embed, _rates(small, fps)
+    )
+    made = {"interpolation": torch.cat([small, closing], dim=2).cpu()}
+    return cascade.render(embed, fps=fps, until=until, sampling=sampling, made=made)
+
+
+def interpolate(
+    cascade: Cascade, video: Tensor, fps: float, *, frame_skip: int = 5, **rest: Any
+) -> CascadeOutput:
+    """Puts ``frame_skip - 1`` frames between neighbours, so that a video plays more smoothly.
+
+    Args:
+        cascade: All stages.
+        video: Videos ``(B, 3, F, H, W)``.
+        fps: Their frame rate; the result has ``frame_skip`` times as many.
+        frame_skip: 1 to 15.
+        rest: ``until`` and ``sampling``, see ``Cascade.render``.
+    """
+    small, embed = _small(cascade, video), embed_frames(cascade, video)
+    return cascade.render(embed, fps=fps, frame_skip=frame_skip, made={"decoder": small.cpu()}, **rest)
+
+
+def blend_prompts(
+    cascade: Cascade, first: str, second: str, share: float, *, sampling: Sampling = DEFAULT, **rest: Any
+) -> CascadeOutput:
+    """Makes a video of what lies between two sentences: between the embeddings that the prior draws.
+
+    Args:
+        cascade: All stages.
+        first: A prompt.
+        second: Another one.
+        share: Of the second, 0 to 1.
+        sampling: How to sample; both are drawn from the same noise.
+        rest: ``fps``, ``frame_skip`` and ``until``, see ``Cascade.render``.
+    """
+    check_number("share", share, 0, 1)
+    a, b = cascade.embed([first], sampling), cascade.embed([second], sampling)
+    return cascade.render(slerp(a, b, share), sampling=sampling, **rest)
+
+
+def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
+    """Goes from ``a`` to ``b``, ``(B, D)``, along a circle (unCLIP, section 3.2); lengths change evenly."""
+    lengths = torch.lerp(a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True), share)
+    a, b = (torch.nn.functional.normalize(x, dim=1) for x in (a, b))
+    angle = (a * b).sum(dim=1, keepdim=True).clamp(-1, 1).acos()
+    mixed = torch.where(
+        angle.sin() > 1e-4,
+        ((1 - share) * angle).sin() * a + (share * angle).sin() * b,
+        torch.lerp(a, b, share),
+    )
+    return lengths * torch.nn.functional.normalize(mixed, dim=1)
+
+
+def embed_frames(cascade: Cascade, video: Tensor) -> Tensor:
+    """Returns the mean of CLIP's embeddings of frames of ``(B, 3, F, H, W)``: ``(B, D)``."""
+    places = torch.linspace(0, video.shape[2] - 1, min(MAX_EMBEDDED, video.shape[2])).round().long()
+    frames = middle_square(video[:, :, places]).transpose(1, 2)
+    with torch.inference_mode(), autocast_context(cascade.device, cascade.precision):
+        embeds = cascade.clip.encode_image(frames.flatten(0, 1).to(cascade.device)).float()
+    return embeds.unflatten(0, (len(video), -1)).mean(dim=1)
+
+
+def _small(cascade: Cascade, video: Tensor) -> Tensor:
+    return shrink(video.to(cascade.device), cascade.decoder.image_size)
+
+
+def _interpolation(cascade: Cascade) -> Any:
+    if cascade.interpolation is None:
+        raise ValueError("this cascade has no interpolation: load it")
+    return cascade.interpolation
+
+
+def _rates(video: Tensor, fps: float) -> Tensor:
+    check_number("fps", fps, 0)
+    return torch.full((len(video),), float(fps), device=video.device)
+
+
+def _extend(
+    cascade: Cascade,
+    video: Tensor,
+    num_frames: int,
+    embed: Tensor,
+    fps: float,
+    sampling: Sampling,
+    **how: Any,
+) -> Tensor:
+    model, rates = _interpolation(cascade), _rates(video, fps)
+    return _draw(cascade, sampling, extend_video, model, video, num_frames, embed, rates, **how)
+
+
+def _draw(
+    cascade: Cascade, sampling: Sampling, draw: Callable[..., Tensor], *given: Any, **how: Any
+) -> Tensor:
+    with torch.inference_mode(), autocast_context(cascade.device, cascade.precision):
+        return draw(*given, **how, **sampling.arguments("interpolation")).float()

@@ -1,0 +1,105 @@
+"""Frames before, after and between videos, by masks of the interpolation (Make-A-Video, section 3.3)."""
+
+from typing import Unpack
+
+import torch
+from torch import Tensor
+
+from ..diffusion import SampleOptions
+from ..utils.numbers import check_number
+from .base import part_of
+from .interpolation import Interpolation
+
+
+def extend_video(
+    model: Interpolation,
+    video: Tensor,
+    num_frames: int,
+    image_embed: Tensor | None,
+    fps: Tensor,
+    *,
+    before: bool = False,
+    **options: Unpack[SampleOptions],
+) -> Tensor:
+    """Goes on with a video, window by window: each is half what is known, and half new.
+
+    Args:
+        model: The interpolation.
+        video: ``(B, 3, F, H, W)`` in [-1, 1]; one frame is enough.
+        num_frames: Frames to add.
+        image_embed: CLIP image embedding, ``(B, D)``.
+        fps: Frame rate, ``(B,)``.
+        before: Whether the new frames come before the video instead of after it.
+        options: See ``SampleOptions``; each window has steps of its own.
+
+    Returns:
+        Old and new frames, ``(B, 3, F + num_frames, H, W)``.
+    """
+    check_number("num_frames", num_frames, 1)
+    known = min(model.num_frames // 2, video.shape[2])
+    per_window, missing, progress = model.num_frames - known, num_frames, options.get("progress")
+    num_windows = -(-num_frames // per_window)
+    for i in range(num_windows):
+        options["progress"] = part_of(progress, i, num_windows)
+        new = min(per_window, missing)
+        if before:
+            window = _fill(model, video.new_zeros(0), video[:, :, :known], image_embed, fps, options)
+            video = torch.cat([window[:, :, per_window - new : per_window], video], dim=2)
+        else:
+            window = _fill(model, video[:, :, -known:], video.new_zeros(0), image_embed, fps, options)
+            video = torch.cat([video, window[:, :, known : known + new]], dim=2)
+        missing -= new
+    return video
+
+
+def join_videos(
+    model: Interpolation,
+    first: Tensor,
+    second: Tensor,
+    num_frames: int,
+    image_embed: Tensor | None,
+    fps: Tensor,
+    **options: Unpack[SampleOptions],
+) -> Tensor:
+    """Returns the frames that lead from one video to another, ``(B, 3, num_frames, H, W)``.
+
+    From a video's end to its own beginning they close a loop.
+
+    Args:
+        model: The interpolation.
+        first: What comes before, ``(B, 3, F, H, W)`` in [-1, 1].
+        second: What comes after.
+        num_frames: Frames to make, at most two fewer than the window has.
+        image_embed: CLIP image embedding, ``(B, D)``.
+        fps: Frame rate, ``(B,)``.
+        options: See ``SampleOptions``.
+
+    Raises:
+        ValueError: If the window cannot hold as many.
+    """
+    check_number("num_frames", num_frames, 1, model.num_frames - 2)
+    kept = model.num_frames - num_frames
+    head = min(first.shape[2], max(kept - second.shape[2], kept // 2))
+    tail = min(second.shape[2], kept - head)
+    window = _fill(model, first[:, :, -head:], second[:, :, :tail], image_embed, fps, options)
+    return window[:, :, head : head + num_frames]
+
+
+def _fill(
+    model: Interpolation,
+    head: Tensor,
+    tail: Tensor,
+    image_embed: Tensor | None,
+    fps: Tensor,
+    options: SampleOptions,
+) -> Tensor:
+    """Fills a window that begins with ``head`` and ends with ``tail``; one of them may be empty."""
+    like = head if head.numel() else tail
+    num_head, num_tail = (x.shape[2] if x.numel() else 0 for x in (head, tail))
+    window = like.new_zeros(*like.shape[:2], model.num_frames, *like.shape[3:])
+    masked = torch.ones(len(like), model.num_frames, dtype=torch.bool, device=like.device)
+    if num_head:
+        window[:, :, :num_head], masked[:, :num_head] = head, False
+    if num_tail:
+        window[:, :, -num_tail:], masked[:, -num_tail:] = tail, False
+    return model.fill(window, masked, image_embed, fps, **options)

@@ -1,0 +1,91 @@
+"""``mav animate`` and its like: a file goes in, whole files come out, and mistakes are one line."""
+
+import json
+
+import av
+import pytest
+import torch
+from PIL import Image
+
+from helpers.tiny_cascade import save_tiny_cascade
+from lightning_mav.cli import main
+from lightning_mav.data.export import save_video
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return save_tiny_cascade(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    video = torch.rand(3, 6, 18, 32) * 2 - 1
+    for name in ("a.mp4", "a.gif", "a.webp"):
+        save_video(folder / name, video, 10.0)
+    for name in ("a.png", "b.jpg"):
+        Image.new("RGB", (40, 30), "red").save(folder / name)
+    (folder / "text.mp4").write_text("no video")
+    return folder
+
+
+def apply(name, weights, out, *arguments):
+    options = ["--weights", weights, "--out", out, "--steps", "1", "--formats", "mp4"]
+    main([name, *map(str, arguments), *map(str, options)])
+    (video,) = out.glob("*.mp4")
+    (settings,) = out.glob("*.json")
+    with av.open(str(video)) as container:
+        return container.streams.video[0], json.loads(settings.read_text())
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "num_frames", "fps"),
+    [
+        ("animate", ["a.png", "--fps", "4", "--frame-skip", "2"], 31, 8),
+        ("animate", ["b.jpg", "--by", "interpolation", "--frame-skip", "1"], 16, 6),
+        ("morph", ["a.png", "b.jpg", "--fps", "12"], 16, 12),
+        ("vary", ["a.mp4", "--frame-skip", "2"], 31, 12),
+        ("extend", ["a.gif", "--seconds", "0.5"], 11, 10),
+        ("extend", ["a.mp4", "--seconds", "1", "--before"], 16, 10),
+        ("loop", ["a.webp", "--frames", "4"], 10, 10),
+        ("interpolate", ["a.mp4", "--frame-skip", "3"], 16, 30),
+    ],
+)
+def test_each_command_writes_a_video_and_how_it_was_made(
+    name, given, num_frames, fps, weights, files, tmp_path
+):
+    paths = [str(files / x) if (files / x).exists() else x for x in given]
+    stream, settings = apply(name, weights, tmp_path, *paths)
+    assert stream.frames == num_frames
+    assert float(stream.average_rate) == pytest.approx(fps, rel=0.02)
+    assert settings["command"] == name
+    assert settings["files"] == [path for path in paths if path.startswith("/")]
+    assert settings["weights"].keys() >= {"clip", "decoder", "interpolation"}
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "words"),
+    [
+        ("animate", ["text.mp4"], "text.mp4: cannot be read"),
+        ("animate", ["missing.png"], "missing.png: there is no such file; name another"),
+        ("animate", ["."], "is a folder; name a file"),
+        ("extend", ["text.mp4"], "text.mp4: cannot be read"),
+        ("extend", ["a.png"], None),
+        ("interpolate", ["a.png"], "has one frame: there is nothing between; see mav animate"),
+        ("loop", ["a.mp4", "--frames", "15"], "--frames: must be a whole number from 1 to 14, got 15"),
+        ("extend", ["a.mp4", "--seconds", "100"], "--seconds: must be a number from 0.01 to 60.0, got 100"),
+        ("animate", ["a.png", "--until", "nothing"], "--until nothing: no such stage"),
+        ("morph", ["a.png"], "the following arguments are required"),
+    ],
+)
+def test_mistakes_are_one_line(name, given, words, weights, files, tmp_path, capsys):
+    given = [str(files / x) if "." in x and not x[0].isdigit() else x for x in given]
+    if words is None:  # a still is a video of one frame, and can be gone on from
+        apply(name, weights, tmp_path / "out", *given)
+        return
+    with pytest.raises(SystemExit) as error:
+        apply(name, weights, tmp_path / "out", *given)
+    assert error.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert words in line
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,194 @@
+"""Uses of the cascade: what is given stays where it is, and what is added fits it."""
+
+import pytest
+import torch
+
+from helpers.nets import DECODER, VIDEO
+from helpers.tiny_cascade import save_tiny_cascade
+from lightning_mav import applications
+from lightning_mav.cascade import Cascade
+from lightning_mav.models import shrink
+from lightning_mav.models.sampling import Sampling
+from lightning_mav.nn import Pseudo3DUNet
+
+FAST = Sampling(seed=3, num_steps=1)
+
+
+@pytest.fixture(scope="module")
+def cascade(tmp_path_factory):
+    found = Cascade.from_pretrained(save_tiny_cascade(tmp_path_factory.mktemp("weights")), "cpu")
+    found.precision = "32-true"
+    return found
+
+
+def frames(*shape, seed=0):
+    return torch.rand(1, 3, *shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+@pytest.mark.parametrize("by", ["decoder", "interpolation"])
+def test_an_animated_image_has_all_stages_and_the_size_of_the_cascade(cascade, by):
+    output = applications.animate(cascade, frames(20, 30), by=by, sampling=FAST)
+    assert {name: tuple(x.shape[2:]) for name, x in output.stages.items()} == {
+        "decoder": (16, 8, 8),
+        "interpolation": (76, 8, 8),
+        "sr_lt": (76, 16, 16),
+        "sr_h": (76, 48, 48),
+    }
+    assert output.fps == 5 * cascade.known.fps
+    assert output.rates["decoder"] == cascade.known.fps
+
+
+def test_a_video_by_interpolation_begins_with_the_image(cascade):
+    image = frames(8, 8)
+    output = applications.animate(cascade, image, by="interpolation", until="decoder", sampling=FAST)
+    torch.testing.assert_close(output.video[:, :, 0], image)
+
+
+def test_a_video_by_the_decoder_begins_like_the_image(cascade):
+    image = frames(8, 8)
+    output = applications.animate(cascade, image, until="decoder", sampling=FAST)
+    other = applications.animate(cascade, frames(8, 8, seed=1), until="decoder", sampling=FAST)
+    first, others = output.video[:, :, 0], other.video[:, :, 0]
+    assert (first - image).abs().mean() < (others - image).abs().mean() / 2
+
+
+def test_another_way_to_animate_is_refused(cascade):
+    with pytest.raises(ValueError, match="by must be decoder or interpolation, got 'prior'"):
+        applications.animate(cascade, frames(8, 8), by="prior")
+
+
+def test_a_morph_begins_and_ends_with_the_images(cascade):
+    first, second = frames(8, 8), frames(8, 8, seed=1)
+    output = applications.morph(cascade, first, second, until="interpolation", sampling=FAST)
+    assert output.video.shape[2] == 16
+    torch.testing.assert_close(output.video[:, :, 0], first)
+    torch.testing.assert_close(output.video[:, :, -1], second)
+
+
+@pytest.mark.parametrize("num_frames", [1, 8, 9, 20])
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("length", [1, 5, 12])
+def test_an_extended_video_holds_the_old_one(cascade, num_frames, before, length):
+    video = frames(length, 8, 8)
+    output = applications.extend(
+        cascade, video, 20.0, num_frames, before=before, until="interpolation", sampling=FAST
+    )
+    assert output.video.shape[2] == length + num_frames
+    old = output.video[:, :, num_frames:] if before else output.video[:, :, :length]
+    assert torch.equal(old, video)
+    assert output.fps == 20
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_each_window_goes_on_from_the_frames_that_are_nearest(cascade, before, monkeypatch):
+    seen, model = [], cascade.interpolation
+
+    def fill(window, masked, *_, **__):
+        seen.append((window, masked))
+        return torch.where(masked[:, None, :, None, None], window.new_full((), len(seen)), window)
+
+    monkeypatch.setattr(model, "fill", fill)
+    video = -frames(12, 8, 8).abs()
+    applications.extend(cascade, video, 20.0, 20, before=before, until="interpolation", sampling=FAST)
+    assert len(seen) == 3
+    kept = slice(8, 16) if before else slice(0, 8)
+    near = video[:, :, :8] if before else video[:, :, -8:]
+    for number, (window, masked) in enumerate(seen):
+        assert (~masked).nonzero()[:, 1].tolist() == [*range(*kept.indices(16))]
+        known = window[:, :, kept]
+        assert torch.equal(known, near) if number == 0 else (known == number).all()
+
+
+@pytest.mark.parametrize("length", [2, 5, 30])
+@pytest.mark.parametrize("num_frames", [1, 8, 14])
+def test_a_loop_is_closed_by_frames_that_see_both_ends(cascade, length, num_frames, monkeypatch):
+    seen, model = [], cascade.interpolation
+
+    def fill(window, masked, *_, **__):
+        seen.append((window, masked))
+        return torch.where(masked[:, None, :, None, None], window.new_full((), 7.0), window)
+
+    monkeypatch.setattr(model, "fill", fill)
+    video = frames(length, 8, 8)
+    output = applications.loop(cascade, video, 20.0, num_frames, until="interpolation", sampling=FAST)
+    assert torch.equal(output.video[:, :, :length], video)
+    assert output.video.shape[2] == length + num_frames
+    assert (output.video[:, :, length:] == 7).all()
+    ((window, masked),) = seen
+    places = masked[0].nonzero().flatten().tolist()
+    first, last = places[0], places[num_frames - 1]
+    assert places[:num_frames] == [*range(first, last + 1)]
+    assert torch.equal(window[:, :, first - 1], video[:, :, -1])
+    if num_frames + 2 * length >= 16:
+        assert torch.equal(window[:, :, last + 1], video[:, :, 0])
+
+
+def test_a_loop_too_long_for_a_window_is_refused(cascade):
+    with pytest.raises(ValueError, match="num_frames must be from 1 to 14, got 15"):
+        applications.loop(cascade, frames(5, 8, 8), 20.0, 15)
+
+
+@pytest.mark.parametrize("frame_skip", [1, 2, 7])
+def test_an_interpolated_video_keeps_its_frames_and_its_shape(cascade, frame_skip):
+    video = frames(9, 8, 13)
+    output = applications.interpolate(
+        cascade, video, 10.0, frame_skip=frame_skip, until="interpolation", sampling=FAST
+    )
+    torch.testing.assert_close(output.video[:, :, ::frame_skip], video)
+    assert output.fps == 10 * frame_skip
+    assert applications.interpolate(cascade, video, 10.0, sampling=FAST).video.shape[2:] == (41, 48, 78)
+
+
+def test_a_variation_comes_from_the_mean_embedding(cascade):
+    video = frames(6, 8, 8)
+    with torch.inference_mode():
+        embeds = cascade.clip.encode_image(video[0].transpose(0, 1)).float()
+    expected = cascade.render(embeds.mean(dim=0, keepdim=True), until="decoder", sampling=FAST)
+    found = applications.vary(cascade, video, until="decoder", sampling=FAST)
+    torch.testing.assert_close(found.video, expected.video)
+    others = applications.vary(cascade, -video, until="decoder", sampling=FAST)
+    assert (others.video - expected.video).abs().max() > 1e-3
+
+
+def test_sentences_are_blended_from_one_to_the_other(cascade):
+    rest = {"until": "decoder", "sampling": FAST}
+    ends = [cascade.render(cascade.embed([text], FAST), **rest).video for text in ("a ball", "a star")]
+    for share, expected in zip((0.0, 1.0), ends, strict=True):
+        found = applications.blend_prompts(cascade, "a ball", "a star", share, **rest).video
+        torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+    with pytest.raises(ValueError, match="share must be from 0 to 1"):
+        applications.blend_prompts(cascade, "a ball", "a star", 2.0, **rest)
+
+
+def test_a_path_between_embeddings_has_even_angles_and_lengths():
+    a, b = torch.randn(5, 16), 3 * torch.randn(5, 16)
+    path = torch.stack([applications.slerp(a, b, i / 8) for i in range(9)])
+    torch.testing.assert_close(path[0], a)
+    torch.testing.assert_close(path[-1], b)
+    steps = torch.nn.functional.cosine_similarity(path[1:], path[:-1], dim=2).acos()
+    torch.testing.assert_close(steps, steps[:1].expand_as(steps), atol=2e-3, rtol=0)
+    torch.testing.assert_close(path.norm(dim=2).diff(dim=0).diff(dim=0), torch.zeros(7, 5), atol=1e-4, rtol=0)
+    torch.testing.assert_close(applications.slerp(a, a, 0.3), a)
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (40, 8), (9, 20), (5, 11), (3, 3)])
+def test_the_shorter_side_is_brought_to_a_size(height, width):
+    small = shrink(frames(2, height, width), 8)
+    assert min(small.shape[-2:]) == 8
+    assert small.shape[-1] / small.shape[-2] == pytest.approx(width / height, rel=0.08)
+    assert small.abs().max() <= 1
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (7, 12), (5, 9)])
+def test_networks_take_frames_of_any_size(height, width):
+    net = Pseudo3DUNet(**DECODER | VIDEO | {"cond_channels": 4})
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    x_t, x_cond = torch.randn(2, 3, 4, height, width), torch.randn(2, 4, 4, height, width)
+    factor, t = 2 ** (len(net.down_blocks) - 1), torch.tensor([3, 700])
+    sides = (0, -width % factor, 0, -height % factor, 0, 0)
+    padded = [torch.nn.functional.pad(x, sides, mode="replicate") for x in (x_t, x_cond)]
+    out = net(x_t, t, x_cond=x_cond)
+    assert out.shape == x_t.shape
+    expected = net(padded[0], t, x_cond=padded[1])[..., :height, :width]
+    torch.testing.assert_close(out, expected)
