@@ -64,6 +64,7 @@ def start(arguments, rank, num_ranks, launcher, port, group):
     reads, writes = os.pipe()
     pid = os.fork()
     if pid:
+        os.setpgid(pid, group)  # here, too: the second process may be the first to run, and find no group
         os.close(writes)
         return pid, reads
     status = 70
