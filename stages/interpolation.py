@@ -65,7 +65,8 @@ class InterpolationStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
             if torch.rand(()) < self.between_prob:
                 row[:: self.frame_skips[int(torch.randint(len(self.frame_skips), ()))]] = False
             else:
-                first, last = torch.randint(1, num_frames // 2 + 1, (2,)).tolist()
+                # Numbers one by one: a plan, whose tensors hold nothing, can make up those alone.
+                first, last = (int(torch.randint(1, num_frames // 2 + 1, ())) for _ in "ab")
                 kept = ((first, 0), (0, last), (first, min(last, num_frames - first - 1)))
                 first, last = kept[int(torch.randint(3, ()))]
                 row[:first] = False

@@ -73,7 +73,8 @@ class SuperResolutionStage(Pseudo3DBackboneMixin, DiffusionStage):
         low = self.shrink(video)
         samples = self.model.sample(low, *([batch["fps"]] if "fps" in batch else []))  # type: ignore[operator]
         bicubic = self.model.upsample(low)
-        each = {"batch_size": len(video), "sync_dist": self.is_sharded}  # else only the first process draws
+        # A process that shares no network is the only one that draws samples.
+        each: dict[str, Any] = {"batch_size": len(video), "sync_dist": self.is_sharded}
         self.log("val/psnr", psnr(samples, video).mean(), **each)
         self.log("val/psnr_bicubic", psnr(bicubic, video).mean(), **each)
         return {"real": video, "bicubic": bicubic, "generated": samples}
