@@ -44,8 +44,8 @@ def animate(
             goes on from the image (as in the paper).
         sampling: How to sample.
     """
-    still = shrink(middle_square(image)[:, :, None].to(cascade.device), cascade.decoder.image_size)
-    embed = embed_frames(cascade, middle_square(image)[:, :, None])
+    frame = middle_square(image)[:, :, None]
+    still, embed = _small(cascade, frame), embed_frames(cascade, frame)
     fps = cascade.known.fps if fps is None else fps
     if by == "decoder":
         keys = cascade.run("decoder", sampling, image_embed=embed, fps=fps, still=still)
@@ -76,9 +76,9 @@ def morph(
         until: Last stage to run.
         sampling: How to sample.
     """
-    size, num_frames = cascade.decoder.image_size, _interpolation(cascade).num_frames
-    both = [middle_square(image)[:, :, None].to(cascade.device) for image in (first, second)]
-    ends = torch.cat([shrink(image, size) for image in both], dim=2)
+    num_frames = _interpolation(cascade).num_frames
+    both = [middle_square(image)[:, :, None] for image in (first, second)]
+    ends = torch.cat([_small(cascade, image) for image in both], dim=2)
     embed = torch.stack([embed_frames(cascade, image) for image in both]).mean(dim=0)
     fps = 5 * cascade.known.fps if fps is None else fps
     given = {"video": ends, "image_embed": embed, "fps": fps, "frame_skip": num_frames - 1}
@@ -119,7 +119,7 @@ def extend(
         until: Last stage to run.
         sampling: How to sample.
     """
-    small, embed = shrink(video.to(cascade.device), cascade.decoder.image_size), embed_frames(cascade, video)
+    small, embed = _small(cascade, video), embed_frames(cascade, video)
     longer = _extend(cascade, small, num_frames, embed, fps, sampling, before=before)
     return cascade.render(
         embed, fps=fps, until=until, sampling=sampling, made={"interpolation": longer.cpu()}
@@ -145,7 +145,7 @@ def loop(
         until: Last stage to run.
         sampling: How to sample.
     """
-    small, embed = shrink(video.to(cascade.device), cascade.decoder.image_size), embed_frames(cascade, video)
+    small, embed = _small(cascade, video), embed_frames(cascade, video)
     model = _interpolation(cascade)
     closing = _draw(
         cascade, sampling, join_videos, model, small, small, num_frames, embed, _rates(small, fps)

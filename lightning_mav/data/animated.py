@@ -38,13 +38,13 @@ def to_pictures(video: Tensor, alpha: Tensor | None = None) -> list[Image.Image]
     return [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
 
 
-def durations(num_frames: int, fps: float, unit: int = 1) -> list[int]:
-    """Returns how long each frame is shown, in milliseconds, in multiples of ``unit``.
+def durations(num_frames: int, fps: float) -> list[int]:
+    """Returns how long each frame is shown, in milliseconds.
 
-    They differ by one unit at most, so that the animation lasts as long as the video.
+    They differ by one at most, so that the animation lasts as long as the video.
     """
-    ends = [round(1000 / unit * index / fps) for index in range(num_frames + 1)]
-    return [unit * max(1, end - start) for start, end in pairwise(ends)]
+    ends = [round(1000 * index / fps) for index in range(num_frames + 1)]
+    return [max(1, end - start) for start, end in pairwise(ends)]
 
 
 def write_webp(
