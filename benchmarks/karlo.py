@@ -155,8 +155,8 @@ def utilisation(flops_per_second: float) -> str:
     return ""
 
 
-def profile(step: Callable[[], None]) -> Table:
-    """The ten kernels that take the most time of a step."""
+def profile(step: Callable[[], None], num_kernels: int = 10) -> Table:
+    """The kernels that take the most time of a step."""
     activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=activities) as profiler:
         step()
@@ -170,8 +170,8 @@ def profile(step: Callable[[], None]) -> Table:
     total = sum(e.self_device_time_total for e in events)
     rows = [
         [f"`{e.key[:100]}`", str(e.count), f"{spent / 1e3:.2f}", f"{spent / total:.1%}"]
-        for e in events[:10]
+        for e in events[:num_kernels]
         for spent in [e.self_device_time_total]
     ]
-    caption = "Where the time of our compiled step goes, the top ten:"
+    caption = f"Where the time of our compiled step goes, the top {num_kernels}:"
     return Table(["kernel", "calls", "ms", "share"], rows, caption)

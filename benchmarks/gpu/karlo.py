@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import machine
+from benchmarks.karlo import profile
 from benchmarks.networks import FRAMES, KARLO, SIZE, Training, call_unet, unet
 from benchmarks.timing import count_flops, synchronize
 from lightning_mav.training.cards import peak_of
@@ -70,6 +71,7 @@ def run(batch: int, steps: int, **sizes: Any) -> dict[str, Any]:
             torch.cuda.reset_peak_memory_stats()
         seconds = [timed(training) for _ in range(3 + steps)]
         peak_bytes = torch.cuda.max_memory_allocated() if on_gpu else 0
+        kernels = profile(training, num_kernels=40).rows if on_gpu else []
         flops = count_flops(training)  # not compiled, and so with more memory
     except torch.OutOfMemoryError:
         return {**about, "error": "out of memory"}
@@ -87,6 +89,7 @@ def run(batch: int, steps: int, **sizes: Any) -> dict[str, Any]:
         "tflops": flops / step / 1e12,
         "mfu": flops / step / peak if peak else None,
         "peak_gb": peak_bytes / 1e9,
+        "kernels": kernels,
     }
 
 

@@ -1,0 +1,83 @@
+"""Trains the interpolation on all masks within a given time, in both forms, several seeds side by side.
+
+``python -m benchmarks.gpu.interpolation --seconds 420`` trains the form that starts from a blend of the
+neighbours and the paper's form, at the micro scale. Weights are left in
+``outputs/gpu_interpolation/FORM_SEED/weights``, logs beside them and the numbers of steps in ``figures.json``.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+OUT = Path("outputs/gpu_interpolation")
+BUDGET = "lightning_mav.training.budget.TimeBudget"
+ENDING = 20  # seconds that are left for the last checkpoint and the weights
+PAPER = [
+    "--model.blend=false",
+    "--model.unet.residual=false",
+    "--model.diffusion.prediction=v",
+    "--model.diffusion.logit_mean=0",
+    "--model.sampler.num_steps=12",
+]
+FORMS = {"blend": list[str](), "paper": PAPER}
+
+
+def main() -> None:
+    """Starts all trainings and waits for them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--seconds", type=float, required=True, help="time for all, start and end included")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--clips", type=int, default=32, help="clips a step")
+    args, others = parser.parse_known_args()  # the others are passed on to ``mav train``
+    deadline = time.monotonic() + args.seconds - ENDING
+    started = {}
+    for name, form in FORMS.items():
+        for seed in args.seeds:
+            settings = [f"--seed_everything={seed}", f"--data.batch_size={args.clips}", *form, *others]
+            started[f"{name}_{seed}"] = start(OUT / f"{name}_{seed}", settings, deadline)
+    failed = [name for name, process in started.items() if process.wait()]
+    figures = {
+        "clips": args.clips,
+        "steps": {name: last_step(OUT / name) for name in started if name not in failed},
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "torch": torch.__version__,
+    }
+    text = json.dumps(figures, indent=1)
+    (OUT / "figures.json").write_text(text + "\n", encoding="utf-8")
+    print(text)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}; see {OUT}/{failed[0]}/log.txt")
+
+
+def start(folder: Path, settings: list[str], deadline: float) -> subprocess.Popen[bytes]:
+    """Starts a training in a process of its own, with a log."""
+    folder.mkdir(parents=True, exist_ok=True)
+    budget = max(5.0, deadline - time.monotonic() - 25)  # a training takes seconds to start
+    options = [f"--trainer.callbacks+={BUDGET}", f"--trainer.callbacks.seconds={budget:.0f}"]
+    options += ["--trainer.max_steps=100000", "--trainer.val_check_interval=100000"]
+    options += ["--trainer.enable_progress_bar=false", "--checkpoint.every_n_train_steps=1000"]
+    code = (
+        "import sys; from pathlib import Path; from lightning_mav.training.runs import find_run; "
+        "from lightning_mav.training.train import train; "
+        "train(find_run('interpolation', None), 'micro', overrides=sys.argv[2:], outputs=Path(sys.argv[1]))"
+    )
+    command = [sys.executable, "-c", code, str(folder), *settings, *options]
+    with (folder / "log.txt").open("wb") as file:
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+
+
+def last_step(folder: Path) -> int:
+    """Returns the step of the newest checkpoint."""
+    checkpoints = (folder / "interpolation" / "checkpoints").glob("step=*.ckpt")
+    return max(int(path.stem.partition("=")[2]) for path in checkpoints)
+
+
+if __name__ == "__main__":
+    main()
