@@ -117,7 +117,13 @@ class CascadeOutput:
 
 
 def join_outputs(outputs: Sequence[CascadeOutput]) -> CascadeOutput:
-    """Puts the outputs of several prompts together."""
+    """Puts the outputs of several prompts together.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    if not outputs:
+        raise ValueError("no prompts: give one or more")
     first = outputs[0]
     if len(outputs) == 1:
         return first
