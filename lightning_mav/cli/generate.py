@@ -2,17 +2,14 @@
 
 import argparse
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..stage_table import DEFAULT_WEIGHTS, LAST, video_stages
 from ..utils.console import plain_warnings, stage_progress
 from ..utils.errors import UsageError
-from ..utils.numbers import MAX_GUIDANCE
 from ..utils.textfile import read_prompts
-from .arguments import CommandParser, add_import, given, number_in, prompt_of, seed
-from .imports import absent
+from .arguments import CommandParser, given, number_in, prompt_of
+from .options import add_cascade, add_frame_skip, add_guidance, add_sampling, check_until, load_cascade
 from .output import base_name, made_before, output_folder
 from .provenance import provenance
 from .results import add_results, check_background, endings_of, publish
@@ -37,8 +34,7 @@ what is nearest."""
 def main(argv: list[str]) -> None:
     """Generates a video for each prompt."""
     args = _parser().parse_args(argv)
-    if args.until not in video_stages():
-        raise UsageError(f"--until {args.until}: no such stage; one of {', '.join(video_stages())}")
+    check_until(args)
     check_background(args)
     prompts, start = _prompts(args), time.perf_counter()
     if (count := min(args.devices, len(prompts))) > 1 and args.share is None:
@@ -63,7 +59,8 @@ def _prompts(args: argparse.Namespace) -> list[str]:
 def _generate(args: argparse.Namespace, prompts: list[str]) -> None:
     """Makes the videos one after the other, and prints the paths of each as soon as it is there."""
     with output_folder(args.out) as folder, plain_warnings():
-        cascade = _load(args)
+        args.device = _own_device(args)
+        cascade = load_cascade(args, text_only=True)
         origin = provenance(cascade, "diffusers")
         names: dict[str, Any] = {}
         for prompt in prompts:
@@ -92,41 +89,19 @@ def _parser() -> CommandParser:
     add("prompts", nargs="*", metavar="PROMPT", help="what to show; put -- before one that begins with -")
     text = "text file with a prompt in each line; blank lines and those that begin with # are left out"
     add("--prompts", dest="file", type=Path, metavar="FILE", help=text)
-    add("--seed", type=seed, default=0, metavar="N", help="0 or more (default: %(default)s)")
     add(
         "--fps",
         type=number_in(float, 1, 30),
         metavar="N",
         help="frame rate of the 16 key frames, 1 to 30: low for much motion (default: the weights' own)",
     )
-    add(
-        "--frame-skip",
-        type=number_in(int, 1, 15),
-        default=5,
-        metavar="K",
-        help="frames from one key frame to the next, 1 to 15; 15 * K + 1 in all (default: %(default)s)",
-    )
-    add(
-        "--guidance-scale",
-        type=number_in(float, 0, MAX_GUIDANCE),
-        metavar="X",
-        help="how closely the decoder follows the prompt, 0 or more; 1 is no guidance (default: its own)",
-    )
-    steps = "denoising steps, as many in every stage, 1 to 1000 (default: each stage's own number)"
-    add("--steps", type=number_in(int, 1, 1000), metavar="N", help=steps)
+    add_frame_skip(parser)
+    add_sampling(parser)
+    add_guidance(parser)
     text = "leave out videos that are in --out already, made with the same settings"
     add("--skip-existing", action="store_true", help=text)
-    names = ", ".join(video_stages())
-    add("--until", default=LAST, metavar="STAGE", help=f"last stage: {names} (default: %(default)s)")
-    add(
-        "--weights",
-        default=DEFAULT_WEIGHTS,
-        metavar="NAME_OR_DIR",
-        help="scale, or folder of weights (default: %(default)s)",
-    )
+    add_cascade(parser)
     add_results(parser)
-    add_import(parser)
-    add("--device", metavar="D", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     text = "processes that divide the prompts: on a GPU each, or all on the CPU (default: %(default)s)"
     add("--devices", type=number_in(int, 1, 1000), default=1, metavar="N", help=text)
     add("--share", type=_share, help=argparse.SUPPRESS)  # of one of these processes
@@ -138,22 +113,13 @@ def _share(text: str) -> tuple[int, int]:
     return int(number), int(count)
 
 
-def _load(args: argparse.Namespace) -> "Cascade":
-    # Before anything else imports diffusers. Its utilities would import TorchDynamo, which takes nearly as
-    # long as torch itself, to mark models for a compiler that this program never runs; and SciPy, if it is
-    # installed, for schedules that no stage uses.
-    with absent("torch._dynamo"), absent("scipy"), suppress(ImportError):
-        import diffusers  # noqa: F401
+def _own_device(args: argparse.Namespace) -> str | None:
+    """Returns the device of this process: of several, each has its own GPU."""
     import torch
 
-    from ..cascade import Cascade
-    from ..utils.precision import usable_device
-
-    name = args.device
-    if args.share is not None and name != "cpu" and torch.cuda.is_available():
-        name = f"cuda:{args.share[0]}"
-    device = None if name is None else usable_device("--device", name)
-    return Cascade.from_pretrained(args.weights, device, until=args.until, text_only=True)
+    if args.share is None or args.device == "cpu" or not torch.cuda.is_available():
+        return args.device
+    return f"cuda:{args.share[0]}"
 
 
 def _asked(args: argparse.Namespace, prompt: str, cascade: "Cascade") -> dict[str, Any]:
