@@ -11,7 +11,8 @@ from torch import Tensor
 
 from .cascade import DEFAULT, Cascade
 from .cascade_output import CascadeOutput
-from .models import middle_square, shrink
+from .data.codecs.pixels import middle_square, spread
+from .models import shrink
 from .models.extrapolation import extend_video, join_videos
 from .models.sampling import Sampling
 from .stage_table import LAST
@@ -201,7 +202,7 @@ def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
 
 def embed_frames(cascade: Cascade, video: Tensor) -> Tensor:
     """Returns the mean of CLIP's embeddings of frames of ``(B, 3, F, H, W)``: ``(B, D)``."""
-    places = torch.linspace(0, video.shape[2] - 1, min(MAX_EMBEDDED, video.shape[2])).round().long()
+    places = spread(video.shape[2], min(MAX_EMBEDDED, video.shape[2]))
     frames = middle_square(video[:, :, places]).transpose(1, 2)
     with torch.inference_mode(), autocast_context(cascade.device, cascade.precision):
         embeds = cascade.clip.encode_image(frames.flatten(0, 1).to(cascade.device)).float()

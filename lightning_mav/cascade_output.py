@@ -61,9 +61,11 @@ class CascadeOutput:
     @property
     def frames(self) -> Any:
         """The frames as a NumPy array of bytes, ``(B, F, H, W, 3)``."""
-        from .data.codecs.pixels import to_uint8
+        from .data.codecs.pixels import to_frames
 
-        return to_uint8(self.video).permute(0, 2, 3, 4, 1).contiguous().numpy()
+        count, _, num_frames, *_ = self.video.shape
+        frames = to_frames(self.video.transpose(0, 1).flatten(1, 2))  # of all videos, one after the other
+        return frames.unflatten(0, (count, num_frames)).numpy()
 
     def to_pil(self) -> list[list[Any]]:
         """Returns the frames of each video as Pillow's images."""
