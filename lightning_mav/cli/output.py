@@ -4,10 +4,8 @@ import hashlib
 import itertools
 import json
 import os
-import re
 import shutil
 import tempfile
-import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any
 
 from ..utils.errors import UsageError
 from ..utils.paths import locked
-from ..utils.textfile import parse_json
+from ..utils.textfile import parse_json, slug
 
 # Endings of a video's files: the formats that may be asked for, contact sheet and settings.
 FORMATS = {
@@ -83,9 +81,7 @@ def _remove_empty(folders: list[Path]) -> None:
 
 def base_name(prompt: str, seed: int) -> str:
     """Names the files of a prompt: its first letters and digits, which any file system allows."""
-    ascii_text = unicodedata.normalize("NFKD", prompt).encode("ascii", "ignore").decode().lower()
-    slug = re.sub(r"[^a-z0-9]+", "-", ascii_text).strip("-")[:60].strip("-")
-    return f"{slug or 'prompt-' + hashlib.sha256(prompt.encode()).hexdigest()[:8]}-{seed}"
+    return f"{slug(prompt) or 'prompt-' + hashlib.sha256(prompt.encode()).hexdigest()[:8]}-{seed}"
 
 
 def own_name(out: Path, base: str, made: dict[str, Any], taken: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ characters that may stand within a caption.
 import codecs
 import json
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,15 @@ def has_surrogates(text: str) -> bool:
 def printable(text: str) -> str:
     """Returns a text that a terminal shows in one line: control characters and the like become escapes."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def slug(text: str, length: int = 60) -> str:
+    """Returns a text as a name of a file: its first letters and digits, which any file system allows.
+
+    Nothing is left of a text without Latin letters and digits.
+    """
+    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", ascii_text).strip("-")[:length].strip("-")
 
 
 def shortened(value: Any, length: int = 40) -> str:
