@@ -60,7 +60,7 @@ def commands(program):
             for line in block.replace("\\\n", " ").splitlines():
                 words = shlex.split(line, comments=True)
                 for i, word in enumerate(words):
-                    if word.rpartition("/")[2] == program:
+                    if word.rpartition("/")[2] == program and "study" not in words[:i]:  # it has a `make`
                         yield tuple(words[i + 1 :])
 
 
