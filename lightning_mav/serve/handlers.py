@@ -46,6 +46,18 @@ class Handlers:
         """Puts a job in front of those that a browser knows."""
         return [job.id for job in self._known(job_id, ids, MOST_IDS)]
 
+    def fill(self, job_id: Any) -> list[Any]:
+        """Puts what a job was asked for into its tab: which tab is open, then all fields of all tabs."""
+        job = self.service.jobs.get(job_id)
+        updates: list[Any] = [gr.update(selected=job.use) if job else gr.skip()]
+        for name, use in USES.items():
+            if job is None or name != job.use:
+                updates += [gr.skip()] * (max(1, len(use.files)) + len(use.all_settings))
+                continue
+            updates += [gr.skip() for _ in use.files] or [job.prompt]  # files have to be sent again
+            updates += [job.settings.get(each) for each in use.all_settings]
+        return updates
+
     def cancel(self, job_id: Any) -> None:
         """Cancels a job."""
         if job := self.service.jobs.get(job_id):

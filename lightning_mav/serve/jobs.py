@@ -79,6 +79,7 @@ class Jobs:
 
         Raises:
             BusyError: If too many are waiting.
+            RefusedError: If the disk is full.
         """
         job = Job(secrets.token_hex(8), use, prompt, settings, num_frames=num_frames, created=time.time())
         with self.changed:
@@ -91,18 +92,26 @@ class Jobs:
                     "what you have typed stays here."
                 )
             # Within the lock, so that no more are accepted than may wait; files are small.
-            place = self.path(job)
-            place.mkdir()
-            for number, upload in enumerate(uploads):
-                name = f"input-{number}"
-                shutil.copyfile(upload.path, place / name)
-                measured = {"kind": upload.kind, "num_frames": upload.num_frames, "fps": upload.fps}
-                job.files.append({"name": name, **measured})
+            try:
+                self._lay(job, uploads)
+            except OSError as error:
+                shutil.rmtree(self.path(job), ignore_errors=True)
+                print(f"mav: warning: {error}", file=sys.stderr)
+                raise RefusedError("The server has no room for another video. Tell who runs it.") from None
             self.jobs[job.id] = job
             self.queue.append(job)
-            self.save(job)
             self.changed.notify_all()
         return job
+
+    def _lay(self, job: Job, uploads: Sequence[Upload]) -> None:
+        place = self.path(job)
+        place.mkdir()
+        for number, upload in enumerate(uploads):
+            name = f"input-{number}"
+            shutil.copyfile(upload.path, place / name)
+            measured = {"kind": upload.kind, "num_frames": upload.num_frames, "fps": upload.fps}
+            job.files.append({"name": name, **measured})
+        write_json(place / FILE, asdict(job))
 
     def get(self, job_id: Any) -> Job | None:
         """Returns a job; None if there is none of that id, or no longer."""
@@ -135,11 +144,14 @@ class Jobs:
         ]
 
     def save(self, job: Job) -> None:
-        """Writes the state of a job."""
+        """Writes the state of a job; on a full disk it is kept in memory alone."""
         job.version += 1
         with self.changed:  # a folder that was removed is not made again
             if self.path(job).is_dir():
-                write_json(self.path(job) / FILE, asdict(job))
+                try:
+                    write_json(self.path(job) / FILE, asdict(job))
+                except OSError as error:
+                    print(f"mav: warning: {error}", file=sys.stderr)
 
     def _touch_all(self) -> None:
         for job in self.queue:
@@ -201,7 +213,7 @@ class Jobs:
             else:
                 job.state = FAILED
                 job.message = f"It took longer than {self.max_seconds:g} s. Try fewer steps or frames."
-        except (UsageError, ValueError, RefusedError) as error:
+        except (UsageError, ValueError) as error:
             job.state, job.message = FAILED, self._public(job, first_line(error))
         except Exception as error:  # whatever it is, the next job has to be made
             traceback.print_exc(file=sys.stderr)

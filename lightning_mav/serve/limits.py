@@ -5,6 +5,7 @@ configuration. What is refused is refused in one sentence that says what is allo
 """
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -187,7 +188,7 @@ def _measure_image(path: Path, limits: Limits) -> tuple[int, int, int, float]:
     data = path.read_bytes()
     if (kind := kind_of(data)) not in ("PNG", "JPEG", "WebP"):
         raise ValueError(f"it is {kind or 'of an unknown kind'}")
-    width, height, _ = _header(path)
+    width, height, _ = _header(data)
     if width * height <= limits.upload_pixels:  # else it will be refused, and need not be decoded
         size = probe_image(data, "")
         width, height = size["width"], size["height"]
@@ -202,7 +203,7 @@ def _measure_video(path: Path, limits: Limits) -> tuple[int, int, int, float]:
     data = path.read_bytes()
     kind = kind_of(data)
     if kind in ("WebP", "GIF", "PNG"):
-        width, height, num_frames = _header(path)
+        width, height, num_frames = _header(data)
         if num_frames > limits.upload_frames or width * height * num_frames > limits.decoded_pixels:
             return width, height, num_frames, float(num_frames)  # will be refused for that
         ends = read_animation(data)[1]
@@ -213,12 +214,14 @@ def _measure_video(path: Path, limits: Limits) -> tuple[int, int, int, float]:
     return size["width"], size["height"], size["num_frames"], size["fps"] or 1.0
 
 
-def _header(path: Path) -> tuple[int, int, int]:
+def _header(data: bytes) -> tuple[int, int, int]:
     """Returns width, height and number of frames of a picture; decodes nothing."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path, formats=["PNG", "JPEG", "WEBP", "GIF"]) as image:
+        with Image.open(BytesIO(data), formats=["PNG", "JPEG", "WEBP", "GIF"]) as image:
             return image.width, image.height, int(getattr(image, "n_frames", 1))
+    except UnidentifiedImageError:  # its message has an address in memory
+        raise ValueError("its header is damaged") from None
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise ValueError(first_line(error)) from None

@@ -104,17 +104,25 @@ class Maker:
         use, cascade = USES[job.use], self.cascade
         given: Any = [read_upload(cascade, upload) for upload in uploads] if use.files else job.prompt
         costs = self.costs(job)
-        state = {"stage": "", "begun": time.monotonic(), "share": 0.0}
+        state: dict[str, Any] = {
+            "stage": "",
+            "begun": time.monotonic(),
+            "share": 0.0,
+            "last": time.monotonic(),
+        }
 
         def progress(stage: str, done: int, total: int) -> None:
             step()
             now = time.monotonic()
-            if stage != state["stage"]:
-                state.update(stage=stage, begun=now, share=0.0)
-            state["share"] = max(float(state["share"]), done / total)
-            self._foretell(job, costs, stage, float(state["share"]), now - float(state["begun"]))
+            if (
+                stage != state["stage"]
+            ):  # it began when the one before it ended: its first step takes time, too
+                state.update(stage=stage, begun=state["last"], share=0.0)
+            state["share"] = max(state["share"], done / total)
+            self._foretell(job, costs, stage, state["share"], now - state["begun"])
             if done == total and stage in costs:
-                self.pace.learn(stage, max(now - float(state["begun"]), 1e-4), costs[stage])
+                self.pace.learn(stage, now - state["begun"], costs[stage])
+            state["last"] = now
 
         def finished(stage: str, output: CascadeOutput) -> None:
             step()
@@ -123,6 +131,7 @@ class Maker:
             shape = {"frames": video.shape[2], "height": video.shape[3], "width": video.shape[4]}
             job.stages.append({"name": stage, "fps": output.rates[stage], **shape})
             job.version += 1
+            state["last"] = time.monotonic()
 
         key = "" if use.files else job.prompt
         numbers = {"num_steps": job.settings["steps"], "guidance_scale": job.settings["guidance_scale"]}
@@ -161,14 +170,12 @@ class Maker:
         return sum(self.pace.of(stage, cost) for stage, cost in self.costs(job).items())
 
     def warm_up(self, folder: Path) -> None:
-        """Runs all stages once with one step: the first user then waits no longer than others.
+        """Makes a short video: the first user then waits no longer than others.
 
         It also learns how long the stages take. Its videos go to ``folder``.
         """
-        settings = {"seed": 0, "fps": None, "frame_skip": 1, "guidance_scale": None, "steps": 1}
-        job = Job("0" * 16, "generate", "a red ball", settings, num_frames=KEY_FRAMES)
-        for _ in range(2):  # the first one is slower, and would foretell too much
-            self(job, folder, lambda: None)
+        settings = {"seed": 0, "fps": None, "frame_skip": 1, "guidance_scale": None, "steps": None}
+        self(Job("0" * 16, "generate", "a red ball", settings, num_frames=KEY_FRAMES), folder, lambda: None)
 
 
 def _enlarged(video: Tensor) -> Tensor:

@@ -47,14 +47,12 @@ def build_page(service: Service) -> gr.Blocks:
         gr.Markdown(INTRO)
         ids = gr.BrowserState([], storage_key="mav-jobs", secret="mav")  # of this browser, newest first
         current = gr.Textbox(visible="hidden", elem_id="mav-current", label="Job")
-        with gr.Row(equal_height=False):
-            with gr.Column(scale=2, min_width=320), gr.Tabs():
-                for name, use in USES.items():
-                    with gr.Tab(use.title, id=name):
-                        _tab(name, use, service.examples, handlers, current)
-            with gr.Column(scale=3, min_width=320, elem_id="mav-result"):
-                outputs = _result()
-                cancel = gr.Button("Cancel", visible=False, elem_id="mav-cancel")
+        forms: list[Any] = []
+        with gr.Tabs() as tabs:
+            for name, use in USES.items():
+                with gr.Tab(use.title, id=name):
+                    forms += _tab(name, use, service.examples, handlers, current)
+        cancel, outputs = _result()
         gallery = gr.HTML(elem_id="mav-gallery")
         gr.Markdown(f"{service.limits.text()} Videos are kept until newer ones need the room.")
         outputs = [*outputs, cancel, gallery]
@@ -64,13 +62,14 @@ def build_page(service: Service) -> gr.Blocks:
         current.change(handlers.remember, [current, ids], ids, **hidden)
         current.change(None, current, None, js=SHOW_JOB)
         cancel.click(handlers.cancel, current, None, api_name="cancel", show_progress="hidden")
-        page.load(handlers.found, [current, ids], current, js=FIND_JOB, **hidden)
+        found = page.load(handlers.found, [current, ids], current, js=FIND_JOB, **hidden)
+        found.then(handlers.fill, current, [tabs, *forms], **hidden)
     page.queue(max_size=200, default_concurrency_limit=4)
     return page
 
 
-def _tab(name: str, use: Use, examples: Sequence[str], handlers: Handlers, current: gr.Textbox) -> None:
-    """Draws a tab: what it takes, its settings, and the button that asks for a video."""
+def _tab(name: str, use: Use, examples: Sequence[str], handlers: Handlers, current: gr.Textbox) -> list[Any]:
+    """Draws a tab, and returns its fields: what it takes, and its settings."""
     gr.Markdown(use.text)
     inputs: list[Any] = []
     triggers = []
@@ -98,6 +97,7 @@ def _tab(name: str, use: Use, examples: Sequence[str], handlers: Handlers, curre
         concurrency_limit=4,
         concurrency_id="submit",
     )
+    return inputs
 
 
 def _setting(setting: Setting) -> gr.components.Component:
@@ -114,11 +114,13 @@ def _setting(setting: Setting) -> gr.components.Component:
     return gr.Slider(setting.low, setting.high, setting.default, step=step, **limits)
 
 
-def _result() -> list[Any]:
+def _result() -> tuple[gr.Button, list[Any]]:
     """Draws what shows a job: how it stands, its bar, its three videos, and its files."""
     status = gr.HTML("<p class='mav-state'>Your video will appear here.</p>", elem_id="mav-status")
-    progress = gr.HTML(elem_id="mav-progress")
+    with gr.Row(elem_id="mav-going"):
+        progress = gr.HTML(elem_id="mav-progress")
+        cancel = gr.Button("Cancel", visible=False, elem_id="mav-cancel", size="md", scale=0, min_width=100)
     with gr.Row(elem_id="mav-videos"):
-        slots = [gr.HTML(elem_id=f"mav-slot-{i}", min_width=150) for i in range(len(pieces.SLOTS))]
+        slots = [gr.HTML(elem_id=f"mav-slot-{i}") for i in range(len(pieces.SLOTS))]
     downloads = gr.HTML(elem_id="mav-downloads")
-    return [status, progress, *slots, downloads]
+    return cancel, [status, progress, *slots, downloads]

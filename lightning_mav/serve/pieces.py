@@ -10,13 +10,9 @@ from .formats import FORMATS, OPAQUE
 from .job import CANCELLED, DONE, FAILED, LIVE, RUNNING, Job
 from .uses import USES
 
-SLOTS = ("16 frames", "Smooth", "Sharp")
+SLOTS = ("Key frames", "Smooth", "Sharp")
 # What is told while a stage is at work.
-DOING = {
-    "prior": "the prompt is read",
-    "decoder": "16 frames are drawn",
-    "interpolation": "it is made smooth",
-}
+DOING = {"prior": "Reading the prompt", "decoder": "Drawing key frames", "interpolation": "Making it smooth"}
 
 
 def slot_of(stage: str) -> int:
@@ -36,7 +32,7 @@ def status_text(job: Job, place: int) -> str:
         before = f"{place} video{'s' * (place > 1)} before yours" if place else "yours is next"
         return f"In the queue: number {place + 1}; {before}."
     if job.state == RUNNING:
-        return f"Being made: {DOING.get(job.stage, 'it is made sharp' if job.stage else 'it begins')}."
+        return f"{DOING.get(job.stage, 'Making it sharp' if job.stage else 'It begins')} ..."
     if job.state == CANCELLED:
         return "Cancelled."
     if job.state == FAILED:
@@ -143,7 +139,7 @@ def _card(job: Job) -> str:
     lines = [f"{name.replace('_', ' ')} {value}" for name, value in job.settings.items() if value is not None]
     copied = json.dumps({"use": job.use, "prompt": job.prompt, **job.settings}, ensure_ascii=False)
     return (
-        f"<li><a href='?job={job.id}' aria-label='Open: {title}'><video src='jobs/{job.id}/{last}.mp4' "
+        f"<li><a href='?job={job.id}' aria-label='Open: {title}'><video src='jobs/{job.id}/{last}.mp4#t=0.1' "
         f"muted loop playsinline preload='metadata' tabindex='-1' class='mav-hover'></video>"
         f"<span>{title}</span></a><p>{escape(', '.join(lines))}</p>"
         f"{_copy('settings', copied)}{_copy('command', command(job))}</li>"
