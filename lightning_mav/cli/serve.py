@@ -35,15 +35,12 @@ def main(argv: list[str]) -> None:
     jobs = args.out / "jobs"
     with writing(args.out, "choose another folder with --out"):
         jobs.mkdir(parents=True, exist_ok=True)
-    # Before gradio is imported, which reads them: it asks nobody for a newer version of itself, counts
-    # nothing, and puts uploads where they are removed at the end.
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     with (
         plain_warnings(),
         claim(args.out / "server.pid", "stop that server, or choose another folder with --out"),
         tempfile.TemporaryDirectory(dir=args.out) as uploads,
     ):
-        os.environ["GRADIO_TEMP_DIR"] = uploads
+        os.environ["GRADIO_TEMP_DIR"] = uploads  # before gradio is imported, which reads it
         _serve(args, jobs, Path(uploads))
 
 
