@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -106,7 +105,7 @@ def plays(page, selector):
 def test_a_prompt_becomes_three_videos_in_turn(page, prompt):
     ask(page, prompt)
     page.locator("#mav-progress progress").wait_for()
-    assert re.search(r"\d+%, about \d+ s left", page.locator("#mav-progress").inner_text())
+    assert re.search(r"\d+%, about \d+ (s|min) left", page.locator("#mav-progress").inner_text())
     for slot, stages in enumerate((["decoder"], ["interpolation"], ["sr_lt", "sr_h"])):
         page.locator(f"#mav-slot-{slot} video").wait_for(timeout=HOLD)
         shown = page.locator(f"#mav-slot-{slot} video").get_attribute("src")
@@ -178,8 +177,8 @@ def test_the_keyboard_and_names_for_screen_readers_suffice(page):
     page.keyboard.press("Enter")
     page.locator("#mav-status[role=status][aria-live=polite]", has_text="...").wait_for(timeout=HOLD)
     unnamed = page.locator("button:visible, a:visible, input:visible, textarea:visible").evaluate_all(
-        "(all) => all.filter((each) => !(each.innerText || each.ariaLabel || each.title || each.labels?.length))"
-        ".map((each) => each.outerHTML.slice(0, 200))"
+        "(all) => all.filter((each) => !each.innerText && !each.ariaLabel && !each.title)"
+        ".filter((each) => !each.labels?.length).map((each) => each.outerHTML.slice(0, 200))"
     )
     assert unnamed == []
     until_done(page)
@@ -228,16 +227,12 @@ def test_fifty_clients_at_once_keep_memory_under_the_cap(server):
 
     watcher = threading.Thread(target=measure, daemon=True)
     watcher.start()
-    start = time.monotonic()
     with ThreadPoolExecutor(50) as pool:
         results = list(pool.map(one, range(50)))
     stop.set()
     accepted = [shown for _, answer, shown in results if isinstance(answer, list)]
-    print(
-        f"{len(accepted)} of 50 accepted, {time.monotonic() - start:.0f} s, {most[0] / 2**20:.0f} MiB at most"
-    )
     assert {code for code in codes if code >= 500} <= {503}
     assert len(accepted) >= 16
     assert all("Busy" in answer for _, answer, _ in results if isinstance(answer, str))
     assert all("Done in" in str(shown) for shown in accepted)
-    assert most[0] < MEMORY_CAP
+    assert most[0] < MEMORY_CAP, f"{most[0] / 2**20:.0f} MiB"
