@@ -56,7 +56,7 @@ train-stage: $(STAMP)  ## Train one stage: STAGE=decoder [PHASE=video] [SCALE=mi
 train: $(STAMP)  ## Train all stages in order, resuming what is unfinished: [SCALE=micro] [ARGS=...]
 	@$(BIN)/mav train all --scale '$(SCALE)' $(ARGS)
 
-evaluate: $(STAMP)  ## Measure: BENCH=micro|emoji|ucf101|msrvtt|prompts [ARGS="--stage decoder"]
+evaluate: $(STAMP)  ## Measure: BENCH=micro|emoji|apps|apps_emoji|ucf101|msrvtt|prompts [ARGS="--stage decoder"]
 	@$(BIN)/mav evaluate '$(BENCH)' $(ARGS)
 
 ablations: .venv/.bench  ## Test the paper's claims, hours: [NAMES="noise guidance"] [SCALE=micro]

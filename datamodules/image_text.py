@@ -9,7 +9,7 @@ from torch import Tensor
 from lightning_mav.data.codecs.decode import IMAGE_FORMATS, decode_image
 from lightning_mav.data.codecs.images import MAX_IMAGE_BYTES
 from lightning_mav.data.codecs.pixels import from_uint8
-from lightning_mav.data.shards.reader import Sample
+from lightning_mav.data.shards.reader import Sample, find_suffix
 from lightning_mav.datamodules.base import Batch, ShardsDataModule
 from lightning_mav.datamodules.metadata_filter import MetadataFilter
 from lightning_mav.datamodules.store import Stored
@@ -77,14 +77,6 @@ class ImageTextShards(ShardsDataModule):
         """Returns all settings that the contents of the store depend on."""
         settings = {"kind": self.kind, "image_size": self.image_size, "with_text": self.with_text}
         return settings if self.keep is None else {**settings, "keep": vars(self.keep)}
-
-
-def find_suffix(sample: Sample, suffixes: dict[str, str]) -> str:
-    """Returns the first of the suffixes that a sample has."""
-    for suffix in suffixes:
-        if suffix in sample:
-            return suffix
-    raise ValueError(f"member missing: none ends in {', '.join(suffixes)}")
 
 
 def crop(frames: Tensor, crop_size: int | None, rng: np.random.Generator) -> Tensor:

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from lightning_mav.data.codecs.decode import MAX_VIDEO_BYTES, MAX_WORK, VIDEO_FORMATS, decode_video
 from lightning_mav.data.codecs.pixels import from_uint8
-from lightning_mav.data.shards.reader import Sample
+from lightning_mav.data.shards.reader import Sample, find_suffix
 from lightning_mav.datamodules.base import Batch, ShardsDataModule
 from lightning_mav.datamodules.clips import ClipSampler, Start
-from lightning_mav.datamodules.image_text import crop, find_suffix
+from lightning_mav.datamodules.image_text import crop
 from lightning_mav.datamodules.store import Stored
 from lightning_mav.utils.numbers import check_number
 

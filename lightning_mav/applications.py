@@ -4,7 +4,6 @@ All take and give videos in [-1, 1]. A video is brought to the size that the sta
 on small frames, and super-resolution makes them large. So what comes back has the cascade's own size.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,7 +11,8 @@ from torch import Tensor
 
 from .cascade import DEFAULT, Cascade
 from .cascade_output import CascadeOutput
-from .models import middle_square, shrink
+from .data.codecs.pixels import middle_square, spread
+from .models import shrink
 from .models.extrapolation import extend_video, join_videos
 from .models.sampling import Sampling
 from .stage_table import LAST
@@ -50,7 +50,9 @@ def animate(
     if by == "decoder":
         keys = cascade.run("decoder", sampling, image_embed=embed, fps=fps, still=still)
     elif by == "interpolation":
-        keys = _extend(cascade, still, cascade.decoder.num_frames - 1, embed, fps, sampling)
+        missing = cascade.decoder.num_frames - 1
+        given = {"video": still, "num_frames": missing, "image_embed": embed, "fps": fps}
+        keys = cascade.run("interpolation", sampling, extend_video, **given)
     else:
         raise ValueError(f"by must be decoder or interpolation, got {by!r}")
     rest: dict[str, Any] = {"frame_skip": frame_skip, "until": until, "sampling": sampling}
@@ -76,7 +78,7 @@ def morph(
         until: Last stage to run.
         sampling: How to sample.
     """
-    num_frames = _interpolation(cascade).num_frames
+    num_frames = cascade.stage("interpolation").num_frames
     both = [middle_square(image)[:, :, None] for image in (first, second)]
     ends = torch.cat([_small(cascade, image) for image in both], dim=2)
     embed = torch.stack([embed_frames(cascade, image) for image in both]).mean(dim=0)
@@ -120,10 +122,9 @@ def extend(
         sampling: How to sample.
     """
     small, embed = _small(cascade, video), embed_frames(cascade, video)
-    longer = _extend(cascade, small, num_frames, embed, fps, sampling, before=before)
-    return cascade.render(
-        embed, fps=fps, until=until, sampling=sampling, made={"interpolation": longer.cpu()}
-    )
+    given = {"video": small, "num_frames": num_frames, "image_embed": embed, "fps": fps, "before": before}
+    made = {"interpolation": cascade.run("interpolation", sampling, extend_video, **given).cpu()}
+    return cascade.render(embed, fps=fps, until=until, sampling=sampling, made=made)
 
 
 def loop(
@@ -146,10 +147,8 @@ def loop(
         sampling: How to sample.
     """
     small, embed = _small(cascade, video), embed_frames(cascade, video)
-    model = _interpolation(cascade)
-    closing = _draw(
-        cascade, sampling, join_videos, model, small, small, num_frames, embed, _rates(small, fps)
-    )
+    given = {"first": small, "second": small, "num_frames": num_frames, "image_embed": embed, "fps": fps}
+    closing = cascade.run("interpolation", sampling, join_videos, **given)
     made = {"interpolation": torch.cat([small, closing], dim=2).cpu()}
     return cascade.render(embed, fps=fps, until=until, sampling=sampling, made=made)
 
@@ -203,7 +202,7 @@ def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
 
 def embed_frames(cascade: Cascade, video: Tensor) -> Tensor:
     """Returns the mean of CLIP's embeddings of frames of ``(B, 3, F, H, W)``: ``(B, D)``."""
-    places = torch.linspace(0, video.shape[2] - 1, min(MAX_EMBEDDED, video.shape[2])).round().long()
+    places = spread(video.shape[2], min(MAX_EMBEDDED, video.shape[2]))
     frames = middle_square(video[:, :, places]).transpose(1, 2)
     with torch.inference_mode(), autocast_context(cascade.device, cascade.precision):
         embeds = cascade.clip.encode_image(frames.flatten(0, 1).to(cascade.device)).float()
@@ -212,34 +211,3 @@ def embed_frames(cascade: Cascade, video: Tensor) -> Tensor:
 
 def _small(cascade: Cascade, video: Tensor) -> Tensor:
     return shrink(video.to(cascade.device), cascade.decoder.image_size)
-
-
-def _interpolation(cascade: Cascade) -> Any:
-    if cascade.interpolation is None:
-        raise ValueError("this cascade has no interpolation: load it")
-    return cascade.interpolation
-
-
-def _rates(video: Tensor, fps: float) -> Tensor:
-    check_number("fps", fps, 0)
-    return torch.full((len(video),), float(fps), device=video.device)
-
-
-def _extend(
-    cascade: Cascade,
-    video: Tensor,
-    num_frames: int,
-    embed: Tensor,
-    fps: float,
-    sampling: Sampling,
-    **how: Any,
-) -> Tensor:
-    model, rates = _interpolation(cascade), _rates(video, fps)
-    return _draw(cascade, sampling, extend_video, model, video, num_frames, embed, rates, **how)
-
-
-def _draw(
-    cascade: Cascade, sampling: Sampling, draw: Callable[..., Tensor], *given: Any, **how: Any
-) -> Tensor:
-    with torch.inference_mode(), autocast_context(cascade.device, cascade.precision):
-        return draw(*given, **how, **sampling.arguments("interpolation")).float()

@@ -8,6 +8,7 @@ Each factor is a method: ``embed``, ``decode``, ``interpolate``, ``upsample_lt``
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from .cascade_output import CascadeOutput, join_outputs
 from .clip import Clip, text_half
 from .models import SRH, SRLT, Decoder, Interpolation, Prior
-from .models.sampling import Sampling, chosen_seed
+from .models.sampling import Sampling, chosen_seed, chosen_steps
 from .prompts import KnownPrompts, read_known
 from .stage_table import DEFAULT_WEIGHTS, LAST, stages, stages_until
 from .utils.configured import allow_modules
@@ -26,6 +27,7 @@ from .utils.precision import autocast_context
 from .weights import load_stage, weights_files
 
 DEFAULT = Sampling()
+Draw = Callable[..., Tensor]
 
 
 class Cascade(nn.Module):
@@ -109,8 +111,8 @@ class Cascade(nn.Module):
     def embed(self, prompts: list[str], sampling: Sampling = DEFAULT) -> Tensor:
         """P(BPE(x), C(x)): draws image embeddings ``(B, D)`` for prompts."""
         with torch.inference_mode(), autocast_context(self.device, self.precision):
-            text = self.clip.encode_text(self.clip.tokenize(prompts).to(self.device))
-        return self._sample("prior", sampling, *text)
+            embed, hidden, mask = self.clip.encode_text(self.clip.tokenize(prompts).to(self.device))
+        return self.run("prior", sampling, text_embed=embed, text_hidden=hidden, text_mask=mask)
 
     def decode(self, image_embed: Tensor, fps: float, sampling: Sampling = DEFAULT) -> Tensor:
         """D^t: draws the key frames ``(B, 3, 16, h, w)``, shown at ``fps``, of embeddings ``(B, D)``."""
@@ -125,8 +127,8 @@ class Cascade(nn.Module):
         sampling: Sampling = DEFAULT,
     ) -> Tensor:
         """F: puts ``frame_skip - 1`` frames between neighbours; ``fps`` is the rate of the result."""
-        given = {"video": video, "image_embed": image_embed, "fps": fps, "frame_skip": frame_skip}
-        return self.run("interpolation", sampling, **given)
+        given: dict[str, Any] = {"video": video, "image_embed": image_embed, "fps": fps}
+        return self.run("interpolation", sampling, **given, frame_skip=frame_skip)
 
     def upsample_lt(self, video: Tensor, fps: float, sampling: Sampling = DEFAULT) -> Tensor:
         """SR_l^t: enlarges a video, over space and time together."""
@@ -136,18 +138,29 @@ class Cascade(nn.Module):
         """SR_h: enlarges a video frame by frame, all frames from the same noise."""
         return self.run("sr_h", sampling, video=video)
 
-    def run(self, stage: str, sampling: Sampling = DEFAULT, **given: Any) -> Tensor:
-        """Draws the output of a stage from its inputs.
+    def stage(self, name: str) -> Any:
+        """Returns the model of a stage; raises ``ValueError`` if it is not loaded."""
+        if (model := getattr(self, name, None)) is None:
+            raise ValueError(f"this cascade has no {name}: load it, or stop earlier by `until`")
+        return model
+
+    def run(self, stage: str, sampling: Sampling = DEFAULT, draw: Draw | None = None, **given: Any) -> Tensor:
+        """Draws from a stage's model, without gradients and in the precision that suits the device.
 
         Args:
             stage: Name of the stage.
             sampling: How to sample.
+            draw: Called with the model and ``given``; None is the model's ``sample``.
             given: Inputs by name, as in ``StageSpec``; ``fps`` is a number.
         """
+        model = self.stage(stage)
         if "fps" in given:
+            check_number("fps", given["fps"], 0)
             first = next(x for x in given.values() if isinstance(x, Tensor))
             given["fps"] = torch.full((len(first),), float(given["fps"]), device=first.device)
-        return self._sample(stage, sampling, **given)
+        draw = model.sample if draw is None else partial(draw, model)
+        with torch.inference_mode(), autocast_context(self.device, self.precision):
+            return draw(**given, **sampling.arguments(stage)).float()
 
     def render(
         self,
@@ -170,7 +183,6 @@ class Cascade(nn.Module):
             made: Videos ``(B, 3, F, H, W)`` that stand for what the first stages make, by stage, in order.
         """
         fps = self.known.fps if fps is None else fps
-        check_number("fps", fps, 0)
         made = dict(made or {})
         chain = [spec for name in stages_until(until) if (spec := stages()[name]).makes_video]
         chain = chain[1 + max((i for i, spec in enumerate(chain) if spec.name in made), default=-1) :]
@@ -220,11 +232,7 @@ class Cascade(nn.Module):
         Raises:
             ValueError: If a value is out of its range, or is given by two names.
         """
-        seed = chosen_seed(seed, generator)
-        if num_inference_steps is not None:
-            if num_steps is not None:
-                raise ValueError("num_steps and num_inference_steps are the same: give one of them")
-            num_steps = num_inference_steps
+        seed, num_steps = chosen_seed(seed, generator), chosen_steps(num_steps, num_inference_steps)
         outputs = []
         for prompt in [prompts] if isinstance(prompts, str) else prompts:
             own = Sampling(seed, prompt, num_steps, guidance_scale, progress)
@@ -240,11 +248,3 @@ class Cascade(nn.Module):
         return join_outputs(outputs)
 
     forward = __call__
-
-    def _sample(self, stage: str, sampling: Sampling, *conditions: Tensor, **kwargs: Any) -> Tensor:
-        """Draws a stage's sample, without gradients and in the precision that suits the device."""
-        model = getattr(self, stage, None)
-        if model is None:
-            raise ValueError(f"this cascade has no {stage}: load it, or stop earlier by `until`")
-        with torch.inference_mode(), autocast_context(self.device, self.precision):
-            return model.sample(*conditions, **kwargs, **sampling.arguments(stage)).float()

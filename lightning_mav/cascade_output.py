@@ -61,9 +61,11 @@ class CascadeOutput:
     @property
     def frames(self) -> Any:
         """The frames as a NumPy array of bytes, ``(B, F, H, W, 3)``."""
-        from .data.codecs.pixels import to_uint8
+        from .data.codecs.pixels import to_frames
 
-        return to_uint8(self.video).permute(0, 2, 3, 4, 1).contiguous().numpy()
+        count, _, num_frames, *_ = self.video.shape
+        frames = to_frames(self.video.transpose(0, 1).flatten(1, 2))  # of all videos, one after the other
+        return frames.unflatten(0, (count, num_frames)).numpy()
 
     def to_pil(self) -> list[list[Any]]:
         """Returns the frames of each video as Pillow's images."""
@@ -117,7 +119,13 @@ class CascadeOutput:
 
 
 def join_outputs(outputs: Sequence[CascadeOutput]) -> CascadeOutput:
-    """Puts the outputs of several prompts together."""
+    """Puts the outputs of several prompts together.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    if not outputs:
+        raise ValueError("no prompts: give one or more")
     first = outputs[0]
     if len(outputs) == 1:
         return first

@@ -61,6 +61,11 @@ def test_a_video_does_not_depend_on_its_neighbours(cascade, ball):
     assert not both.stages["prior"][0].allclose(both.stages["prior"][1])
 
 
+def test_no_prompts_are_refused(cascade):
+    with pytest.raises(ValueError, match="no prompts: give one or more"):
+        cascade([])
+
+
 def test_other_steps_in_one_stage_leave_the_stages_before_it_alone(cascade, ball):
     other = cascade(BALL, seed=3, num_steps={"sr_lt": 2}, until="sr_lt")
     for stage in ("prior", "decoder", "interpolation"):

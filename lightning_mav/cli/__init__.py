@@ -25,6 +25,7 @@ COMMANDS = {
     "plan": "tell what a training will need, before it starts",
     "evaluate": "measure what the weights can do",
     "compare": "put two evaluations side by side",
+    "study": "let people choose between the videos of two systems",
     "ablations": "test the paper's claims, one variant against another",
     "world": "write a world's shards",
     "data": "pack, check, index and show shards",

@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..stage_table import DEFAULT_WEIGHTS, LAST, video_stages
 from ..utils.console import plain_warnings, stage_progress
 from ..utils.errors import UsageError
-from .arguments import CommandParser, add_import, number_in, seed
+from .arguments import CommandParser, number_in
+from .options import add_cascade, add_frame_skip, add_guidance, add_sampling, check_until, load_cascade
 from .output import base_name, output_folder
 from .provenance import provenance
 from .results import add_results, check_background, publish
@@ -35,12 +35,11 @@ def main(argv: list[str]) -> None:
     """Runs the command that ``argv`` begins with."""
     name, *rest = argv
     args = _parser(name).parse_args(rest)
-    if args.until not in video_stages():
-        raise UsageError(f"--until {args.until}: no such stage; one of {', '.join(video_stages())}")
+    check_until(args)
     check_background(args)
     start = time.perf_counter()
     with output_folder(args.out) as folder, plain_warnings():
-        cascade = _load(args)
+        cascade = load_cascade(args)
         draw, given = _read(name, args, cascade)
         with stage_progress(f"{name} {args.files[0].name}") as progress:
             from ..models.sampling import Sampling
@@ -62,12 +61,10 @@ def _parser(name: str) -> CommandParser:
     add = parser.add_argument
     kind = files[0].lower()
     add("files", nargs=len(files), type=Path, metavar=files[0], help=f"{kind} file")
-    add("--seed", type=seed, default=0, metavar="N", help="0 or more (default: %(default)s)")
     if name in ("animate", "morph", "vary"):
         add("--fps", type=number_in(float, 1, 450), metavar="N", help="frame rate (default: the weights')")
     if name in ("animate", "vary", "interpolate"):
-        skip = "frames from one key frame to the next, 1 to 15 (default: %(default)s)"
-        add("--frame-skip", type=number_in(int, 1, 15), default=5, metavar="K", help=skip)
+        add_frame_skip(parser)
     if name == "animate":
         ways, default = ("decoder", "interpolation"), "decoder"
         add("--by", choices=ways, default=default, help="which stage goes on from it (default: %(default)s)")
@@ -78,26 +75,11 @@ def _parser(name: str) -> CommandParser:
     if name == "loop":
         frames = "frames to add, 1 to 14 (default: %(default)s)"
         add("--frames", type=number_in(int, 1, 14), default=8, metavar="N", help=frames)
-    steps = "denoising steps of every stage, 1 to 1000 (default: each stage's own)"
-    add("--steps", type=number_in(int, 1, 1000), metavar="N", help=steps)
-    scale = "how closely the decoder follows the embedding (default: its own)"
-    add("--guidance-scale", type=number_in(float, 0, 1000), metavar="X", help=scale)
-    stage = f"last stage: {', '.join(video_stages())} (default: %(default)s)"
-    add("--until", default=LAST, metavar="STAGE", help=stage)
-    weights = "scale, or folder of weights (default: %(default)s)"
-    add("--weights", default=DEFAULT_WEIGHTS, metavar="NAME_OR_DIR", help=weights)
+    add_sampling(parser)
+    add_guidance(parser)
+    add_cascade(parser)
     add_results(parser)
-    add_import(parser)
-    add("--device", metavar="D", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     return parser
-
-
-def _load(args: argparse.Namespace) -> "Cascade":
-    from ..cascade import Cascade
-    from ..utils.precision import usable_device
-
-    device = None if args.device is None else usable_device("--device", args.device)
-    return Cascade.from_pretrained(args.weights, device, until=args.until)
 
 
 def _read(

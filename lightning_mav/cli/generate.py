@@ -2,19 +2,18 @@
 
 import argparse
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..stage_table import DEFAULT_WEIGHTS, LAST, video_stages
 from ..utils.console import plain_warnings, stage_progress
 from ..utils.errors import UsageError
-from ..utils.numbers import MAX_GUIDANCE
-from .arguments import CommandParser, add_import, given, number_in, prompt_of, seed
-from .imports import absent
-from .output import base_name, output_folder
+from ..utils.textfile import read_prompts
+from .arguments import CommandParser, given, number_in, prompt_of
+from .options import add_cascade, add_frame_skip, add_guidance, add_sampling, check_until, load_cascade
+from .output import base_name, made_before, output_folder
 from .provenance import provenance
-from .results import add_results, check_background, publish
+from .results import add_results, check_background, endings_of, publish
+from .shares import run_shares, share_of
 
 if TYPE_CHECKING:
     from ..cascade import Cascade, CascadeOutput
@@ -23,6 +22,7 @@ EXAMPLE = """examples:
   mav generate "a red car" --out outputs/demo --seed 1
   mav generate "mermaid: dark skin tone" "a red heart"
   mav generate "a large red ball on a white background" --weights micro
+  mav generate --prompts prompts.txt --devices 2 --skip-existing
 
 For each prompt the folder receives SLUG-SEED.mp4, .gif or what --formats names, .png (contact sheet) and
 .json (all settings). The same video made again replaces the earlier one; a different one of the same name is
@@ -34,15 +34,40 @@ what is nearest."""
 def main(argv: list[str]) -> None:
     """Generates a video for each prompt."""
     args = _parser().parse_args(argv)
-    if args.until not in video_stages():
-        raise UsageError(f"--until {args.until}: no such stage; one of {', '.join(video_stages())}")
+    check_until(args)
     check_background(args)
+    prompts, start = _prompts(args), time.perf_counter()
+    if (count := min(args.devices, len(prompts))) > 1 and args.share is None:
+        run_shares(argv, count, args.device)
+    elif args.share is None:
+        _generate(args, prompts)
+    else:
+        _generate(args, share_of(prompts, [base_name(prompt, args.seed) for prompt in prompts], args.share))
+        return
+    print(f"{len(prompts)} video{'s' * (len(prompts) > 1)} in {time.perf_counter() - start:.1f} s")
+
+
+def _prompts(args: argparse.Namespace) -> list[str]:
     prompts = [prompt_of(argument, number) for number, argument in enumerate(args.prompts, 1)]
-    start = time.perf_counter()
+    if args.file is not None:
+        prompts += read_prompts(args.file)
+    if not prompts:
+        raise UsageError('no prompts: give a PROMPT, such as "a red car", or a file of them by --prompts')
+    return prompts
+
+
+def _generate(args: argparse.Namespace, prompts: list[str]) -> None:
+    """Makes the videos one after the other, and prints the paths of each as soon as it is there."""
     with output_folder(args.out) as folder, plain_warnings():
-        cascade = _load(args)
-        names: dict[str, list[Path]] = {}
+        args.device = _own_device(args)
+        cascade = load_cascade(args, text_only=True)
+        origin = provenance(cascade, "diffusers")
+        names: dict[str, Any] = {}
         for prompt in prompts:
+            asked, base = _asked(args, prompt, cascade) | origin, base_name(prompt, args.seed)
+            if args.skip_existing and (name := made_before(args.out, base, asked, endings_of(args), names)):
+                names[name] = []
+                continue
             with stage_progress(prompt) as progress:
                 output = cascade(
                     prompt,
@@ -54,74 +79,67 @@ def main(argv: list[str]) -> None:
                     until=args.until,
                     progress=progress,
                 )
-            settings = _settings(args, prompt, cascade, output)
-            publish(folder, args, output, settings, base_name(prompt, args.seed), names)
-    for paths in names.values():
-        print(*paths, sep="\n")
-    print(f"{len(names)} video{'s' * (len(names) > 1)} in {time.perf_counter() - start:.1f} s")
+            settings = asked | _made(args, prompt, cascade, output)
+            print(*publish(folder, args, output, settings, base, names), sep="\n", flush=True)
 
 
 def _parser() -> CommandParser:
     parser = CommandParser(prog="mav generate", description="Turn prompts into videos.", epilog=EXAMPLE)
     add = parser.add_argument
-    add("prompts", nargs="+", metavar="PROMPT", help="what to show")
-    add("--seed", type=seed, default=0, metavar="N", help="0 or more (default: %(default)s)")
+    add("prompts", nargs="*", metavar="PROMPT", help="what to show; put -- before one that begins with -")
+    text = "text file with a prompt in each line; blank lines and those that begin with # are left out"
+    add("--prompts", dest="file", type=Path, metavar="FILE", help=text)
     add(
         "--fps",
         type=number_in(float, 1, 30),
         metavar="N",
         help="frame rate of the 16 key frames, 1 to 30: low for much motion (default: the weights' own)",
     )
-    add(
-        "--frame-skip",
-        type=number_in(int, 1, 15),
-        default=5,
-        metavar="K",
-        help="frames from one key frame to the next, 1 to 15; 15 * K + 1 in all (default: %(default)s)",
-    )
-    add(
-        "--guidance-scale",
-        type=number_in(float, 0, MAX_GUIDANCE),
-        metavar="X",
-        help="how closely the decoder follows the prompt, 0 or more; 1 is no guidance (default: its own)",
-    )
-    add(
-        "--steps",
-        type=number_in(int, 1, 1000),
-        metavar="N",
-        help="denoising steps of every stage, 1 to 1000 (default: each stage's own)",
-    )
-    names = ", ".join(video_stages())
-    add("--until", default=LAST, metavar="STAGE", help=f"last stage: {names} (default: %(default)s)")
-    add(
-        "--weights",
-        default=DEFAULT_WEIGHTS,
-        metavar="NAME_OR_DIR",
-        help="scale, or folder of weights (default: %(default)s)",
-    )
+    add_frame_skip(parser)
+    add_sampling(parser)
+    add_guidance(parser)
+    text = "leave out videos that are in --out already, made with the same settings"
+    add("--skip-existing", action="store_true", help=text)
+    add_cascade(parser)
     add_results(parser)
-    add_import(parser)
-    add("--device", metavar="D", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    text = "processes that divide the prompts: on a GPU each, or all on the CPU (default: %(default)s)"
+    add("--devices", type=number_in(int, 1, 1000), default=1, metavar="N", help=text)
+    add("--share", type=_share, help=argparse.SUPPRESS)  # of one of these processes
     return parser
 
 
-def _load(args: argparse.Namespace) -> "Cascade":
-    # Before anything else imports diffusers. Its utilities would import TorchDynamo, which takes nearly as
-    # long as torch itself, to mark models for a compiler that this program never runs; and SciPy, if it is
-    # installed, for schedules that no stage uses.
-    with absent("torch._dynamo"), absent("scipy"), suppress(ImportError):
-        import diffusers  # noqa: F401
-    from ..cascade import Cascade
-    from ..utils.precision import usable_device
-
-    device = None if args.device is None else usable_device("--device", args.device)
-    return Cascade.from_pretrained(args.weights, device, until=args.until, text_only=True)
+def _share(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    return int(number), int(count)
 
 
-def _settings(
+def _own_device(args: argparse.Namespace) -> str | None:
+    """Returns the device of this process: of several, each has its own GPU."""
+    import torch
+
+    if args.share is None or args.device == "cpu" or not torch.cuda.is_available():
+        return args.device
+    return f"cuda:{args.share[0]}"
+
+
+def _asked(args: argparse.Namespace, prompt: str, cascade: "Cascade") -> dict[str, Any]:
+    """Collects what is known of a video before it is made, but for what makes it, ready for JSON."""
+    return {
+        "prompt": prompt,
+        "seed": args.seed,
+        "fps": cascade.known.fps if args.fps is None else args.fps,
+        "frame_skip": args.frame_skip,
+        "guidance_scale": args.guidance_scale,
+        "steps": args.steps,
+        "until": args.until,
+        **given(args, "background"),
+    }
+
+
+def _made(
     args: argparse.Namespace, prompt: str, cascade: "Cascade", output: "CascadeOutput"
 ) -> dict[str, Any]:
-    """Collects all that made the video, ready for JSON."""
+    """Collects what the stages have made, and with which settings of their own, ready for JSON."""
     from ..models.sampling import Sampling
 
     sampling = Sampling(args.seed, prompt, args.steps, args.guidance_scale)
@@ -141,16 +159,7 @@ def _settings(
             "seconds": round(output.seconds[stage], 3),
         }
     return {
-        "prompt": prompt,
-        "seed": args.seed,
-        "fps": output.rates["decoder"],
-        "frame_skip": args.frame_skip,
-        "guidance_scale": args.guidance_scale,
-        "steps": args.steps,
-        "until": args.until,
-        **given(args, "background"),
         "video": {"shape": list(output.video.shape[1:]), "fps": output.fps},
         **({"nearest_names": nearest} if (nearest := cascade.nearest_names(prompt)[0]) else {}),
         "stages": stages,
-        **provenance(cascade, "diffusers"),
     }

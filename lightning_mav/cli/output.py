@@ -4,18 +4,16 @@ import hashlib
 import itertools
 import json
 import os
-import re
 import shutil
 import tempfile
-import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..utils.errors import UsageError
 from ..utils.paths import locked
-from ..utils.textfile import parse_json
+from ..utils.textfile import parse_json, slug
 
 # Endings of a video's files: the formats that may be asked for, contact sheet and settings.
 FORMATS = {
@@ -26,6 +24,7 @@ FORMATS = {
     "frames": "-frames",
     "sprites": "-sprites.json",
 }
+RESULTS = ("video", "stages")  # what NAME.json says of a video that was not known before it was made
 ENDINGS = (*FORMATS.values(), ".png", ".json")
 
 
@@ -82,9 +81,7 @@ def _remove_empty(folders: list[Path]) -> None:
 
 def base_name(prompt: str, seed: int) -> str:
     """Names the files of a prompt: its first letters and digits, which any file system allows."""
-    ascii_text = unicodedata.normalize("NFKD", prompt).encode("ascii", "ignore").decode().lower()
-    slug = re.sub(r"[^a-z0-9]+", "-", ascii_text).strip("-")[:60].strip("-")
-    return f"{slug or 'prompt-' + hashlib.sha256(prompt.encode()).hexdigest()[:8]}-{seed}"
+    return f"{slug(prompt) or 'prompt-' + hashlib.sha256(prompt.encode()).hexdigest()[:8]}-{seed}"
 
 
 def own_name(out: Path, base: str, made: dict[str, Any], taken: dict[str, Any]) -> str:
@@ -97,8 +94,7 @@ def own_name(out: Path, base: str, made: dict[str, Any], taken: dict[str, Any]) 
         taken: Names of the videos of this run, in order; the new one is added.
     """
     wanted = _identity(json.loads(json.dumps(made)))
-    for count in itertools.count(1):
-        name = base if count == 1 else f"{base}-{count}"
+    for name in _numbered(base):
         if name in taken:
             continue
         if not any(os.path.lexists(out / f"{name}{ending}") for ending in ENDINGS):
@@ -107,6 +103,38 @@ def own_name(out: Path, base: str, made: dict[str, Any], taken: dict[str, Any]) 
             break
     taken[name] = None
     return name
+
+
+def made_before(
+    out: Path, base: str, asked: dict[str, Any], endings: Sequence[str], taken: dict[str, Any]
+) -> str | None:
+    """Finds a whole video that an earlier run has made as it is asked for now.
+
+    Args:
+        out: Where it would be.
+        base: Its name, or what its name begins with if it is numbered.
+        asked: Settings, as in NAME.json, without those of RESULTS.
+        endings: Endings of the files that must be there.
+        taken: Names of the videos of this run, which do not count.
+
+    Returns:
+        The name; None if there is no such video.
+    """
+    wanted = _identity(json.loads(json.dumps(asked)))
+    for name in _numbered(base):
+        if name in taken:
+            continue
+        if not any(os.path.lexists(out / f"{name}{ending}") for ending in ENDINGS):
+            return None
+        found = _identity(_read(out / f"{name}.json"))
+        if isinstance(found, dict) and {k: v for k, v in found.items() if k not in RESULTS} == wanted:
+            return name if all((out / f"{name}{ending}").exists() for ending in endings) else None
+    raise AssertionError("names do not end")
+
+
+def _numbered(base: str) -> Iterator[str]:
+    yield base
+    yield from (f"{base}-{count}" for count in itertools.count(2))
 
 
 def _read(path: Path) -> Any:

@@ -60,14 +60,19 @@ def check_background(args: argparse.Namespace) -> None:
         )
 
 
+def endings_of(args: argparse.Namespace) -> list[str]:
+    """Returns what the names of a video's files end with."""
+    return [*(FORMATS[kind] for kind in args.formats), ".png", ".json"]
+
+
 def publish(
     unfinished: Path,
     args: argparse.Namespace,
     output: "CascadeOutput",
     settings: dict[str, Any],
     base: str,
-    names: dict[str, list[Path]],
-) -> None:
+    names: dict[str, Any],
+) -> list[Path]:
     """Writes all files of one video into ``unfinished``, then moves them to ``args.out``.
 
     Args:
@@ -76,7 +81,10 @@ def publish(
         output: The video; only the first if there are several.
         settings: All that made it, for the JSON file.
         base: Name of its files, see ``own_name``.
-        names: Paths of all videos of this run, by name; those of the new one are added.
+        names: Names of the videos of this run, with their paths; the new one is added.
+
+    Returns:
+        The paths of its files.
 
     Raises:
         UsageError: If they cannot be written, or the background cannot be replaced.
@@ -94,8 +102,8 @@ def publish(
             save_video(unfinished / f"{name}{FORMATS[kind]}", video, output.fps, alpha=alpha)
         _sheet(output, settings).save(unfinished / f"{name}.png")
         write_text(unfinished / f"{name}.json", json.dumps(settings, indent=2) + "\n")
-    endings = [*(FORMATS[kind] for kind in args.formats), ".png", ".json"]
-    names[name] = [args.out / f"{name}{ending}" for ending in endings]
+    names[name] = [args.out / f"{name}{ending}" for ending in endings_of(args)]
+    return names[name]
 
 
 def _sheet(output: "CascadeOutput", settings: dict[str, Any]) -> Any:

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..utils.textfile import write_text
-from .codecs.pixels import to_uint8
+from .codecs.pixels import to_frames
 
 MAX_SHEET = 16384  # pixels of a side of a sprite sheet: the largest texture of today's graphics cards
 
@@ -27,9 +27,7 @@ def to_pictures(video: Tensor, alpha: Tensor | None = None) -> list[Image.Image]
     Raises:
         ValueError: If a shape is another.
     """
-    if video.ndim != 4 or video.shape[0] != 3:
-        raise ValueError(f"a video must be (3, F, H, W), got {tuple(video.shape)}")
-    frames = to_uint8(video.detach().cpu()).permute(1, 2, 3, 0).numpy()
+    frames = to_frames(video).numpy()
     if alpha is not None:
         if alpha.shape != video.shape[1:]:
             raise ValueError(f"alpha must be {tuple(video.shape[1:])}, got {tuple(alpha.shape)}")

@@ -10,14 +10,12 @@ from typing import Any
 
 import av
 import numpy as np
-import torch
 import torch.nn.functional as F
 from av.video.reformatter import ColorRange, Colorspace
-from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from .codecs.pixels import to_uint8
+from .codecs.pixels import spread, to_frames
 from .codecs.x264 import x264_params
 
 # Viewers slow down a GIF whose frames last less than 2/100 s.
@@ -42,7 +40,7 @@ def write_mp4(path: str | Path, video: Tensor, fps: float, *, crf: int = 12) -> 
         ...     (file.streams.video[0].frames, file.streams.video[0].average_rate)
         (12, Fraction(6, 1))
     """
-    frames = _to_frames(video)
+    frames = to_frames(video).numpy()
     height, width = frames.shape[1:3]
     frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     rate = Fraction(fps).limit_denominator(1001)
@@ -88,7 +86,7 @@ def write_gif(
     starts = [*range(0, num_frames, stride), num_frames]
     ends = [round(100 * start / fps) for start in starts]
     durations = [10 * max(2, end - start) for start, end in pairwise(ends)]
-    frames = [Image.fromarray(frame) for frame in _to_frames(video[:, ::stride])]
+    frames = [Image.fromarray(frame) for frame in to_frames(video[:, ::stride]).numpy()]
     palette = _shared_palette(frames)
     # Dithering would make flat areas flicker and the file several times as large.
     frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
@@ -120,7 +118,7 @@ def contact_sheet(
         width: Width of the sheet in pixels.
     """
     count = min(num_frames, video.shape[1])
-    chosen = torch.linspace(0, video.shape[1] - 1, count).round().long().tolist()
+    chosen = spread(video.shape[1], count).tolist()
     cell = width // columns
     cell_height = max(1, round(cell * video.shape[-2] / video.shape[-1]))
     # Small frames are enlarged without smoothing, so that one sees the pixels that the stage made.
@@ -133,7 +131,7 @@ def contact_sheet(
     draw = ImageDraw.Draw(sheet)
     for i, text in enumerate(lines):
         draw.text((4, 4 + i * line), text, fill="black", font=ImageFont.load_default(15))
-    for i, (index, frame) in enumerate(zip(chosen, _to_frames(video[:, chosen]), strict=True)):
+    for i, (index, frame) in enumerate(zip(chosen, to_frames(video[:, chosen]).numpy(), strict=True)):
         x, y = i % columns * cell, top + i // columns * (cell_height + line)
         sheet.paste(Image.fromarray(frame).resize((cell - 2, cell_height - 2), method), (x + 1, y + 1))
         label = f"{index}" if fps is None else f"{index}  {index / fps:.2f} s"
@@ -149,13 +147,6 @@ def stack_sheets(sheets: Sequence[Image.Image]) -> Image.Image:
         stack.paste(sheet, (0, y))
         y += sheet.height
     return stack
-
-
-def _to_frames(video: Tensor) -> np.ndarray:
-    """Returns ``(F, H, W, 3)`` bytes."""
-    if video.ndim != 4 or video.shape[0] != 3:
-        raise ValueError(f"a video must be (3, F, H, W), got {tuple(video.shape)}")
-    return rearrange(to_uint8(video.detach().cpu()), "c f h w -> f h w c").contiguous().numpy()
 
 
 def _shared_palette(frames: Sequence[Image.Image]) -> Image.Image:

@@ -3,7 +3,7 @@
 from .base import DiffusionModel
 from .decoder import Decoder
 from .degradation import Corruption, degrade
-from .frames import middle_square, resize_frames, shrink
+from .frames import resize_frames, shrink
 from .interpolation import Interpolation, blend_frames, mask_frames
 from .prior import Prior, nearest
 from .super_resolution import SRH, SRLT, SuperResolution
@@ -20,7 +20,6 @@ __all__ = [
     "blend_frames",
     "degrade",
     "mask_frames",
-    "middle_square",
     "nearest",
     "resize_frames",
     "shrink",

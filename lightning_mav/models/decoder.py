@@ -69,6 +69,8 @@ class Decoder(DiffusionModel):
             options: See ``SampleOptions``.
         """
         shape = (len(image_embed), 3, num_frames or self.num_frames, self.image_size, self.image_size)
+        if not len(image_embed):
+            return image_embed.new_zeros(shape)
         noise = sample_noise(shape, image_embed, options.get("generator"))
         if still is None:
             if self.still_until is None or shape[2] == 1:

@@ -140,13 +140,13 @@ def _jpeg(video: Tensor, level: float) -> Tensor:
     # Not at the top: sampling needs neither.
     from PIL import Image
 
-    from ..data.codecs.pixels import from_uint8, to_uint8
+    from ..data.codecs.pixels import from_uint8, to_frames
 
     best, worst = JPEG_QUALITIES
     quality = round(best + level * _between(0, worst - best))
     frames = []
-    for pixels in to_uint8(video[0]).movedim(0, -1).cpu().numpy():
+    for pixels in to_frames(video[0]).numpy():
         file = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(pixels)).save(file, "JPEG", quality=quality)
+        Image.fromarray(pixels).save(file, "JPEG", quality=quality)
         frames.append(torch.from_numpy(np.array(Image.open(file))))
     return from_uint8(torch.stack(frames).movedim(-1, 0)[None]).to(video)

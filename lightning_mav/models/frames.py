@@ -20,11 +20,3 @@ def shrink(video: Tensor, size: int) -> Tensor:
         return video
     mode = "area" if min(height, width) > size else "bicubic"
     return resize_frames(video, (target[0], target[1]), mode=mode).clamp(-1, 1)
-
-
-def middle_square(frames: Tensor) -> Tensor:
-    """Cuts the middle square out of ``(..., H, W)``."""
-    height, width = frames.shape[-2:]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return frames[..., top : top + side, left : left + side]

@@ -153,12 +153,14 @@ class Interpolation(DiffusionModel):
         b, _, num_keys, h, w = video.shape
         if num_keys < 2:
             raise ValueError("interpolation needs at least two key frames, got 1")
+        out = video.new_zeros(b, 3, (num_keys - 1) * frame_skip + 1, h, w)
+        if not b:
+            return out
         per_window = min((self.num_frames - 1) // frame_skip, num_keys - 1)  # intervals between key frames
         # The last window is moved back to end with the video, so that every window is full.
         starts = [min(s, num_keys - 1 - per_window) for s in range(0, num_keys - 1, per_window)]
         keys = torch.stack([video[:, :, start : start + per_window + 1] for start in starts])
         filled = self._fill_windows(keys.flatten(0, 1), image_embed, fps, frame_skip, options)
-        out = video.new_zeros(b, 3, (num_keys - 1) * frame_skip + 1, h, w)
         length = per_window * frame_skip + 1
         for window, start in zip(filled.unflatten(0, (-1, b)), starts, strict=True):
             out[:, :, start * frame_skip : start * frame_skip + length] = window[:, :, :length]

@@ -81,3 +81,18 @@ def chosen_seed(seed: int | None, generator: torch.Generator | None) -> int:
     if seed is not None:
         raise ValueError("seed and generator both say what is drawn: give one of them")
     return int(torch.randint(2**31, (), generator=generator, device=generator.device))
+
+
+def chosen_steps(
+    num_steps: int | Mapping[str, int] | None, num_inference_steps: int | None
+) -> int | Mapping[str, int] | None:
+    """Returns the number of steps, which may be given by either name.
+
+    Raises:
+        ValueError: If it is given by both.
+    """
+    if num_inference_steps is None:
+        return num_steps
+    if num_steps is not None:
+        raise ValueError("num_steps and num_inference_steps are the same: give one of them")
+    return num_inference_steps

@@ -188,6 +188,8 @@ class SRLT(SuperResolution):
         overlap = min(self.overlap, length - 1)
         num_windows = max(1, math.ceil((total - overlap) / (length - overlap)))
         out = video.new_zeros(len(video), 3, total, *size)
+        if not len(video):
+            return out
         generator, progress = options.get("generator"), options.get("progress")
         seed = fork_seed(generator)
         noise, done_until = video.new_zeros(2, len(video), 3, 0, *size), 0
@@ -218,6 +220,8 @@ class SRH(SuperResolution):
 
     def sample(self, video: Tensor, *, chunk_size: int = 8, **options: Unpack[SampleOptions]) -> Tensor:
         """Maps ``(B, 3, F, H, W)`` to ``(B, 3, F, scale*H, scale*W)``, ``chunk_size`` frames at a time."""
+        if not len(video):
+            return video.new_zeros(0, 3, video.shape[2], *self.enlarged(video))
         generator, progress = options.get("generator"), options.get("progress")
         options["step_noise"] = SeededNoise(fork_seed(generator), (0,), dim=2)
         noise, cond_noise = self.sample_frame_noise(video, 1, generator)

@@ -8,6 +8,7 @@ characters that may stand within a caption.
 import codecs
 import json
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,19 @@ def decode_text(data: bytes) -> str:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        wrong = f"byte {error.start} is 0x{data[error.start]:02x}"
+        wrong = f"byte {error.start}{_place(data, error.start)} is 0x{data[error.start]:02x}"
         raise ValueError(f"not UTF-8: {wrong}, as in Latin-1 or another encoding") from None
     if "\0" in text:
         place = data.index(b"\0")
-        raise ValueError(f"not UTF-8: byte {place} is zero, as in UTF-16 or a file that is no text")
+        where = f"{place}{_place(data, place)}"
+        raise ValueError(f"not UTF-8: byte {where} is zero, as in UTF-16 or a file that is no text")
     return MARKS.sub("", text) if MARK in text else text
+
+
+def _place(data: bytes, at: int) -> str:
+    """Names the line that a byte is in; nothing if it is the first."""
+    number = len(re.findall(rb"\r\n|\n|\r", data[:at]))
+    return f" (line {number + 1})" if number else ""
 
 
 def decode_caption(data: bytes) -> str:
@@ -90,6 +98,25 @@ def read_lines(path: Path, remedy: str) -> list[str]:
     return split_lines(read_text(path, remedy))
 
 
+def read_prompts(path: Path, option: str = "--prompts") -> list[str]:
+    """Reads prompts from a text file, one a line.
+
+    White space within a line counts as one space. Blank lines, and lines that begin with ``#``, are left out.
+
+    Args:
+        path: The file.
+        option: The option that names it, for the error.
+
+    Raises:
+        UsageError: If it cannot be read, is not UTF-8 (the message names the line), or holds no prompts.
+    """
+    lines = [" ".join(line.split()) for line in read_lines(path, "name a text file with one prompt per line")]
+    prompts = [line for line in lines if not is_blank(line) and not line.startswith("#")]
+    if not prompts:
+        raise UsageError(f"{option} {path}: has no prompts; write one per line")
+    return prompts
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8; bytes of file names that are not UTF-8 are written as escapes."""
     path.write_bytes(text.encode("utf-8", "backslashreplace"))
@@ -127,6 +154,15 @@ def has_surrogates(text: str) -> bool:
 def printable(text: str) -> str:
     """Returns a text that a terminal shows in one line: control characters and the like become escapes."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def slug(text: str, length: int = 60) -> str:
+    """Returns a text as a name of a file: its first letters and digits, which any file system allows.
+
+    Nothing is left of a text without Latin letters and digits.
+    """
+    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", ascii_text).strip("-")[:length].strip("-")
 
 
 def shortened(value: Any, length: int = 40) -> str:

@@ -123,7 +123,7 @@ def test_new_names_remove_the_old_pictures_for_good(folder):
         ("", "urls is empty: name a folder of shards"),
         ("pipe:cat 0.tar", "no command is run to get shards"),
         ("captionless.tar", "no caption"),
-        ("pictureless.tar", "no png or jpg or jpeg or webp in it"),
+        ("pictureless.tar", "member missing: none ends in png, jpg, jpeg, webp"),
     ],
 )
 def test_unusable_images_are_refused_and_change_nothing(folder, images, message, monkeypatch):

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from helpers.reading import read_video
-from lightning_mav.data.codecs.pixels import from_uint8, to_uint8
+from lightning_mav.data.codecs.pixels import from_uint8, spread, to_frames, to_uint8
 from lightning_mav.data.video import contact_sheet, stack_sheets, write_gif, write_mp4
 
 
@@ -28,6 +28,25 @@ def test_every_byte_survives_the_round_trip():
     assert from_uint8(pixels).min() == -1
     assert from_uint8(pixels).max() == 1
     assert to_uint8(torch.tensor([-3.0, 3.0])).tolist() == [0, 255]
+
+
+def test_frames_hold_the_pixels_of_a_video():
+    video = torch.rand(3, 5, 4, 7) * 2 - 1
+    frames = to_frames(video)
+    assert frames.shape == (5, 4, 7, 3)
+    assert frames[3, 2, 6].equal(to_uint8(video[:, 3, 2, 6]))
+    for wrong in (video[None], video[:2], video[:, 0]):
+        with pytest.raises(ValueError, match=r"a video must be \(3, F, H, W\), got"):
+            to_frames(wrong)
+
+
+@pytest.mark.parametrize("num", [1, 2, 7, 16])
+def test_frames_are_spread_from_the_first_to_the_last(num):
+    places = spread(40, num)
+    assert places[0] == 0
+    assert places[-1] == (39 if num > 1 else 0)
+    assert len(places) == num
+    assert len(places) < 3 or places.diff().max() - places.diff().min() <= 1
 
 
 @pytest.mark.parametrize(("num_frames", "fps"), [(76, 40.0), (16, 8.0), (10, 29.97), (1, 5.0), (5, 450.0)])

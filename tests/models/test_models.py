@@ -57,6 +57,18 @@ def test_samples_keep_no_graph():
     assert not decoder.sample(torch.randn(1, 4), torch.tensor([8.0])).requires_grad
 
 
+@pytest.mark.parametrize("still_until", [None, 0.4])
+def test_samples_of_an_empty_batch_are_empty(still_until):
+    none, fps, video = torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, 3, 16, 2, 2)
+    decoder, _ = model(Decoder, lambda x_t, **_: x_t, image_size=2, still_until=still_until)
+    assert decoder.sample(none, fps).shape == (0, 3, 16, 2, 2)
+    between, _ = model(Interpolation, lambda x_t, **_: x_t)
+    assert between.sample(video, none, fps, frame_skip=5).shape == (0, 3, 76, 2, 2)
+    for stage in (SRLT, SRH):
+        large, _ = model(stage, lambda x_t, **_: x_t, scale=3)
+        assert large.sample(video).shape == (0, 3, 16, 6, 6)
+
+
 def test_masked_frames_are_hidden():
     video, masked = torch.randn(1, 3, 4, 2, 2), torch.tensor([[False, True, True, False]])
     out = mask_frames(video, masked)

@@ -8,25 +8,18 @@ import torch.nn.functional as F
 from PIL import Image
 
 from helpers.nets import DECODER, SR, VIDEO
-from lightning_mav.clip import Clip
+from helpers.stages import save_tiny_clip
 from lightning_mav.diffusion import GaussianDiffusion, Sampler
 from lightning_mav.nn import Pseudo3DUNet
 from lightning_mav.stages import DecoderStage, InterpolationStage, SRHStage, SRLTStage
 from lightning_mav.stages.frames import random_frames
 from lightning_mav.stages.panels import LINE_HEIGHT, log_panel
 from lightning_mav.utils.errors import UsageError
-from lightning_mav.weights import save_weights
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    clip = Clip(
-        6,
-        image_size=16,
-        vision={"width": 8, "layers": 1, "patch_size": 8, "head_width": 4},
-        text={"width": 8, "heads": 2, "layers": 1},
-    )
-    return str(save_weights(clip, tmp_path_factory.mktemp("clip") / "clip.safetensors"))
+    return save_tiny_clip(tmp_path_factory.mktemp("clip"))
 
 
 def parts(**unet):

@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from helpers.configs import parse
-from lightning_mav.clip import Clip
+from helpers.stages import build_stage, save_tiny_clip
 from lightning_mav.diffusion import GaussianDiffusion, Sampler
 from lightning_mav.stages import SRHStage
 from lightning_mav.training.runs import all_runs, config_folder
-from lightning_mav.weights import save_weights
 
 RUNS = {run.name: run for run in all_runs()}
 ANALYTIC_DPM, ANCESTRAL, DDIM = "Analytic-DPM", "UnCLIP", "DDIM"
@@ -159,28 +158,15 @@ TINY = {
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    clip = Clip(
-        6,
-        image_size=16,
-        vision={"width": 8, "layers": 1, "patch_size": 8, "head_width": 4},
-        text={"width": 8, "heads": 2, "layers": 1},
-    )
-    return str(save_weights(clip, tmp_path_factory.mktemp("clip") / "clip.safetensors"))
+    return save_tiny_clip(tmp_path_factory.mktemp("clip"))
 
 
 def small_stage(name, clip):
     """Builds a stage of scale paper with a small network, ready to train."""
     overrides, batch = TINY[name]
     known = [f"--model.clip={clip}"] if RUNS[name].stage in ("prior", "decoder", "interpolation") else []
-    cli = parse(
-        RUNS[name], "paper", *overrides, *known, "--trainer.accelerator=cpu", "--trainer.logger=false"
-    )
-    torch.manual_seed(0)
-    stage = cli.parser.instantiate_classes(cli.config).fit.model
-    stage._trainer = SimpleNamespace(max_steps=10, precision="32-true", global_step=0)
-    stage.log = stage.log_dict = lambda *args, **kwargs: None
-    stage.setup("validate")
-    return stage.train(), batch
+    trainer = ["--trainer.accelerator=cpu", "--trainer.logger=false"]
+    return build_stage(RUNS[name], "paper", *overrides, *known, *trainer)[0], batch
 
 
 @pytest.mark.parametrize("name", TINY)

@@ -9,8 +9,8 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from helpers.configs import parse
 from helpers.runs import UNET
+from helpers.stages import build_stage
 from lightning_mav.cli import main
 from lightning_mav.nn import Pseudo3DUNet
 from lightning_mav.training.cards import Card, on_card, read_cards
@@ -25,8 +25,10 @@ from lightning_mav.utils.precision import device_type
 SMALL = ["--trainer.accelerator=cpu", "--trainer.precision=32-true"]
 DECODER = [*UNET, "--model.unet.head_channels=8", "--model.unet.attention_levels=[1]"]
 BATCHES = ["--data.video.batch_size=1", "--data.image.batch_size=2"]
+MIXED_MASKS = "--model.between_prob=0"  # frames are kept at the beginning, at the end, or at both
 RUNS = {
     "decoder": ("video", [*DECODER, *BATCHES]),
+    "interpolation": ("video", [*DECODER, "--data.batch_size=1", MIXED_MASKS]),
     "prior": ("image", ["--model.net.num_layers=2", "--data.batch_size=2", "--model.cond_drop_prob=0.0"]),
     "sr_lt": (
         "image",
@@ -38,16 +40,11 @@ RUNS = {
 
 def real_stage(run, overrides):
     """Builds a stage with weights, as ``mav train`` does, and a batch for it."""
-    cli = parse(run, "micro", *overrides)
-    made = cli.parser.instantiate_classes(cli.config).fit
-    stage = made.model
-    stage._trainer = SimpleNamespace(max_steps=10, precision="32-true", global_step=0)
-    stage.log = stage.log_dict = lambda *args, **kwargs: None
-    stage.setup("validate")
-    batch = batch_of(made.data)
+    stage, data = build_stage(run, "micro", *overrides)
+    batch = batch_of(data)
     if "text" in batch:  # as long as can be, which is planned for
         batch["text"] = ["a large red ball " * 40] * len(batch["text"])
-    return stage.train(), batch
+    return stage, batch
 
 
 @pytest.mark.filterwarnings("ignore:.*caption")

@@ -11,17 +11,11 @@ from av.video.stream import VideoStream
 from PIL import Image
 from torch import Tensor
 
-from .pixels import to_uint8
 from .x264 import x264_params
 
 # Colour is stored at full resolution (yuv444p): at 64 px, halving it costs 15 dB.
 VIDEO_OPTIONS = {"crf": "12", "preset": "ultrafast", "x264-params": x264_params()}
 MS = Fraction(1, 1000)
-
-
-def to_bytes(video: Tensor) -> Tensor:
-    """Turns one video ``(1, 3, F, H, W)`` in [-1, 1] into ``(F, H, W, 3)`` bytes."""
-    return to_uint8(video[0]).permute(1, 2, 3, 0).contiguous()
 
 
 def encode_png(pixels: Tensor) -> bytes:

@@ -14,6 +14,8 @@ from av.video.stream import VideoStream
 from PIL import Image
 from torch import Tensor
 
+from .pixels import middle
+
 MAX_PIXELS = 2**26  # of a picture; refused before it is decoded
 # Averages all pixels that a pixel of the result covers, with colour at the resolution of brightness.
 SCALE = "flags=area+full_chroma_int+accurate_rnd"
@@ -35,12 +37,11 @@ def square(width: int, height: int, image_size: int) -> tuple[int, int, int]:
     Raises:
         ValueError: If it is smaller than the ``image_size`` wanted.
     """
-    side = min(width, height)
-    if side < image_size:
+    if min(width, height) < image_size:
         raise ValueError(
             f"too small: {width}x{height} pixels are fewer than the {image_size}x{image_size} wanted"
         )
-    return side, (width - side) // 2, (height - side) // 2
+    return middle(width, height)
 
 
 def to_square(pixels: np.ndarray, image_size: int | None) -> np.ndarray:

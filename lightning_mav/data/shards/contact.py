@@ -10,6 +10,7 @@ from ...utils.errors import reason_of
 from ...utils.numbers import subsample
 from ...utils.textfile import MARK
 from ..codecs.decode import IMAGE_FORMATS, VIDEO_FORMATS, decode_image, decode_video
+from ..codecs.pixels import spread
 from .reader import Sample, Shards
 
 STRIP = 8  # frames of a video
@@ -78,7 +79,7 @@ def sheet(rows: list[list[Cell]]) -> Image.Image:
 
 def _strip(data: bytes, suffix: str, name: str) -> list[Cell]:
     def choose(times: torch.Tensor) -> torch.Tensor:
-        return torch.linspace(0, len(times) - 1, min(STRIP, len(times))).round().long()
+        return spread(len(times), min(STRIP, len(times)))
 
     frames, times = decode_video(data, suffix, None, choose)
     labels = [name, *(f"{time:.2f} s" for time in times.tolist()[1:])]

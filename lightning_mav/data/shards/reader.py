@@ -127,7 +127,7 @@ def find_suffix(sample: Sample, suffixes: Iterable[str]) -> str:
     """
     if found := next((suffix for suffix in suffixes if suffix in sample), None):
         return found
-    raise ValueError(f"no {' or '.join(suffixes)} in it")
+    raise ValueError(f"member missing: none ends in {', '.join(suffixes)}")
 
 
 def locate_all(paths: list[str], cache: ShardCache) -> list[Shard]:

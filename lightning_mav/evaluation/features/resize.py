@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from ...data.codecs.pixels import middle_square
+
 FILTERS = ("bilinear", "bicubic")
 CROPS = ("none", "square")
 
@@ -62,11 +64,3 @@ def prepare(video: Tensor, contract: InputContract) -> Tensor:
         frames = F.interpolate(exact, size, mode=contract.filter, antialias=contract.antialias)
         pixels = rearrange(frames.to(torch.float32), "(b f) c h w -> b c f h w", b=len(video)).clamp(0, 255)
     return pixels * ((contract.high - contract.low) / 255) + contract.low
-
-
-def middle_square(video: Tensor) -> Tensor:
-    """Cuts the middle square out of ``(..., H, W)``."""
-    height, width = video.shape[-2:]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return video[..., top : top + side, left : left + side]

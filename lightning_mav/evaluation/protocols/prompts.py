@@ -7,7 +7,7 @@ from ...data.codecs.decode import VIDEO_FORMATS
 from ...utils.errors import UsageError
 from ...utils.numbers import subsample
 from ...utils.paths import visible
-from ...utils.textfile import is_blank, read_lines
+from ...utils.textfile import read_prompts
 from .items import Item, Protocol, make_items
 from .real import check_files
 from .settings import ProtocolSettings
@@ -24,12 +24,7 @@ class PromptFile(Protocol):
         super().__init__(settings)
         if settings.prompts is None:
             raise UsageError("no prompts: name a text file with one prompt per line by --prompts FILE")
-        path = Path(settings.prompts)
-        remedy = "name a text file with one prompt per line"
-        lines = [" ".join(line.split()) for line in read_lines(path, remedy)]
-        self.texts = [line for line in lines if not is_blank(line) and not line.startswith("#")]
-        if not self.texts:
-            raise UsageError(f"--prompts {path}: has no prompts; write one per line")
+        self.texts = read_prompts(Path(settings.prompts))
 
     def items(self) -> list[Item]:
         """Returns an item for each prompt, or ``num_samples`` items, with prompts repeated in order."""

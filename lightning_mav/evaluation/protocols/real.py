@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ...data.codecs.decode import VIDEO_FORMATS, decode_video
+from ...data.codecs.pixels import middle_square
 from ...utils.errors import UsageError
-from ..features.resize import middle_square
 
 MARGIN = 1e-3  # seconds: time stamps are rounded to the file's clock
 

@@ -86,8 +86,9 @@ def generate(cascade: Cascade, item: Item, settings: ProtocolSettings) -> tuple[
     )
     video = window_of(made.video[0, :, :: settings.stride], settings.num_frames, item.seed)[None]
     if spec.frame_by_frame:
-        given = {"video": video.to(cascade.device), "image_embed": embed, "fps": settings.video_fps}
-        video = cascade.run(spec.name, sampling, **{name: given[name] for name in spec.inputs}).cpu()
+        known = {"video": video.to(cascade.device), "image_embed": embed, "fps": settings.video_fps}
+        given: dict[str, Any] = {name: known[name] for name in spec.inputs}
+        video = cascade.run(spec.name, sampling, **given).cpu()
     return video[0], settings.video_fps
 
 

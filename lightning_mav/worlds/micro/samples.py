@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...data.codecs.encode import encode_mp4, encode_png, to_bytes
+from ...data.codecs.encode import encode_mp4, encode_png
+from ...data.codecs.pixels import to_frames
 from . import world
 
 VIDEO_FPS = (24, 25, 30)  # with one rate, taking every n-th frame would give only few rates to learn
@@ -23,7 +24,7 @@ class Images:
 
     def __call__(self, index: int) -> dict[str, Any]:
         """Returns the members of an image: PNG, caption and metadata."""
-        png = encode_png(to_bytes(world.rasterise(_scene(self.scenes, index), self.size))[0])
+        png = encode_png(to_frames(world.rasterise(_scene(self.scenes, index), self.size)[0])[0])
         text, digest = self.texts[index], hashlib.sha256(png).hexdigest()
         return {"png": png, "txt": text, "json": {"caption": text, **_meta(self.size), "sha256": digest}}
 
@@ -41,7 +42,7 @@ class Videos:
         """Returns the members of a video: MP4 and metadata, which do not say what it shows."""
         fps = int(self.rates[index])
         num_frames = round(self.seconds * fps)
-        pixels = to_bytes(world.rasterise(_scene(self.scenes, index, num_frames), self.size))
+        pixels = to_frames(world.rasterise(_scene(self.scenes, index, num_frames), self.size)[0])
         meta = {**_meta(self.size), "fps": fps, "duration": num_frames / fps}
         return {"mp4": encode_mp4(pixels, fps), "json": meta}
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ....data.codecs.pixels import from_uint8
+from ....data.codecs.pixels import from_uint8, spread
 from ....utils.precision import autocast_context, one_thread
 from ...intervals import wilson
 from ..sampling import Progress
@@ -36,7 +36,7 @@ def training_pictures(root: Path, progress: Progress | None = None) -> tuple[Ten
     for row, entry in enumerate(entries):
         if entry.code in clips:
             own = clips[entry.code].frames
-            chosen = torch.linspace(0, len(own) - 1, FRAMES_PER_CLIP).round().long()
+            chosen = spread(len(own), FRAMES_PER_CLIP)
             frames.append(from_uint8(own[chosen]))
             labels += [row] * FRAMES_PER_CLIP
     return stills, torch.cat(frames) if frames else stills[:0], torch.tensor(labels, dtype=torch.long)

@@ -1,0 +1,107 @@
+"""``mav study``: raters choose between the videos of two systems, blindly, and their votes are counted."""
+
+import argparse
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ..utils.console import plain_warnings, track
+from ..utils.errors import UsageError
+from ..utils.textfile import read_prompts, write_json
+from .arguments import CommandParser, number_in, seed
+from .output import output_folder, publishing
+
+OUT = Path("outputs/study")
+EXAMPLE = """examples:
+  mav study make outputs/ours outputs/theirs --prompts prompts.txt
+  mav study count votes/*.json
+
+make writes a folder with a page, which opens in any browser, from a disk or from any web server, and a key
+beside the folder. Raters get the folder. Keep the key: it tells which video is whose."""
+
+
+def main(argv: list[str]) -> None:
+    """Runs ``make`` or ``count``."""
+    args = _parser().parse_args(argv)
+    with plain_warnings():
+        {"make": _make, "count": _count}[args.command](args)
+
+
+def _key_of(out: Path) -> Path:
+    return out.with_name(f"{out.name}.key.json")
+
+
+def _make(args: argparse.Namespace) -> None:
+    out = Path(os.path.abspath(args.out))  # a name, also of "."
+    key = _key_of(out)
+    for path in (out, key):
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+            raise UsageError(f"{path}: is there already; remove it, or choose another --out")
+    from ..evaluation.study import find_pairs, make_study
+
+    prompts = None if args.prompts is None else read_prompts(args.prompts)
+    found = find_pairs(args.a, args.b, prompts)
+
+    def progress(items: Iterable[Any], total: int) -> Iterable[Any]:
+        return track(items, "Encoding pairs", total)
+
+    number = secrets.randbelow(2**53) if args.seed is None else args.seed  # JSON keeps it exactly
+    try:
+        with output_folder(out) as folder, publishing(folder, out, "the page"):
+            study = make_study(found, (args.a, args.b), number, folder, args.title, progress)
+            write_json(key, study.to_dict())
+    except BaseException:
+        key.unlink(missing_ok=True)
+        raise
+    print(out / "index.html")
+    print(key)
+    print(f"{len(study.pairs)} pairs; give raters {out.name}/, and keep {key.name} from them")
+
+
+def _count(args: argparse.Namespace) -> None:
+    from ..evaluation.report import keep_other_report, print_tables, write_report
+    from ..evaluation.study import count_votes, load_study, read_ballots, to_report
+
+    study = load_study(args.key)
+    ballots = read_ballots(args.votes, study)
+    outcomes = count_votes(study, ballots, args.raters)
+    report = to_report(study, ballots, outcomes, args.raters)
+    print(report.title)
+    print_tables(report.tables[:1])
+    if args.out is None:
+        return
+    keep_other_report(args.out, report.title)
+    with output_folder(args.out) as folder, publishing(folder, args.out, "the report"):
+        write_report(report, folder)
+    print(args.out / "index.html")
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        prog="mav study", description="Let people choose between the videos of two systems.", epilog=EXAMPLE
+    )
+    commands = parser.add_subparsers(dest="command", metavar="make|count", required=True)
+    make = commands.add_parser("make", help="write a page of pairs", description="Write a page of pairs.")
+    add = make.add_argument
+    add("a", type=Path, metavar="A", help="folder of videos, such as 'mav generate' writes")
+    add("b", type=Path, metavar="B", help="folder of those of the other system, with the same names")
+    text = "text file with a prompt in each line: only these (default: all that the folders' JSON files name)"
+    add("--prompts", type=Path, metavar="FILE", help=text)
+    add("--out", type=Path, default=OUT, metavar="DIR", help="folder of the page (default: %(default)s)")
+    add(
+        "--title", default="Which video is better?", metavar="TEXT", help="of the page (default: %(default)s)"
+    )
+    text = "of order, sides and names; keep it from raters (default: one that nobody knows)"
+    add("--seed", type=seed, metavar="N", help=text)
+    count = commands.add_parser("count", help="count votes", description="Count the votes of raters.")
+    add = count.add_argument
+    add(
+        "votes", nargs="+", type=Path, metavar="VOTES", help="files that raters have sent, or folders of them"
+    )
+    add("--key", type=Path, default=_key_of(OUT), metavar="FILE", help="key (default: %(default)s)")
+    text = "votes that a pair needs; those with fewer do not count (default: %(default)s)"
+    add("--raters", type=number_in(int, 1, 1000), default=5, metavar="N", help=text)
+    add("--out", type=Path, metavar="DIR", help="write a report with the votes on every pair")
+    return parser
