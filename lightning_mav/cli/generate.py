@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ..utils.console import plain_warnings, stage_progress
 from ..utils.errors import UsageError
 from ..utils.textfile import read_prompts
-from .arguments import CommandParser, given, number_in, prompt_of
-from .options import add_cascade, add_frame_skip, add_guidance, add_sampling, check_until, load_cascade
+from .arguments import CommandParser, add_import, given, number_in, prompt_of
+from .options import add_options, check_until, load_cascade
 from .output import base_name, made_before, output_folder
 from .provenance import provenance
 from .results import add_results, check_background, endings_of, publish
@@ -89,18 +89,11 @@ def _parser() -> CommandParser:
     add("prompts", nargs="*", metavar="PROMPT", help="what to show; put -- before one that begins with -")
     text = "text file with a prompt in each line; blank lines and those that begin with # are left out"
     add("--prompts", dest="file", type=Path, metavar="FILE", help=text)
-    add(
-        "--fps",
-        type=number_in(float, 1, 30),
-        metavar="N",
-        help="frame rate of the 16 key frames, 1 to 30: low for much motion (default: the weights' own)",
-    )
-    add_frame_skip(parser)
-    add_sampling(parser)
-    add_guidance(parser)
+    add_options(parser, "fps", "frame-skip", "seed", "steps", "guidance-scale")
     text = "leave out videos that are in --out already, made with the same settings"
     add("--skip-existing", action="store_true", help=text)
-    add_cascade(parser)
+    add_options(parser, "until", "weights", "device")
+    add_import(parser)
     add_results(parser)
     text = "processes that divide the prompts: on a GPU each, or all on the CPU (default: %(default)s)"
     add("--devices", type=number_in(int, 1, 1000), default=1, metavar="N", help=text)

@@ -1,58 +1,76 @@
-"""Options of the commands that make videos, and the cascade that they ask for."""
+"""Options that several commands have, and the cascade that they ask for."""
 
 import argparse
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..stage_table import DEFAULT_WEIGHTS, LAST, video_stages
 from ..utils.errors import UsageError
 from ..utils.numbers import MAX_GUIDANCE
-from .arguments import add_import, number_in, seed
+from .arguments import number_in, seed
 from .imports import absent
 
 if TYPE_CHECKING:
     from ..cascade import Cascade
 
-
-def add_sampling(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--seed`` and ``--steps``."""
-    add = parser.add_argument
-    add("--seed", type=seed, default=0, metavar="N", help="0 or more (default: %(default)s)")
-    steps = "denoising steps, as many in every stage, 1 to 1000 (default: each stage's own number)"
-    add("--steps", type=number_in(int, 1, 1000), metavar="N", help=steps)
+Option = Mapping[str, Any]  # what ``add_argument`` takes besides the name
 
 
-def add_guidance(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--guidance-scale``, for commands that run the decoder."""
-    parser.add_argument(
-        "--guidance-scale",
-        type=number_in(float, 0, MAX_GUIDANCE),
-        metavar="X",
-        help="how closely the video follows the prompt or file; 1 is no guidance (default: the decoder's)",
-    )
+def add_options(parser: argparse.ArgumentParser, *names: str, **own: Option) -> None:
+    """Adds options.
+
+    Args:
+        parser: The command's.
+        names: Those that other commands have, too, without ``--``.
+        own: The command's own, by name.
+    """
+    shared = _shared()
+    for name, option in ({name: shared[name] for name in names} | own).items():
+        parser.add_argument(f"--{name}", **option)
 
 
-def add_frame_skip(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--frame-skip``, for commands that put frames between those of a video."""
-    parser.add_argument(
-        "--frame-skip",
-        type=number_in(int, 1, 15),
-        default=5,
-        metavar="K",
-        help="frames from one key frame to the next in the result, 1 to 15 (default: %(default)s)",
-    )
-
-
-def add_cascade(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--until``, ``--weights``, ``--import`` and ``--device``; see ``load_cascade``."""
-    names = ", ".join(video_stages())
-    text = f"last stage: {names} (default: %(default)s)"
-    parser.add_argument("--until", default=LAST, metavar="STAGE", help=text)
-    text = "scale, or folder of weights (default: %(default)s)"
-    parser.add_argument("--weights", default=DEFAULT_WEIGHTS, metavar="NAME_OR_DIR", help=text)
-    add_import(parser)
-    text = "cpu, cuda, cuda:1, ... (default: a GPU if there is one)"
-    parser.add_argument("--device", metavar="D", help=text)
+def _shared() -> dict[str, Option]:
+    return {
+        "fps": {
+            "type": number_in(float, 1, 30),
+            "metavar": "N",
+            "help": "frame rate of the 16 key frames, 1 to 30: low for much motion (default: the weights' "
+            "own)",
+        },
+        "frame-skip": {
+            "type": number_in(int, 1, 15),
+            "default": 5,
+            "metavar": "K",
+            "help": "frames from one key frame to the next in the result, 1 to 15 (default: %(default)s)",
+        },
+        "seed": {"type": seed, "default": 0, "metavar": "N", "help": "0 or more (default: %(default)s)"},
+        "steps": {
+            "type": number_in(int, 1, 1000),
+            "metavar": "N",
+            "help": "denoising steps, as many in every stage, 1 to 1000 (default: each stage's own number)",
+        },
+        "guidance-scale": {
+            "type": number_in(float, 0, MAX_GUIDANCE),
+            "metavar": "X",
+            "help": "how closely the video follows the prompt or file, 0 or more; 1 is no guidance "
+            "(default: the decoder's own)",
+        },
+        "until": {
+            "default": LAST,
+            "metavar": "STAGE",
+            "help": f"last stage: {', '.join(video_stages())} (default: %(default)s)",
+        },
+        "weights": {
+            "default": DEFAULT_WEIGHTS,
+            "metavar": "NAME_OR_DIR",
+            "help": "scale, or folder of weights (default: %(default)s)",
+        },
+        "device": {
+            "metavar": "D",
+            "help": "cpu, cuda, cuda:1, ... (default: a GPU if there is one)",
+        },
+    }
 
 
 def check_until(args: argparse.Namespace) -> None:
@@ -69,7 +87,7 @@ def load_cascade(args: argparse.Namespace, *, text_only: bool = False) -> "Casca
     """Loads the stages that ``--weights`` and ``--until`` name, onto ``--device``.
 
     Args:
-        args: Options of ``add_cascade``.
+        args: Those options.
         text_only: See ``Cascade.from_pretrained``.
 
     Raises:
