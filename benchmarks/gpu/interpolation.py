@@ -1,8 +1,9 @@
-"""Trains the interpolation on all masks within a given time, in both forms, several seeds side by side.
+"""Trains the interpolation within a given time, in both forms, several seeds side by side.
 
 ``python -m benchmarks.gpu.interpolation --seconds 420`` trains the form that starts from a blend of the
-neighbours and the paper's form, at the micro scale. In ``outputs/gpu_interpolation``
-it leaves weights as ``FORM_SEED/weights``, logs beside them and the numbers of steps in ``figures.json``.
+neighbours and the paper's form, at the micro scale, between key frames alone. Other options are passed on to
+``mav train``; ``--model.between_prob=0.4`` adds masks before, after and between two ends. Weights are left in
+``outputs/gpu_interpolation/FORM_SEED/weights``, logs beside them and numbers of steps in ``figures.json``.
 """
 
 import argparse
