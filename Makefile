@@ -21,7 +21,7 @@ INSTALLED := outputs/installed
 SITE  := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup world demo train-stage train evaluate ablations bench test test-slow lint imports docs
+.PHONY: help setup world demo app train-stage train evaluate ablations bench test test-slow lint imports docs
 
 help:  ## Show this list
 	@echo 'usage: make TARGET [VARIABLE=value ...]'; echo
@@ -43,13 +43,20 @@ world: $(STAMP)  ## Write the shards of a world: [WORLD=micro|emoji] [ARGS="--fr
 demo: $(STAMP)  ## Turn a sentence into a video: PROMPT="mermaid: dark skin tone" [ARGS="--seed 1"]
 	@$(BIN)/mav generate --out $(OUT) $(ARGS) -- "$$PROMPT"
 
+app: .venv/.app  ## Make videos in a browser, at http://localhost:7860: [ARGS="--weights micro"]
+	@$(BIN)/mav serve $(ARGS)
+
+.venv/.app: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[app]'
+	@touch $@
+
 train-stage: $(STAMP)  ## Train one stage: STAGE=decoder [PHASE=video] [SCALE=micro] [ARGS="--trainer.max_steps=100"]
 	@$(BIN)/mav train '$(STAGE)' $(if $(PHASE),--phase '$(PHASE)') --scale '$(SCALE)' $(ARGS)
 
 train: $(STAMP)  ## Train all stages in order, resuming what is unfinished: [SCALE=micro] [ARGS=...]
 	@$(BIN)/mav train all --scale '$(SCALE)' $(ARGS)
 
-evaluate: $(STAMP)  ## Measure: BENCH=micro|emoji|ucf101|msrvtt|prompts [ARGS="--stage decoder"]
+evaluate: $(STAMP)  ## Measure: BENCH=micro|emoji|apps|apps_emoji|ucf101|msrvtt|prompts [ARGS="--stage decoder"]
 	@$(BIN)/mav evaluate '$(BENCH)' $(ARGS)
 
 ablations: .venv/.bench  ## Test the paper's claims, hours: [NAMES="noise guidance"] [SCALE=micro]

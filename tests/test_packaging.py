@@ -70,9 +70,7 @@ def test_wheel_holds_one_top_level_name_and_all_layers(wheel):
         path.relative_to(ROOT) for path in (ROOT / "lightning_mav/evaluation/report/pages").iterdir()
     }
     expected |= {Path("lightning_mav", path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.txt")}
-    expected |= {
-        path.relative_to(ROOT) for path in (ROOT / "lightning_mav/evaluation/study/page").iterdir()
-    }
+    expected |= {path.relative_to(ROOT) for path in (ROOT / "lightning_mav/evaluation/study/page").iterdir()}
     expected.add(Path("lightning_mav/py.typed"))
     assert expected <= names, sorted(expected - names)
     assert {name.suffix for name in names if name.parts[0] == "lightning_mav"} <= {

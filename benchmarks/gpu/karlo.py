@@ -2,7 +2,7 @@
 
 First ``python -m benchmarks.gpu.karlo --plan``, which needs no GPU and takes minutes, for the memory that
 ``mav plan`` would plan. Then ``python -m benchmarks.gpu.karlo --seconds 480`` on the card. Both write into
-one file, after each batch size, so that a run that is cut off is not lost.
+one file as they go, so that a run that is cut off is not lost.
 
 A step is a forward pass in bf16, the mean square of the output, the backward pass and AdamW.
 """
@@ -11,6 +11,7 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -48,49 +49,44 @@ def main(argv: list[str] | None = None) -> None:
     for batch in args.batches:
         if time.monotonic() > deadline:
             break
-        done = plan(batch, **sizes) if args.plan else run(batch, args.steps, **sizes)
-        found.setdefault(str(batch), {}).update(done)
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        print(batch, json.dumps(found[str(batch)]), flush=True)
+        parts = plan(batch, **sizes) if args.plan else run(batch, args.steps, deadline, **sizes)
+        for part in parts:
+            found.setdefault(str(batch), {}).update(part)
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+            args.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            print(batch, json.dumps(part), flush=True)
 
 
-def run(batch: int, steps: int, **sizes: Any) -> dict[str, Any]:
-    """Trains a network: seconds until the end of the first step, time of a step, memory."""
+def run(batch: int, steps: int, deadline: float, **sizes: Any) -> Iterator[dict[str, Any]]:
+    """Trains a network; yields the seconds of its first step, then its speed and memory, then its kernels."""
     on_gpu = torch.cuda.is_available()
     torch.backends.cudnn.benchmark = True  # shapes are fixed
-    about = {
-        "device": torch.cuda.get_device_name() if on_gpu else "cpu",
-        "torch": torch.__version__,
-        "compiled": on_gpu,
-    }
+    device = torch.cuda.get_device_name() if on_gpu else "cpu"
+    yield {"device": device, "torch": torch.__version__, "compiled": on_gpu}
+    training = None
     try:
         training = Training("ours", "bf16", batch=batch, **sizes)
         if on_gpu:
             training.compile()
             torch.cuda.reset_peak_memory_stats()
-        seconds = [timed(training) for _ in range(3 + steps)]
+        yield {"seconds_of_first_step": round(timed(training), 2)}
+        seconds = [timed(training) for _ in range(2 + steps)][2:]
+        step = statistics.median(seconds)
         peak_bytes = torch.cuda.max_memory_allocated() if on_gpu else 0
-        kernels = profile(training, num_kernels=40).rows if on_gpu else []
-        flops = count_flops(training)  # not compiled, and so with more memory
+        yield {"ms_per_step": round(1e3 * step, 2), "peak_gb": peak_bytes / 1e9}
+        if on_gpu:
+            yield {"kernels": profile(training, num_kernels=40).rows}
+        if time.monotonic() < deadline:
+            flops = count_flops(training)  # not compiled, and so with more memory
+            peak = peak_of(machine.device(), PRECISION)
+            mfu = flops / step / peak if peak else None
+            yield {"tflop_per_step": flops / 1e12, "tflops": flops / step / 1e12, "mfu": mfu}
     except torch.OutOfMemoryError:
-        return {**about, "error": "out of memory"}
+        yield {"error": "out of memory"}
     finally:
-        training = None  # type: ignore[assignment]  # the next batch size needs its room
+        training = None  # the next batch size needs its room
         if on_gpu:
             torch.cuda.empty_cache()
-    step = statistics.median(seconds[3:])
-    peak = peak_of(machine.device(), PRECISION)
-    return {
-        **about,
-        "seconds_of_first_step": round(seconds[0], 2),
-        "ms_per_step": round(1e3 * step, 2),
-        "tflop_per_step": flops / 1e12,
-        "tflops": flops / step / 1e12,
-        "mfu": flops / step / peak if peak else None,
-        "peak_gb": peak_bytes / 1e9,
-        "kernels": kernels,
-    }
 
 
 def timed(step: Training) -> float:
@@ -130,11 +126,11 @@ class Planned(nn.Module):
         return call_unet(self.model, batch).float().square().mean()
 
 
-def plan(batch: int, **sizes: Any) -> dict[str, Any]:
+def plan(batch: int, **sizes: Any) -> Iterator[dict[str, Any]]:
     """Plans the memory of the network at the fullest moment, not compiled."""
     stage = Planned(batch, **sizes)
     measured = measure(stage, stage.data, on_gpu=True)
-    return {
+    yield {
         "planned_gb": sum(measured.fullest.values()) / 1e9,
         "planned_tflop_per_step": (measured.flops + measured.update_flops) / 1e12,
     }

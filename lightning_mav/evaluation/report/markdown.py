@@ -20,7 +20,7 @@ def to_markdown(report: Report) -> str:
     if report.samples:
         parts.append(f"[index.html](index.html) shows {len(report.samples)} samples.")
     for table in report.tables:
-        parts += [f"## {_text(table.title)}", _rows(table)]
+        parts += [f"## {_text(table.title)}", to_table(table)]
     for title, name in report.images:
         parts += [f"## {_text(title)}", f"![{_text(title)}]({quote(name)})"]
     settings = {
@@ -47,12 +47,13 @@ def _figures(figures: Sequence[Figure]) -> str:
             for system in named
         )
         rows.append([figure.name, measured, str(figure.n), figure.better, *published])
-    text = _rows(Table("", ["figure", "measured here", "n", "better", *named], rows))
+    text = to_table(Table("", ["figure", "measured here", "n", "better", *named], rows))
     legend = "Measured here on n samples, with 95% intervals."
     return f"{text}\n\n{legend}" + (" The other columns are published numbers." if named else "")
 
 
-def _rows(table: Table) -> str:
+def to_table(table: Table) -> str:
+    """Returns a table without its title."""
     rule = ["---"] * len(table.header)
     return "\n".join([_row(map(_text, table.header)), _row(rule), *(_row(map(_text, r)) for r in table.rows)])
 

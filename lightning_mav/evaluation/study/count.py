@@ -57,10 +57,11 @@ def count_votes(study: Study, ballots: Sequence[Ballot], raters: int = 5) -> lis
     """
     outcomes = []
     for question in QUESTIONS:
-        counts = torch.zeros(len(study.pairs), 2, dtype=torch.long)
+        rows = [[0, 0] for _ in study.pairs]
         for ballot in ballots:
             for (pair, asked), for_a in ballot.votes.items():
-                counts[pair, 0 if for_a else 1] += asked == question
+                rows[pair][0 if for_a else 1] += asked == question
+        counts = torch.tensor(rows)
         decided = (counts.sum(dim=1) >= raters) & (counts[:, 0] != counts[:, 1])
         wins = (counts[:, 0] > counts[:, 1])[decided]
         share = wilson(wins) if len(wins) else None
@@ -141,7 +142,7 @@ def to_report(study: Study, ballots: Sequence[Ballot], outcomes: Sequence[Outcom
         notes=NOTES,
         figures=figures,
         tables=[
-            Table(f"{len(ballots)} raters, majority of {raters} or more", header, rows),
+            Table(f"{len(ballots)} raters; pairs with {raters} votes or more count", header, rows),
             Table("Votes for A and for B", ["name", "prompt", *QUESTIONS], pairs),
         ],
         settings={"study": study.id, "a": study.a, "b": study.b, "raters": raters, "pairs": len(study.pairs)},

@@ -171,6 +171,8 @@ def _encode(path: Path) -> bytes:
         data = path.read_bytes()
         if may_be_animated(data):
             return recode(animation_to_video(data), LOSSLESS, gop=None, size=None)
-        return recode(data, suffix_of(data, path.suffix.lower()[1:]), gop=None, size=None)
+        if not (suffix := suffix_of(data, path.suffix.lower()[1:])):
+            raise ValueError(f"no video of {', '.join(SUFFIXES)}")
+        return recode(data, suffix, gop=None, size=None)
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot be read ({first_line(error)}); mend it, or move it away") from error

@@ -23,7 +23,7 @@ from .settings import MicroSettings
 from .speeds import fps_response
 
 # What can be judged, and the last stage of the cascade that is needed for it.
-LAST_STAGE = {"image": "decoder", "decoder": "decoder", "cascade": "sr_h"}
+LAST_STAGE = {"cascade": "sr_h", "decoder": "decoder", "image": "decoder"}
 ENLARGED = ("sr_lt", "sr_h")
 
 

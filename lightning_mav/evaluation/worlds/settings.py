@@ -20,11 +20,14 @@ class SamplingSettings:
     batch_size: int = 16
 
     def __post_init__(self) -> None:
-        ranges = {"seed": (0, MAX_SEED), "fps": (1, 30), "steps": (1, 1000)}
-        ranges["frame_skip"] = (2, KEY_FRAMES - 1)
+        ranges = self.ranges()
         for name, value in vars(self).items():
             if isinstance(value, int | float):
                 check_number(name, value, *ranges.get(name, (1, MAX_COUNT)))
+
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Returns the ranges of all numbers that are no counts."""
+        return {"seed": (0, MAX_SEED), "fps": (1, 30), "steps": (1, 1000), "frame_skip": (2, KEY_FRAMES - 1)}
 
     @property
     def fast_fps(self) -> float:

@@ -1,0 +1,1 @@
+"""Measures the applications of a cascade on a world: ``mav evaluate apps``."""

@@ -1,0 +1,60 @@
+"""One video that was asked for: what, how far it is, and what there is of it."""
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from .limits import RefusedError
+
+WAITING, RUNNING, DONE, FAILED, CANCELLED = "waiting", "running", "done", "failed", "cancelled"
+LIVE = (WAITING, RUNNING)
+
+
+class BusyError(RefusedError):
+    """The queue is full."""
+
+
+class StopError(Exception):
+    """Ends the job that is being made: it was cancelled, took too long, or the server stops."""
+
+
+@dataclass
+class Job:
+    """One video that was asked for.
+
+    Args:
+        id: Sixteen hexadecimal digits that nobody can guess: who knows them may see the video.
+        use: A key of ``USES``.
+        prompt: The prompt; the names of the files if it takes files.
+        settings: Checked settings.
+        files: Names of the files in its folder, with their kinds and what was measured of them.
+        num_frames: Frames of the result.
+        state: ``waiting``, ``running``, ``done``, ``failed`` or ``cancelled``.
+        message: Why it failed.
+        note: What else to tell about the result.
+        stages: What has been made: for each stage its name, frames, width, height and fps.
+        tries: How often it was begun.
+        created: Seconds since 1970.
+        seconds: How long it took.
+    """
+
+    id: str
+    use: str
+    prompt: str
+    settings: dict[str, Any]
+    files: list[dict[str, Any]] = field(default_factory=list)
+    num_frames: int = 0
+    state: str = WAITING
+    message: str = ""
+    note: str = ""
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    tries: int = 0
+    created: float = 0.0
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        # Of this run of the server alone, and not saved.
+        self.stage, self.share, self.left = "", 0.0, 0.0  # being made; its share done, 0 to 1; seconds left
+        self.begun = 0.0
+        self.stopped = threading.Event()
+        self.version = 0  # grows with every change

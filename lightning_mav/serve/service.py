@@ -1,0 +1,69 @@
+"""What is behind the page: the cascade, the queue and the limits, together."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .examples import examples_of
+from .job import LIVE, RUNNING, Job
+from .jobs import Jobs
+from .limits import Limits, RefusedError, Upload, check_prompt, check_result, check_settings, check_upload
+from .making import Maker, StagedCascade
+from .uses import USES
+
+
+class Service:
+    """Takes what clients ask for, checks it, and queues it.
+
+    Args:
+        cascade: All stages.
+        folder: Where jobs are kept.
+        limits: What clients may ask for.
+        options: Of ``Jobs``.
+    """
+
+    def __init__(
+        self, cascade: StagedCascade, folder: Path, limits: Limits | None = None, **options: Any
+    ) -> None:
+        self.limits = limits or Limits()
+        self.maker = Maker(cascade)
+        self.jobs = Jobs(folder, self.maker, **options)
+        self.ground = cascade.known.ground
+        self.examples = examples_of(cascade.known)
+
+    def submit(self, name: str, given: Sequence[Any], values: dict[str, Any]) -> Job:
+        """Checks and queues a job.
+
+        Args:
+            name: A key of ``USES``.
+            given: The prompt, or paths of the files that were sent.
+            values: Settings by name.
+
+        Raises:
+            RefusedError: If something is not allowed, or the queue is full.
+        """
+        use = USES[name]
+        settings = check_settings(use, values)
+        uploads: list[Upload] = []
+        if use.files:
+            if any(path is None for path in given):
+                raise RefusedError(f"Choose {'both files' if len(use.files) > 1 else 'a file'} first.")
+            for number, (path, kind) in enumerate(zip(given, use.files, strict=True), 1):
+                uploads.append(check_upload(Path(path), kind, self.limits, number))
+            prompt = ", ".join(Path(path).name[:60] for path in given)
+        else:
+            prompt = check_prompt(given[0], self.limits)
+        num_frames = check_result(use, settings, uploads, self.limits)
+        job = self.jobs.submit(name, prompt, settings, uploads, num_frames)
+        job.left = self.maker.estimate(job)
+        return job
+
+    def standing(self, job: Job) -> tuple[int, int, float]:
+        """Returns the jobs before one in the queue, all in the queue, and seconds until it begins."""
+        with self.jobs.changed:
+            queue = [other for other in self.jobs.queue if other.state in LIVE]
+        place = queue.index(job) if job in queue else 0
+        before = [
+            other.left if other.state == RUNNING else self.maker.estimate(other) for other in queue[:place]
+        ]
+        return place, len(queue), sum(before)

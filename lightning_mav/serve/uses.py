@@ -1,0 +1,201 @@
+"""What the page can make: one entry for each tab, with its inputs, its settings and how it is drawn.
+
+A new use of the cascade is one more entry in ``USES``.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..models.frames import shrink
+from ..stage_table import KEY_FRAMES
+from .limits import Upload
+
+if TYPE_CHECKING:
+    from ..cascade import Cascade
+    from ..cascade_output import CascadeOutput
+    from ..data.media import Video
+    from ..models.sampling import Sampling
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A number, or a yes or no, that a user may choose.
+
+    Args:
+        label: What the page calls it.
+        kind: ``int``, ``float`` or ``bool``.
+        low: Least value.
+        high: Largest value.
+        default: Value at first; None is what the weights or the stages choose themselves.
+        info: What it does.
+    """
+
+    label: str
+    kind: type
+    low: float = 0
+    high: float = 1
+    default: Any = None
+    info: str = ""
+
+
+SETTINGS = {
+    "seed": Setting("Seed", int, 0, 2**31 - 1, 0, "The same seed and settings give the same video."),
+    "seconds": Setting("Seconds to add", float, 0.1, 10, 1.0),
+    "before": Setting("Before the beginning", bool, default=False),
+    "frames": Setting("Frames to add", int, 1, 14, 8),
+    "frame_skip": Setting("Frame skip", int, 1, 15, 5, "More frames between two: smoother, and slower."),
+    "fps": Setting("Frames per second", float, 1, 30, None, "Of the 16 key frames; few show much motion."),
+    "guidance_scale": Setting("Guidance", float, 0, 20, None, "How closely the prompt is followed."),
+    "steps": Setting("Steps", int, 1, 100, None, "Of every stage; more take longer."),
+}
+SAMPLING = ("seed", "guidance_scale", "steps")
+
+
+@dataclass(frozen=True)
+class Use:
+    """One use of the cascade: a tab of the page, and a command.
+
+    Args:
+        title: What its tab and its button say.
+        text: What it does, in a sentence.
+        draw: Called as ``draw(cascade, given, settings, sampling)``; ``given`` is the prompt, or what
+            ``read_upload`` returns for each file.
+        num_frames: Frames of the result, from the settings and the uploads.
+        files: Kind of each file that it takes, ``image`` or ``video``; without any it takes a prompt.
+        settings: Names of its settings, besides those of sampling.
+    """
+
+    title: str
+    text: str
+    draw: Callable[["Cascade", Any, Settings, "Sampling"], "CascadeOutput"]
+    num_frames: Callable[[Settings, Sequence[Upload]], int]
+    files: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+
+    @property
+    def all_settings(self) -> tuple[str, ...]:
+        """Names of all settings, in the order of ``SETTINGS``."""
+        return tuple(name for name in SETTINGS if name in (*self.settings, *SAMPLING))
+
+
+def read_upload(cascade: "Cascade", upload: Upload) -> "Video":
+    """Reads a file as the command does; an image is a video of one frame.
+
+    Raises:
+        UsageError: If it is damaged.
+    """
+    from ..data.media import Video, read_image_file, read_video_file
+
+    if upload.kind == "image":
+        return Video(read_image_file(upload.path)[:, None], 1.0)
+    size = max(cascade.clip.image_size, cascade.decoder.image_size)
+    return read_video_file(upload.path, lambda part: shrink(part, size))
+
+
+def _generate(cascade: "Cascade", prompt: str, settings: Settings, sampling: "Sampling") -> Any:
+    embed = cascade.embed([prompt], sampling)
+    rest = {"fps": settings["fps"], "frame_skip": settings["frame_skip"]}
+    return cascade.render(embed, **rest, sampling=sampling)
+
+
+def _animate(cascade: "Cascade", given: list["Video"], settings: Settings, sampling: "Sampling") -> Any:
+    from ..applications import animate
+
+    rest = {"fps": settings["fps"], "frame_skip": settings["frame_skip"]}
+    return animate(cascade, given[0].frames[None, :, 0], **rest, sampling=sampling)
+
+
+def _morph(cascade: "Cascade", given: list["Video"], settings: Settings, sampling: "Sampling") -> Any:
+    from ..applications import morph
+
+    images = [video.frames[None, :, 0] for video in given]
+    return morph(cascade, *images, fps=settings["fps"], sampling=sampling)
+
+
+def _vary(cascade: "Cascade", given: list["Video"], settings: Settings, sampling: "Sampling") -> Any:
+    from ..applications import vary
+
+    rest = {"fps": settings["fps"], "frame_skip": settings["frame_skip"]}
+    return vary(cascade, given[0].frames[None], **rest, sampling=sampling)
+
+
+def _extend(cascade: "Cascade", given: list["Video"], settings: Settings, sampling: "Sampling") -> Any:
+    from ..applications import extend
+
+    (video,) = given
+    count = _frames_of(settings["seconds"], video.fps)
+    return extend(cascade, video.frames[None], video.fps, count, before=settings["before"], sampling=sampling)
+
+
+def _loop(cascade: "Cascade", given: list["Video"], settings: Settings, sampling: "Sampling") -> Any:
+    from ..applications import loop
+
+    (video,) = given
+    return loop(cascade, video.frames[None], video.fps, settings["frames"], sampling=sampling)
+
+
+def _interpolate(cascade: "Cascade", given: list["Video"], settings: Settings, sampling: "Sampling") -> Any:
+    from ..applications import interpolate
+
+    (video,) = given
+    skip = settings["frame_skip"]
+    return interpolate(cascade, video.frames[None], video.fps, frame_skip=skip, sampling=sampling)
+
+
+def _frames_of(seconds: float, fps: float) -> int:
+    return max(1, round(seconds * fps))
+
+
+def _smooth(settings: Settings, _: Sequence[Upload]) -> int:
+    return (KEY_FRAMES - 1) * int(settings["frame_skip"]) + 1
+
+
+USES = {
+    "generate": Use(
+        "Generate", "A sentence becomes a video.", _generate, _smooth, settings=("fps", "frame_skip")
+    ),
+    "animate": Use(
+        "Animate",
+        "An image moves: the video begins with it.",
+        _animate,
+        _smooth,
+        ("image",),
+        ("fps", "frame_skip"),
+    ),
+    "morph": Use(
+        "Morph",
+        "One image turns into another.",
+        _morph,
+        lambda settings, files: KEY_FRAMES,
+        ("image", "image"),
+        ("fps",),
+    ),
+    "vary": Use("Vary", "A similar video.", _vary, _smooth, ("video",), ("fps", "frame_skip")),
+    "extend": Use(
+        "Extend",
+        "The video goes on, after its end or before its beginning.",
+        _extend,
+        lambda settings, files: files[0].num_frames + _frames_of(settings["seconds"], files[0].fps),
+        ("video",),
+        ("seconds", "before"),
+    ),
+    "loop": Use(
+        "Loop",
+        "New frames lead from the end of the video to its beginning.",
+        _loop,
+        lambda settings, files: files[0].num_frames + settings["frames"],
+        ("video",),
+        ("frames",),
+    ),
+    "interpolate": Use(
+        "Interpolate",
+        "New frames between those of the video: it plays more smoothly.",
+        _interpolate,
+        lambda settings, files: (files[0].num_frames - 1) * settings["frame_skip"] + 1,
+        ("video",),
+        ("frame_skip",),
+    ),
+}

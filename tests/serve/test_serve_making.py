@@ -1,0 +1,179 @@
+"""What the page makes is what the commands make, stage by stage, in every format."""
+
+import json
+import zipfile
+from io import BytesIO
+
+import av
+import pytest
+import torch
+from PIL import Image
+
+from helpers.tiny_cascade import save_tiny_cascade
+from lightning_mav import Cascade
+from lightning_mav.applications import animate, interpolate, morph
+from lightning_mav.data.export import save_video
+from lightning_mav.models.sampling import Sampling
+from lightning_mav.serve.formats import FORMATS, OPAQUE, made_format
+from lightning_mav.serve.job import Job, StopError
+from lightning_mav.serve.limits import Limits, check_result, check_settings, check_upload
+from lightning_mav.serve.making import Maker, StagedCascade, read_pixels
+from lightning_mav.serve.uses import USES
+
+STEPS = Sampling(3, "a red ball", num_steps=1)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return save_tiny_cascade(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def staged(weights):
+    return StagedCascade.from_pretrained(weights, "cpu")
+
+
+@pytest.fixture(scope="module")
+def plain(weights):
+    return Cascade.from_pretrained(weights, "cpu")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    save_video(folder / "video", torch.rand(3, 1, 8, 8), 1.0)
+    save_video(folder / "a.mp4", torch.rand(3, 6, 18, 32) * 2 - 1, 10.0)
+    Image.new("RGB", (40, 30), "red").save(folder / "a.png")
+    return {"video": folder / "a.mp4", "image": folder / "a.png"}
+
+
+def same(one, other):
+    assert one.rates == other.rates
+    assert one.fps == other.fps
+    assert one.stages.keys() == other.stages.keys()
+    for name, result in one.stages.items():
+        assert torch.equal(result, other.stages[name]), name
+
+
+def test_stages_told_one_by_one_are_those_of_the_cascade(staged, plain):
+    told = {}
+    staged.finished = lambda name, output: told.update({name: (output.stages[name], output.rates[name])})
+    embed = plain.embed(["a red ball"], STEPS)
+    rest = {"fps": 4.0, "frame_skip": 3, "sampling": STEPS}
+    expected = plain.render(embed, **rest)
+    same(staged.render(embed, **rest), expected)
+    assert list(told) == list(expected.stages)
+    for name, (video, rate) in told.items():
+        assert torch.equal(video, expected.stages[name])
+        assert rate == expected.rates[name]
+
+
+@pytest.mark.parametrize(
+    ("draw", "sizes"),
+    [
+        (lambda cascade, image: animate(cascade, image, frame_skip=2, sampling=STEPS), (3, 9, 9)),
+        (lambda cascade, image: morph(cascade, image, -image, sampling=STEPS), (3, 9, 9)),
+        (
+            lambda cascade, video: interpolate(cascade, video, 5.0, frame_skip=2, sampling=STEPS),
+            (3, 5, 9, 12),
+        ),
+    ],
+)
+def test_applications_give_the_same_when_told_one_by_one(staged, plain, draw, sizes):
+    given = torch.rand(1, *sizes) * 2 - 1
+    staged.finished = None
+    same(draw(staged, given), draw(plain, given))
+
+
+def make(staged, folder, files, name, step=lambda: None, **values):
+    use = USES[name]
+    settings = check_settings(use, {"steps": 1, **values})
+    uploads = [check_upload(files[kind], kind, Limits()) for kind in use.files]
+    count = check_result(use, settings, uploads, Limits())
+    job = Job("0" * 16, name, "a red ball", settings, num_frames=count)
+    Maker(staged)(job, folder, step, uploads)
+    return job
+
+
+@pytest.mark.parametrize("name", USES)
+def test_each_use_makes_as_many_frames_as_it_foretold(staged, files, tmp_path, name):
+    job = make(staged, tmp_path, files, name)
+    assert read_pixels(tmp_path).shape[1] == job.num_frames == job.stages[-1]["frames"]
+    for stage in job.stages:
+        with av.open(str(tmp_path / f"{stage['name']}.mp4")) as video:
+            stream = video.streams.video[0]
+            assert stream.frames == stage["frames"]
+            assert float(stream.average_rate) == pytest.approx(stage["fps"], rel=0.02)
+            assert min(stream.width, stream.height) >= 96  # large enough to be looked at
+
+
+def test_pixels_are_those_of_the_cascade(staged, plain, files, tmp_path):
+    make(staged, tmp_path, files, "generate", seed=5, frame_skip=2, fps=4.0)
+    expected = plain("a red ball", seed=5, fps=4.0, num_steps=1, frame_skip=2)
+    assert (read_pixels(tmp_path) - expected.video[0]).abs().max() <= 1 / 255 + 1e-6
+
+
+def test_time_left_and_share_go_to_the_end(staged, files, tmp_path):
+    seen = []
+    use = USES["generate"]
+    job = Job("0" * 16, "generate", "x", check_settings(use, {"steps": 3, "frame_skip": 1}), num_frames=16)
+    maker = Maker(staged)
+    for _ in range(2):
+        job.share = 0.0
+        seen.clear()
+        maker(job, tmp_path, lambda: seen.append((job.share, job.left)))
+    shares = [share for share, _ in seen]
+    assert shares == sorted(shares)
+    assert 0 <= min(shares) <= max(shares) < 1
+    assert seen[-1][1] < seen[1][1]
+
+
+def test_it_ends_within_a_step_when_told_to(staged, files, tmp_path):
+    calls = []
+
+    def step():
+        calls.append(1)
+        if len(calls) == 3:
+            raise StopError
+
+    with pytest.raises(StopError):
+        make(staged, tmp_path, files, "generate", step)
+    assert len(calls) == 3
+    assert not (tmp_path / "pixels.npy").exists()
+
+
+@pytest.fixture(scope="module")
+def made(staged, files, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    return folder, make(staged, folder, files, "generate", frame_skip=1).stages[-1]["fps"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_each_format_holds_all_frames(made, name):
+    path = made_format(*made, name)
+    assert made_format(*made, name) == path  # kept
+    if name == "mp4":
+        with av.open(str(path)) as video:
+            assert video.streams.video[0].frames == 16
+    elif path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            assert archive.testzip() is None
+            if name == "frames":
+                frame = Image.open(BytesIO(archive.read("frames/0000.png")))
+                assert (len(names), frame.size) == (16, (48, 48))
+            else:
+                assert sorted(names) == ["sprites.json", "sprites.png"]
+                assert len(json.loads(archive.read("sprites.json"))["frames"]) == 16
+    else:
+        with Image.open(path) as image:
+            assert image.n_frames > 1
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS.keys() - set(OPAQUE)))
+def test_the_ground_becomes_transparent_where_it_is_known(made, name):
+    path = made_format(*made, name, ground=[255, 255, 255])
+    assert path != made_format(*made, name)
+    if path.suffix != ".zip":
+        with Image.open(path) as image:
+            assert image.convert("RGBA").mode == "RGBA"
