@@ -8,11 +8,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ..stage_table import DEFAULT_WEIGHTS
 from ..utils.console import plain_warnings
 from ..utils.errors import UsageError, writing
 from ..utils.paths import claim
 from .arguments import CommandParser, add_import, number_in
+from .options import add_options
 
 EXAMPLE = """examples:
   mav serve
@@ -77,12 +77,8 @@ def _serve(args: argparse.Namespace, folder: Path, scratch: Path) -> None:
 def _parser() -> CommandParser:
     parser = CommandParser(prog="mav serve", description="Serve a page to make videos.", epilog=EXAMPLE)
     add = parser.add_argument
-    add(
-        "--weights",
-        default=DEFAULT_WEIGHTS,
-        metavar="NAME_OR_DIR",
-        help="scale, or folder of weights (default: %(default)s)",
-    )
+    add_options(parser, "weights", "device")
+    add_import(parser)
     add(
         "--host",
         default="127.0.0.1",
@@ -99,8 +95,6 @@ def _parser() -> CommandParser:
     add("--max-seconds", type=number_in(float, 1, 86400), default=600.0, metavar="S", help=seconds)
     keep = "room for finished videos; the oldest are removed (default: %(default)s)"
     add("--keep", type=number_in(int, 1, 10**7), default=2048, metavar="MB", help=keep)
-    add_import(parser)
-    add("--device", metavar="D", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     return parser
 
 

@@ -11,14 +11,15 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import instantiate_class
 from torch import Tensor
 
-from ..utils.configured import check_config, own_modules
-from ..utils.errors import UsageError, writing
+from ..utils.configured import ForeignClassError, check_config, from_config, own_modules
+from ..utils.errors import UsageError, first_line, writing
 from ..utils.shards import whole_tensors
-from ..weights import read_training, save_weights
+from ..weights import read_config, read_training, save_weights
 from .checkpoints import read_newest
 from .checks import is_first_process
 from .fit import MavCLI
 from .folders import RunFolders
+from .plan.build import WithoutContent
 from .runs import Run
 from .sharding.files import read_whole
 
@@ -226,14 +227,19 @@ def _exported_step(path: Path) -> int | None:
     """Returns for how many steps a weights file was trained: 0 if it is missing, None if it records none.
 
     Raises:
-        UsageError: If the file is not usable: it may not be ours, so it is not overwritten.
+        UsageError: If the file is not usable, because it is damaged or its module cannot be rebuilt: it may
+            not be ours, so it is not overwritten.
     """
     if not path.exists():
         return 0
     try:
         step = read_training(path).get("step")
-    except UsageError as error:
+        # Classes of your own may not be imported yet.
+        with suppress(ForeignClassError), WithoutContent():
+            from_config(read_config(path))
+    except (UsageError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        why = first_line(error.__cause__ or error)
         raise UsageError(
-            f"{path} is not usable ({error.__cause__}): move it away, or pass --fresh, which moves it aside"
+            f"{path} is not usable ({why}): move it away, or pass --fresh, which moves it aside"
         ) from error
     return step if isinstance(step, int) else None

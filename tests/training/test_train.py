@@ -116,6 +116,19 @@ def test_file_that_is_no_weights_file_is_never_trained_over(fit):
     weights.unlink()
 
 
+def test_weights_that_cannot_be_rebuilt_are_not_taken_for_finished(fit):
+    folder, weights = fit("sr_h", 2, fresh=True)
+    module = load_weights(weights)
+    module.config["init_args"]["of_another_version"] = 1
+    save_weights(module, weights, training=read_training(weights))
+    with pytest.raises(
+        UsageError, match=r"is not usable \(SRH has no of_another_version: another version of"
+    ):
+        fit("sr_h", 2)
+    shutil.rmtree(folder)
+    weights.unlink()
+
+
 OWN = """
 from typing import Any
 from lightning_mav.nn import Pseudo3DUNet

@@ -22,9 +22,8 @@ def write_pictures(found: AppsEvaluation, report: Report, folder: Path) -> None:
         strips = []
         for row in range(_num_shown(found)):
             for kind, video in _compared(result, row).items():
-                places = torch.linspace(0, video.shape[1] - 1, min(NUM_FRAMES, video.shape[1])).round().long()
                 title = f"{found.labels[row]}, {kind}"
-                strips.append(contact_sheet(video[:, places], title=title, columns=NUM_FRAMES))
+                strips.append(contact_sheet(video, title=title, num_frames=NUM_FRAMES, columns=NUM_FRAMES))
         stack_sheets(strips).save(folder / name)
         report.images.append((result.trial.name, name))
 
