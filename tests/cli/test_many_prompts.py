@@ -174,10 +174,11 @@ def test_shares_hold_each_prompt_once_and_keep_names_together():
 
 def test_several_processes_make_the_same_bytes(generate):
     generate("--prompts", "prompts.txt", out="one")
-    generate("--prompts", "prompts.txt", "--devices", "3", out="several")
+    generate("--prompts", "prompts.txt", "--devices", "2", out="several")
     assert contents("several") == contents("one")
 
 
+@pytest.mark.slow
 def test_errors_of_several_processes_are_one(generate, weights, capfd):
     with pytest.raises(UsageError, match=r"no/where.*make train") as error:
         generate("--prompts", "prompts.txt", "--devices", "2", "--weights", "no/where")

@@ -158,11 +158,11 @@ def make_study(
         pairs.append(Pair(name, prompt, *sides))
         shown.append({"prompt": prompt, "videos": rng.sample(sides, 2)})
     digest.update(json.dumps(shown).encode())
-    study = Study(digest.hexdigest()[:16], *(str(folder) for folder in folders), seed, pairs)
-    data = {"study": study.id, "questions": QUESTIONS, "pairs": shown}
+    study = Study(digest.hexdigest()[:16], str(folders[0]), str(folders[1]), seed, pairs)
+    content = {"study": study.id, "questions": QUESTIONS, "pairs": shown}
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGE), autoescape=True)
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
-    write_text(out / "index.html", environment.get_template("index.html").render(title=title, data=data))
+    write_text(out / "index.html", environment.get_template("index.html").render(title=title, data=content))
     return study
 
 
