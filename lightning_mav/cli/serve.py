@@ -58,6 +58,7 @@ def _serve(args: argparse.Namespace, folder: Path, scratch: Path) -> None:
     service = Service(
         cascade,
         folder,
+        weights=args.weights if Path(args.weights).name == args.weights else "",  # no path of ours
         max_waiting=args.max_waiting,
         keep_bytes=args.keep * 2**20,
         max_seconds=args.max_seconds,

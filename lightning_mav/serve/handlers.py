@@ -94,7 +94,7 @@ class Handlers:
             *pieces.videos(job),
             pieces.downloads(job, has_ground=self.service.ground is not None),
             gr.update(visible=job.state in LIVE),
-            pieces.gallery(own),
+            pieces.gallery(own, self.service.weights),
         ]
 
     def _known(self, job_id: Any, ids: Any, most: int) -> list[Job]:

@@ -134,7 +134,7 @@ class Maker:
             state["last"] = time.monotonic()
 
         key = "" if use.files else job.prompt
-        numbers = {"num_steps": job.settings["steps"], "guidance_scale": job.settings["guidance_scale"]}
+        numbers = {"num_steps": job.settings["steps"], "guidance_scale": job.settings.get("guidance_scale")}
         sampling = Sampling(job.settings["seed"], key, **numbers, progress=progress)
         if not use.files:
             job.note = cascade.known.warning(job.prompt, *cascade.nearest_names(job.prompt)) or ""

@@ -116,25 +116,28 @@ def _link(job: Job, name: str, title: str, clear: str) -> str:
     return f"<a class='mav-file' href='jobs/{job.id}/download/{name}{clear}' download>{title}</a>"
 
 
-def command(job: Job) -> str:
-    """Returns the command that makes the same video."""
-    chosen = {name: value for name, value in job.settings.items() if value not in (None, False)}
-    options = [f"--{name.replace('_', '-')}" + ("" if value is True else f" {value:g}"
-               if isinstance(value, float) else f" {value}") for name, value in chosen.items()]  # fmt: skip
-    inputs = [shlex.quote(job.prompt)] if not USES[job.use].files else [f"FILE{i}" for i, _ in
-              enumerate(job.files, 1)]  # fmt: skip
-    return " ".join(["mav", job.use, *inputs, *options])
+def command(job: Job, weights: str = "") -> str:
+    """Returns the command that makes the same video with some weights; files are FILE1 and so on."""
+    inputs = [f"FILE{i + 1}" for i in range(len(job.files))] or [shlex.quote(job.prompt)]
+    words = ["mav", job.use, *inputs]
+    for name, value in job.settings.items():
+        if value is None or value is False:
+            continue
+        words.append(f"--{name.replace('_', '-')}")
+        if value is not True:
+            words.append(f"{value:g}" if isinstance(value, float) else str(value))
+    return " ".join([*words, *(["--weights", shlex.quote(weights)] if weights else [])])
 
 
-def gallery(jobs: Sequence[Job]) -> str:
+def gallery(jobs: Sequence[Job], weights: str = "") -> str:
     """Shows the finished videos of a browser, newest first, with their settings."""
-    cards = [_card(job) for job in jobs if job.state == DONE]
+    cards = [_card(job, weights) for job in jobs if job.state == DONE]
     if not cards:
         return ""
     return f"<h2>Your videos</h2><ul class='mav-gallery'>{''.join(cards)}</ul>"
 
 
-def _card(job: Job) -> str:
+def _card(job: Job, weights: str) -> str:
     title, last = escape(title_of(job)), job.stages[-1]["name"]
     lines = [f"{name.replace('_', ' ')} {value}" for name, value in job.settings.items() if value is not None]
     copied = json.dumps({"use": job.use, "prompt": job.prompt, **job.settings}, ensure_ascii=False)
@@ -142,7 +145,7 @@ def _card(job: Job) -> str:
         f"<li><a href='?job={job.id}' aria-label='Open: {title}'><video src='jobs/{job.id}/{last}.mp4#t=0.1' "
         f"muted loop playsinline preload='metadata' tabindex='-1' class='mav-hover'></video>"
         f"<span>{title}</span></a><p>{escape(', '.join(lines))}</p>"
-        f"{_copy('settings', copied)}{_copy('command', command(job))}</li>"
+        f"{_copy('settings', copied)}{_copy('command', command(job, weights))}</li>"
     )
 
 

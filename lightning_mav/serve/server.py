@@ -8,6 +8,7 @@ import gradio as gr
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse
 
+from ..utils.textfile import slug
 from .formats import FORMATS, OPAQUE, made_format
 from .job import DONE, Job
 from .page import FOLDER, THEME, build_page
@@ -142,6 +143,4 @@ def _job(service: Service, job_id: str) -> Job:
 
 
 def _file_name(job: Job, ending: str) -> str:
-    from ..cli.output import base_name
-
-    return base_name(job.prompt, job.settings["seed"]) + ending
+    return f"{slug(job.prompt) or job.use}-{job.settings['seed']}{ending}"

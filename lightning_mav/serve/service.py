@@ -19,15 +19,22 @@ class Service:
         cascade: All stages.
         folder: Where jobs are kept.
         limits: What clients may ask for.
+        weights: How commands may call the cascade's weights; empty if that is nobody's business.
         options: Of ``Jobs``.
     """
 
     def __init__(
-        self, cascade: StagedCascade, folder: Path, limits: Limits | None = None, **options: Any
+        self,
+        cascade: StagedCascade,
+        folder: Path,
+        limits: Limits | None = None,
+        weights: str = "",
+        **options: Any,
     ) -> None:
         self.limits = limits or Limits()
         self.maker = Maker(cascade)
         self.jobs = Jobs(folder, self.maker, **options)
+        self.weights = weights
         self.ground = cascade.known.ground
         self.examples = examples_of(cascade.known)
 

@@ -51,7 +51,8 @@ SETTINGS = {
     "guidance_scale": Setting("Guidance", float, 0, 20, None, "How closely the prompt is followed."),
     "steps": Setting("Steps", int, 1, 100, None, "Of every stage; more take longer."),
 }
-SAMPLING = ("seed", "guidance_scale", "steps")
+SAMPLING = ("seed", "steps")  # settings of all uses
+OF_DECODER = ("fps", "frame_skip", "guidance_scale")  # of those that run it
 
 
 @dataclass(frozen=True)
@@ -154,16 +155,14 @@ def _smooth(settings: Settings, _: Sequence[Upload]) -> int:
 
 
 USES = {
-    "generate": Use(
-        "Generate", "A sentence becomes a video.", _generate, _smooth, settings=("fps", "frame_skip")
-    ),
+    "generate": Use("Generate", "A sentence becomes a video.", _generate, _smooth, settings=OF_DECODER),
     "animate": Use(
         "Animate",
         "An image moves: the video begins with it.",
         _animate,
         _smooth,
         ("image",),
-        ("fps", "frame_skip"),
+        OF_DECODER,
     ),
     "morph": Use(
         "Morph",
@@ -173,7 +172,7 @@ USES = {
         ("image", "image"),
         ("fps",),
     ),
-    "vary": Use("Vary", "A similar video.", _vary, _smooth, ("video",), ("fps", "frame_skip")),
+    "vary": Use("Vary", "A similar video.", _vary, _smooth, ("video",), OF_DECODER),
     "extend": Use(
         "Extend",
         "The video goes on, after its end or before its beginning.",

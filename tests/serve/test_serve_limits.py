@@ -1,6 +1,8 @@
 """What a client may ask for, and that all else is refused with a message."""
 
 import math
+import re
+import shlex
 import struct
 import zlib
 
@@ -8,7 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from lightning_mav import cli
 from lightning_mav.data.export import save_video
+from lightning_mav.serve.job import Job
 from lightning_mav.serve.limits import (
     Limits,
     RefusedError,
@@ -17,6 +21,7 @@ from lightning_mav.serve.limits import (
     check_settings,
     check_upload,
 )
+from lightning_mav.serve.pieces import command
 from lightning_mav.serve.uses import SETTINGS, USES
 
 LIMITS = Limits()
@@ -168,3 +173,23 @@ def test_a_still_has_nothing_between(tmp_path):
     still = [check_upload(tmp_path / "one.gif", "video", LIMITS)]
     with pytest.raises(RefusedError, match="nothing between"):
         check_result(USES["interpolate"], check_settings(USES["interpolate"], {}), still, LIMITS)
+
+
+@pytest.mark.parametrize("name", USES)
+def test_the_command_to_copy_is_one(name, capsys):
+    use = USES[name]
+    values = {each: setting.default for each in use.all_settings if (setting := SETTINGS[each])}
+    values |= {"steps": 2, **({"before": True} if "before" in values else {})}
+    values |= {each: 2.5 for each in ("fps", "guidance_scale") if each in values}
+    files = [{"kind": kind} for kind in use.files]
+    words = shlex.split(
+        command(Job("0" * 16, name, "it's; a $HOME", check_settings(use, values), files), "micro")
+    )
+    assert words[:2] == ["mav", name]
+    assert ("it's; a $HOME" in words) == (not files)
+    with pytest.raises(SystemExit):
+        cli.run([name, "--help"])
+    known = set(re.findall(r"--[\w-]+", capsys.readouterr().out))
+    given = {word for word in words if word.startswith("--")}
+    assert given == {f"--{each.replace('_', '-')}" for each in use.all_settings} | {"--weights"}
+    assert given <= known
