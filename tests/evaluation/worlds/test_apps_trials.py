@@ -160,6 +160,10 @@ def test_a_gain_is_counted_video_by_video():
     assert found.met
     assert found.found["low"] == pytest.approx(found.found["high"], abs=1e-3) == pytest.approx(1, abs=1e-3)
     assert not reached(Bar("x", 0.0, over="b"), {"x": far}, {"b": {"x": far}}).met
+    unsure = far + torch.tensor([2.0, -1.5]).repeat(10)
+    found = reached(Bar("x", 0.0, over="b"), {"x": unsure}, {"b": {"x": far}})
+    assert found.found["value"] > 0
+    assert not found.met
 
 
 def test_networks_are_asked_for_what_is_judged(tmp_path):

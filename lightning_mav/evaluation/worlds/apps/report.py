@@ -15,9 +15,10 @@ interpolation" are its work, the others are the decoder's.
 Appearance is right if the video shows its thing in its colours, motion if it moves as its thing does; what
 judges them is the same as in the report on that world. In trials of "extend" only what was added is judged.
 PSNR is that of the frames that were made, against the true ones. A gain is the mean difference from a
-baseline, video by video. A step is the mean absolute change from one frame to the next, and the largest inner
-step that of the original alone: a seam is visible if it is larger. Intervals are Wilson's for shares and
-Student's for means, 95%, over videos; they do not cover the chance of training."""
+baseline, video by video; its bar is reached if the whole interval lies above. A step is the mean absolute
+change from one frame to the next, and the largest inner step that of the original alone: a seam is visible
+if it is larger. Intervals are Wilson's for shares and Student's for means, 95%, over videos; they
+do not cover the chance of training."""
 
 
 def title_of(bench: str, scope: str) -> str:

@@ -28,7 +28,7 @@ class Bar:
 
     Args:
         measure: Its name.
-        limit: The least it may be, or the most. A gain must be above.
+        limit: The least it may be, or the most. The whole interval of a gain must be above.
         at_least: Whether ``limit`` is the least.
         over: A baseline; what must reach the limit is then the gain over it, video by video.
     """
@@ -106,7 +106,7 @@ def reached(bar: Bar, own: Values, all_values: dict[str, Values]) -> Outcome:
     if bar.over is not None:
         values = values.double() - all_values[bar.over][bar.measure].double()
         found = interval(values)
-        return Outcome(bar, found, found["value"] > bar.limit)
+        return Outcome(bar, found, found["low"] > bar.limit)
     found = interval(values)
     met = found["value"] >= bar.limit if bar.at_least else found["value"] <= bar.limit
     return Outcome(bar, found, met)
