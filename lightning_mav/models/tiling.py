@@ -163,6 +163,6 @@ def _draw(
     device = next(model.parameters()).device
     here = functools.partial(noise, frames=places, rows=rows, columns=columns)
     options["step_noise"] = lambda draw, shape: here(2 + draw, channels=shape[1])
-    low, rate = low[None].to(device), torch.full((1,), float(fps), device=device)
+    low, rate = low[None].to(device, torch.float), torch.full((1,), float(fps), device=device)
     large = model.denoise_frames(low, rate, here(0).to(device), here(1).to(device), options)
     return large[0].to("cpu", torch.half)
