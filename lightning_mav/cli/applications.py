@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..stage_table import DEFAULT_WEIGHTS, LAST, video_stages
+from ..stage_table import DEFAULT_WEIGHTS, ENLARGING, LAST, enlarging, video_stages
 from ..utils.console import plain_warnings, stage_progress
 from ..utils.errors import UsageError
 from .arguments import CommandParser, add_import, number_in, seed
@@ -16,6 +16,8 @@ from .provenance import provenance
 from .results import add_results, check_background, publish
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..cascade import Cascade
     from ..models.sampling import Sampling
 
@@ -29,6 +31,8 @@ COMMANDS = {
     "interpolate": ("Put frames between those of a video.", ("VIDEO",)),
 }
 MAX_EXTENSION = 60.0  # seconds
+MAX_ASPECT = 8  # longer side over shorter side of a video, as the shorter one is brought to the stages' size
+MAX_NUMBERS = 2**29  # of all pixels of a result, which is held in memory, four bytes each
 
 
 def main(argv: list[str]) -> None:
@@ -116,7 +120,18 @@ def _read(
             given |= {"frame_skip": args.frame_skip, "by": args.by}
         return partial(_call, function, images, given), given
     size = max(cascade.clip.image_size, cascade.decoder.image_size)
-    video = read_video_file(args.files[0], lambda part: shrink(part, size))
+    path = args.files[0]
+
+    def smaller(part: "Tensor") -> "Tensor":
+        sides = part.shape[-2:]
+        if max(sides) > MAX_ASPECT * min(sides):
+            raise UsageError(
+                f"{path}: {sides[1]}x{sides[0]} pixels: one side is more than {MAX_ASPECT} times "
+                "as long as the other; cut it"
+            )
+        return shrink(part, size)
+
+    video = read_video_file(path, smaller)
     frames = [video.frames[None]]
     if name == "vary":
         given = {"fps": args.fps, "frame_skip": args.frame_skip}
@@ -130,7 +145,32 @@ def _read(
         given |= {"num_frames": max(1, round(args.seconds * video.fps)), "before": args.before}
     else:
         given |= {"num_frames": args.frames}
+    _check_result(name, args, cascade, frames[0], given)
     return partial(_call, function, frames, given), given
+
+
+def _check_result(
+    name: str, args: argparse.Namespace, cascade: "Cascade", video: "Tensor", given: dict[str, Any]
+) -> None:
+    """Refuses what would not fit into memory.
+
+    Raises:
+        UsageError: If the result would be too large.
+    """
+    count = video.shape[2]
+    if name == "interpolate":
+        count = (count - 1) * given["frame_skip"] + 1
+    else:
+        count += given["num_frames"]
+    share = cascade.decoder.image_size / min(video.shape[-2:])
+    for stage in enlarging(ENLARGING[0], args.until) if args.until in ENLARGING else []:
+        share *= getattr(cascade, stage).scale
+    height, width = (round(side * share) for side in video.shape[-2:])
+    if 3 * count * height * width > MAX_NUMBERS:
+        raise UsageError(
+            f"{args.files[0]}: the result would have {count} frames of {width}x{height}, too many to hold in "
+            "memory: cut it into pieces, or stop at an earlier stage by --until"
+        )
 
 
 def _call(

@@ -123,7 +123,8 @@ def contact_sheet(
         draw.text((4, 4 + i * line), text, fill="black", font=ImageFont.load_default(15))
     for i, (index, frame) in enumerate(zip(numbers, _to_frames(video), strict=True)):
         x, y = i % columns * cell, top + i // columns * (cell_height + line)
-        sheet.paste(Image.fromarray(frame).resize((cell - 2, cell_height - 2), method), (x + 1, y + 1))
+        size = (cell - 2, max(1, cell_height - 2))
+        sheet.paste(Image.fromarray(frame).resize(size, method), (x + 1, y + 1))
         label = f"{index}" if fps is None else f"{index}  {index / fps:.2f} s"
         draw.text((x + 4, y + cell_height), label, fill="black", font=font)
     return sheet
