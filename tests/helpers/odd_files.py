@@ -106,7 +106,7 @@ def picture(kind, mode="RGB", *, size=(40, 30), image=None, **options):
 
 def animation(kind, durations, size=(14, 10)):
     """An animated picture, or a still one of a single frame."""
-    frames = [Image.new("RGB", size, (250 - 50 * k, 60 * k, 90)) for k in range(len(durations))]
+    frames = [Image.new("RGB", size, ((250 - 50 * k) % 256, 60 * k % 256, 90)) for k in range(len(durations))]
     data, options = io.BytesIO(), {"duration": durations, "loop": 0} if len(frames) > 1 else {}
     frames[0].save(data, kind, save_all=len(frames) > 1, append_images=frames[1:], **options)
     return data.getvalue()

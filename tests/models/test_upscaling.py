@@ -146,16 +146,13 @@ def test_a_seed_gives_the_same_frames_and_another_seed_others():
     assert (torch.stack([*other]) - first).abs().max() > 0.01
 
 
-@pytest.mark.parametrize("num_frames", [1, 16, 17, 28, 40])
+@pytest.mark.parametrize("num_frames", [1, 17, 28])
 def test_progress_ends_where_it_said_and_never_goes_back(num_frames):
     seen = {}
     sampling = Sampling(progress=lambda stage, done, total: seen.setdefault(stage, []).append((done, total)))
     models = {"sr_lt": srlt(), "sr_h": srh()}
-    options = {"sampling": sampling, "precision": "32-true", "tile": 64}
-    assert (
-        len([*upscale_frames(models, clip(num_frames, 20, 40), 25.0, num_frames=num_frames, **options)])
-        == num_frames
-    )
+    options = {"sampling": sampling, "precision": "32-true", "tile": 128, "num_frames": num_frames}
+    assert len([*upscale_frames(models, clip(num_frames, 12, 80), 25.0, **options)]) == num_frames
     assert [*seen] == ["sr_lt", "sr_h"]
     for steps in seen.values():
         assert [done for done, _ in steps] == [*range(1, len(steps) + 1)]
