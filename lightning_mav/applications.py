@@ -1,7 +1,8 @@
-"""What else the cascade can do: animate an image, morph, vary, extend, loop, interpolate (section 4).
+"""What else the cascade can do: animate an image, morph, vary, extend, loop, interpolate, upscale.
 
 All take and give videos in [-1, 1]. A video is brought to the size that the stages were trained on: F works
-on small frames, and super-resolution makes them large. So what comes back has the cascade's own size.
+on small frames, and super-resolution makes them large. So what comes back has the cascade's own size, but
+for ``upscale``, which keeps what it is given.
 """
 
 from typing import Any
@@ -16,6 +17,7 @@ from .models import shrink
 from .models.extrapolation import extend_video, join_videos
 from .models.sampling import Sampling
 from .stage_table import LAST
+from .upscale import upscale as upscale
 from .utils.numbers import check_number
 from .utils.precision import autocast_context
 

@@ -115,6 +115,7 @@ _STAGES = {
         ),
     )
 }
+ENLARGING = ("sr_lt", "sr_h")  # super-resolution, in order
 KEY_FRAMES = 16  # number of frames that the decoder makes from an embedding
 LAST = "sr_h"  # last stage of the paper's cascade, and the default of ``until``
 DEFAULT_WEIGHTS = "emoji"  # shipped weights that are meant where none are named
@@ -161,3 +162,15 @@ def stages_until(last: str) -> list[str]:
         raise ValueError(f"until must be one of {', '.join(video_stages())}, got {last!r}")
     names = list(stages())
     return names[: names.index(last) + 1]
+
+
+def enlarging(first: str, last: str) -> list[str]:
+    """Names of the super-resolution stages from ``first`` to ``last``, in order.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    names = [*ENLARGING]
+    if first not in names or last not in names or names.index(first) > names.index(last):
+        raise ValueError(f"no stages from {first} to {last}: name them in the order {', '.join(ENLARGING)}")
+    return names[names.index(first) : names.index(last) + 1]

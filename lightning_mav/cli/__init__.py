@@ -20,6 +20,7 @@ COMMANDS = {
     "extend": "go on with a video",
     "loop": "close a video to a loop",
     "interpolate": "make a video smoother",
+    "upscale": "make a video larger",
     "serve": "make videos in a browser",
     "train": "train a stage, or all of them in order",
     "plan": "tell what a training will need, before it starts",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..stage_table import ENLARGING, enlarging
 from ..utils.console import plain_warnings, stage_progress
 from ..utils.errors import UsageError
 from .arguments import CommandParser, add_import, number_in
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from ..cascade import Cascade
 
 MAX_EXTENSION = 60.0  # seconds
+MAX_ASPECT = 8  # longer side over shorter side of a video, as the shorter one is brought to the stages' size
+MAX_NUMBERS = 2**29  # of all pixels of a result, which is held in memory, four bytes each
 
 
 @dataclass(frozen=True)
@@ -160,12 +163,45 @@ def _read(name: str, args: argparse.Namespace, cascade: "Cascade") -> tuple[list
     if "IMAGE" in command.files:
         return [read_image_file(path)[None] for path in args.files], given
     size = max(cascade.clip.image_size, cascade.decoder.image_size)
-    video = read_video_file(args.files[0], lambda part: shrink(part, size))
+    path = args.files[0]
+
+    def smaller(part: "Tensor") -> "Tensor":
+        sides = part.shape[-2:]
+        if max(sides) > MAX_ASPECT * min(sides):
+            raise UsageError(
+                f"{path}: {sides[1]}x{sides[0]} pixels: one side is more than {MAX_ASPECT} times "
+                "as long as the other; cut it"
+            )
+        return shrink(part, size)
+
+    video = read_video_file(path, smaller)
     if name == "interpolate" and video.frames.shape[1] < 2:
-        raise UsageError(f"{args.files[0]}: has one frame: there is nothing between; see mav animate")
+        raise UsageError(f"{path}: has one frame: there is nothing between; see mav animate")
     given.setdefault("fps", video.fps)
     if "seconds" in given:
         given["num_frames"] = max(1, round(given.pop("seconds") * video.fps))
     if "frames" in given:
         given["num_frames"] = given.pop("frames")
+    if name != "vary":
+        _check_result(args, cascade, video.frames, given)
     return [video.frames[None]], given
+
+
+def _check_result(
+    args: argparse.Namespace, cascade: "Cascade", video: "Tensor", given: dict[str, Any]
+) -> None:
+    """Refuses what would not fit into memory; ``video`` is ``(3, F, H, W)``.
+
+    Raises:
+        UsageError: If the result would be too large.
+    """
+    count = (video.shape[1] - 1) * given.get("frame_skip", 1) + 1 + given.get("num_frames", 0)
+    share = cascade.decoder.image_size / min(video.shape[-2:])
+    for stage in enlarging(ENLARGING[0], args.until) if args.until in ENLARGING else []:
+        share *= getattr(cascade, stage).scale
+    height, width = (round(side * share) for side in video.shape[-2:])
+    if 3 * count * height * width > MAX_NUMBERS:
+        raise UsageError(
+            f"{args.files[0]}: the result would have {count} frames of {width}x{height}, too many to hold in "
+            "memory: cut it into pieces, or stop at an earlier stage by --until"
+        )

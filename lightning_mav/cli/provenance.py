@@ -1,17 +1,30 @@
 """What made a video or a report: weights, versions of packages, device and precision."""
 
+from collections.abc import Mapping
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import torch
 
-    from ..cascade import Cascade
     from ..evaluation.report import Report
 
 
+class Loaded(Protocol):
+    """Stages that were loaded from files, such as a cascade."""
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """The file of each stage."""
+
+    @property
+    def device(self) -> "torch.device":
+        """Where the stages are."""
+
+
 def provenance(
-    cascade: "Cascade", *packages: str, device: "torch.device | None" = None, precision: str | None = None
+    cascade: Loaded, *packages: str, device: "torch.device | None" = None, precision: str | None = None
 ) -> dict[str, Any]:
     """Collects what made a video or a report, ready for JSON.
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 CLEAR = "transparent"
 
 
-def add_results(parser: argparse.ArgumentParser) -> None:
+def add_results(parser: argparse.ArgumentParser, formats: Sequence[str] = ("mp4", "gif")) -> None:
     """Adds the options that say where results go, and in which formats."""
     add = parser.add_argument
     folder = Path(f"outputs/{parser.prog.split()[-1]}")
@@ -25,9 +26,9 @@ def add_results(parser: argparse.ArgumentParser) -> None:
     add(
         "--formats",
         type=_formats,
-        default=["mp4", "gif"],
+        default=[*formats],
         metavar="LIST",
-        help=f"some of {','.join(FORMATS)} (default: mp4,gif)",
+        help=f"some of {','.join(FORMATS)} (default: {','.join(formats)})",
     )
     add(
         "--background",

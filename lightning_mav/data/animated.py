@@ -139,7 +139,7 @@ def _layout(
     whole = {"w": frame[0], "h": frame[1]}
     frames = [
         {
-            "filename": f"{name} {index}",
+            "filename": str(index),  # Phaser's createFromAseprite looks for frames by their number
             "frame": {"x": x, "y": y, **whole},
             "rotated": False,
             "trimmed": False,

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..utils.errors import UsageError, first_line
 from .codecs.animations import read_animation
 from .codecs.decode import IMAGE_FORMATS, VIDEO_FORMATS, decode_image, decode_video
+from .codecs.film import Film, look_through
 from .codecs.kinds import kind_of
 from .codecs.pixels import from_uint8
 
@@ -67,12 +68,31 @@ def read_video_file(path: Path, shrink: Callable[[Tensor], Tensor] | None = None
             frames = decoded.transpose(0, 1)
             fps = (len(times) - 1) / float(times[-1] - times[0]) if len(times) > 1 else 1.0
     except ValueError as error:
-        formats = ", ".join(VIDEO_FORMATS)
-        raise UsageError(f"{path}: cannot be read ({first_line(error)}); name a video ({formats})") from error
+        raise _unreadable(path, error) from error
     if frames.shape[1] > MAX_FRAMES:
         raise UsageError(f"{path}: {frames.shape[1]} frames are more than {MAX_FRAMES}: cut it into pieces")
     parts = (from_uint8(part)[None] for part in frames.split(PART, dim=1))
     return Video(torch.cat([part if shrink is None else shrink(part) for part in parts], dim=2)[0], fps)
+
+
+def open_film(path: Path) -> Film:
+    """Looks through a video, or an animated WebP, PNG or GIF, of any length, see ``Film``.
+
+    Raises:
+        UsageError: If it is none, or damaged, too large, or not there.
+    """
+    _check_file(path)
+    try:
+        return look_through(path)
+    except ValueError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: ValueError) -> UsageError:
+    formats = ", ".join(VIDEO_FORMATS)
+    return UsageError(
+        f"{path}: cannot be read ({first_line(error)}); name a video ({formats}, webp, gif, png)"
+    )
 
 
 def _all(times: Tensor) -> Tensor:
@@ -81,11 +101,15 @@ def _all(times: Tensor) -> Tensor:
     return torch.arange(len(times))
 
 
-def _read(path: Path) -> bytes:
+def _check_file(path: Path) -> None:
     if path.is_dir():
         raise UsageError(f"{path}: is a folder; name a file")
     if not path.exists():
         raise UsageError(f"{path}: there is no such file; name another")
+
+
+def _read(path: Path) -> bytes:
+    _check_file(path)
     if path.stat().st_size > MAX_BYTES:
         raise UsageError(f"{path}: is larger than {MAX_BYTES // 2**20} MiB; cut it, or make it smaller")
     return path.read_bytes()

@@ -8,18 +8,16 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-import av
-import numpy as np
 import torch.nn.functional as F
-from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from .codecs.mp4 import Mp4Writer
 from .codecs.pixels import spread, to_frames
-from .codecs.x264 import x264_params
 
 # Viewers slow down a GIF whose frames last less than 2/100 s.
 MAX_GIF_FPS = 50
+MAX_GIF_SIDE = 384  # pixels
 CLEAR = 255  # number of the colour of transparent pixels; others are 0 to 254
 
 
@@ -36,33 +34,18 @@ def write_mp4(path: str | Path, video: Tensor, fps: float, *, crf: int = 12) -> 
 
     Examples:
         >>> write_mp4("grey.mp4", torch.zeros(3, 12, 32, 48), fps=6)
-        >>> with av.open("grey.mp4") as file:
-        ...     (file.streams.video[0].frames, file.streams.video[0].average_rate)
+        >>> from lightning_mav.data.codecs.film import look_through
+        >>> film = look_through(Path("grey.mp4"))
+        >>> len(film), film.rate
         (12, Fraction(6, 1))
     """
-    frames = to_frames(video).numpy()
-    height, width = frames.shape[1:3]
-    frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    rate = Fraction(fps).limit_denominator(1001)
-    with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
-        options = {"crf": str(crf), "preset": "medium", "x264-params": x264_params()}
-        stream = container.add_stream("libx264", rate=rate, options=options)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        # 1 means BT.709 and limited range; without these tags, players guess.
-        for tag in ("colorspace", "color_primaries", "color_trc", "color_range"):
-            setattr(stream.codec_context, tag, 1)
-        for i, pixels in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
-                format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
-            )
-            frame.pts, frame.time_base = i, 1 / rate
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    with Mp4Writer(path, Fraction(fps).limit_denominator(1001), crf=crf) as writer:
+        for frame in to_frames(video).numpy():
+            writer.write(frame)
 
 
 def write_gif(
-    path: str | Path, video: Tensor, fps: float, *, alpha: Tensor | None = None, max_side: int = 384
+    path: str | Path, video: Tensor, fps: float, *, alpha: Tensor | None = None, max_side: int = MAX_GIF_SIDE
 ) -> None:
     """Writes an endless GIF with one palette for all frames.
 
@@ -106,6 +89,7 @@ def contact_sheet(
     num_frames: int = 16,
     columns: int = 8,
     width: int = 1536,
+    numbers: Sequence[int] | None = None,
 ) -> Image.Image:
     """Draws evenly spaced frames in a grid, each with its number and time.
 
@@ -116,9 +100,12 @@ def contact_sheet(
         num_frames: Maximal number of frames shown; the first and the last are among them.
         columns: Frames per row.
         width: Width of the sheet in pixels.
+        numbers: Numbers of the frames, if ``video`` holds only those that are to be shown.
     """
-    count = min(num_frames, video.shape[1])
-    chosen = spread(video.shape[1], count).tolist()
+    if numbers is None:
+        numbers = chosen_frames(video.shape[1], num_frames)
+        video = video[:, numbers]
+    count = len(numbers)
     cell = width // columns
     cell_height = max(1, round(cell * video.shape[-2] / video.shape[-1]))
     # Small frames are enlarged without smoothing, so that one sees the pixels that the stage made.
@@ -131,12 +118,18 @@ def contact_sheet(
     draw = ImageDraw.Draw(sheet)
     for i, text in enumerate(lines):
         draw.text((4, 4 + i * line), text, fill="black", font=ImageFont.load_default(15))
-    for i, (index, frame) in enumerate(zip(chosen, to_frames(video[:, chosen]).numpy(), strict=True)):
+    for i, (index, frame) in enumerate(zip(numbers, to_frames(video).numpy(), strict=True)):
         x, y = i % columns * cell, top + i // columns * (cell_height + line)
-        sheet.paste(Image.fromarray(frame).resize((cell - 2, cell_height - 2), method), (x + 1, y + 1))
+        size = (cell - 2, max(1, cell_height - 2))
+        sheet.paste(Image.fromarray(frame).resize(size, method), (x + 1, y + 1))
         label = f"{index}" if fps is None else f"{index}  {index / fps:.2f} s"
         draw.text((x + 4, y + cell_height), label, fill="black", font=font)
     return sheet
+
+
+def chosen_frames(total: int, num_frames: int = 16) -> list[int]:
+    """Returns the numbers of evenly spaced frames; the first and the last are among them."""
+    return spread(total, min(num_frames, total)).tolist()
 
 
 def stack_sheets(sheets: Sequence[Image.Image]) -> Image.Image:

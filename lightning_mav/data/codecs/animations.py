@@ -33,21 +33,29 @@ def read_animation(data: bytes, ground: tuple[int, int, int] = GROUND) -> tuple[
     Raises:
         ValueError: If it is no whole animation of these kinds, or too large.
     """
-    frames, durations = [], []
+    frames, durations = zip(*each_frame(data, ground), strict=True)
+    return np.stack(frames), np.cumsum(durations)
+
+
+def each_frame(data: bytes, ground: tuple[int, int, int] = GROUND) -> Iterator[tuple[np.ndarray, float]]:
+    """Yields the frames of one round, ``(H, W, 3)`` as bytes, and how long each is shown, in milliseconds.
+
+    Raises:
+        ValueError: If it is no whole animation of these kinds, or too large.
+    """
     with _open(data) as image:
         num_frames = _num_frames(image)
         check_size(*image.size)
         if image.width * image.height * num_frames > MAX_PIXELS:
             raise ValueError(f"too large: {num_frames} frames of {image.width}x{image.height} pixels")
-        with _reading():
-            for index in range(num_frames):
+        for index in range(num_frames):
+            with _reading():
                 image.seek(index)
                 rgba = image.convert("RGBA")
                 shown = on_ground(rgba.convert("RGB"), rgba.getchannel("A"), None, ground)
-                frames.append(np.asarray(shown))
-                duration = float(image.info.get("duration") or 0)
-                durations.append(duration if duration > SHORTEST_MS else INSTEAD_MS)
-    return np.stack(frames), np.cumsum(durations)
+                pixels = np.asarray(shown)
+            duration = float(image.info.get("duration") or 0)
+            yield pixels, duration if duration > SHORTEST_MS else INSTEAD_MS
 
 
 def measure(data: bytes) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 import av
 from av.container import InputContainer
@@ -26,7 +26,7 @@ LOOK_INSIDE = {"max_pixels": str(MAX_PIXELS), "enable_drefs": "0"}
 
 @contextmanager
 def open_video(
-    data: bytes, suffix: str, formats: Collection[str] = ALLOWED
+    data: bytes, suffix: str, formats: Collection[str] = ALLOWED, *, file: BinaryIO | None = None
 ) -> Iterator[tuple[InputContainer, av.VideoStream]]:
     """Opens a video and finds the stream to read, see ``film_of``.
 
@@ -34,19 +34,20 @@ def open_video(
         data: The video file. Its first bytes tell its format.
         suffix: Suffix of the file name, a key of ``VIDEO_FORMATS``: used if the first bytes tell no format.
         formats: Accepted container formats, by FFmpeg's names.
+        file: The same file, open: it is then read from there, bit by bit.
 
     Raises:
         ValueError: If it is no video of these formats, or its headers say that it is too large or too long.
             FFmpeg's own errors in the with block pass through.
     """
-    kind = container_of(data) or VIDEO_FORMATS[suffix]
+    kind = container_of(data) or VIDEO_FORMATS.get(suffix)
     if kind not in formats:
-        raise ValueError(f"no video of its kind: {kind}")
+        raise ValueError(f"no video of its kind: {kind or 'unknown'}")
     check_container(data, kind)
-    container, stream = _open(data, kind, OPTIONS)
+    container, stream = _open(file or BytesIO(data), kind, OPTIONS)
     if not stream.width:  # for some codecs, only the packets tell the size
         container.close()
-        container, stream = _open(data, kind, LOOK_INSIDE)
+        container, stream = _open(file or BytesIO(data), kind, LOOK_INSIDE)
     with container:
         check_size(stream.width, stream.height)
         # The length of this stream: others may be longer. If it is not given, the packets will tell.
@@ -63,10 +64,11 @@ def open_video(
         yield container, stream
 
 
-def _open(data: bytes, kind: str, options: dict[str, str]) -> tuple[InputContainer, av.VideoStream]:
+def _open(file: BinaryIO, kind: str, options: dict[str, str]) -> tuple[InputContainer, av.VideoStream]:
+    file.seek(0)
     try:
         container = av.open(
-            BytesIO(data),
+            file,
             format=kind,
             options=options,
             metadata_errors="ignore",

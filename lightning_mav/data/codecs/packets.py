@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import av
 import torch
@@ -134,7 +134,7 @@ class Packets:
         missing, number, begun = set(self.shown), 0, False
         complaints: dict[int, str] = {}  # about packets whose frames may yet be shown
         self.codec.flush_buffers()
-        for place, packet in enumerate([*self.packets, None]):
+        for place, packet in enumerate(chain(self.packets, [None])):
             self._check_clock()
             try:
                 decoded, complaint = decode(self.codec, packet)

@@ -1,0 +1,166 @@
+"""``mav upscale``: files, sizes, formats, what is refused, what an interruption leaves, and its memory."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from helpers.coded import encode
+from helpers.outside import check_files
+from helpers.tiny_cascade import save_tiny_cascade
+from lightning_mav import applications
+from lightning_mav.cascade import Cascade
+from lightning_mav.cli import main, upscale
+from lightning_mav.data import streamed
+from lightning_mav.data.codecs.film import look_through
+from lightning_mav.data.codecs.pixels import from_uint8, to_uint8
+from lightning_mav.models.sampling import Sampling
+
+FORMATS = "mp4,gif,webp,apng,frames,sprites"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return save_tiny_cascade(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    path = tmp_path_factory.mktemp("clips") / "clip.mp4"
+    path.write_bytes(
+        encode("mp4", "libx264", num_frames=5, size=(18, 32), options={"x264-params": "log-level=none"})
+    )
+    return path
+
+
+def run(weights, out, clip, *arguments):
+    main(["upscale", str(clip), "--weights", str(weights), "--out", str(out), *map(str, arguments)])
+    (settings,) = (path for path in out.glob("*.json") if "sprites" not in path.name)
+    return json.loads(settings.read_text())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "scales"),
+    [
+        ([], {"sr_lt": 2, "sr_h": 3}),
+        (["--until", "sr_lt"], {"sr_lt": 2}),
+        (["--from", "sr_h"], {"sr_h": 3}),
+    ],
+)
+def test_the_result_is_as_many_times_as_large_as_the_stages_say(arguments, scales, weights, clip, tmp_path):
+    settings = run(weights, tmp_path, clip, *arguments, "--steps", "1")
+    scale = int(np.prod([*scales.values()]))
+    assert settings["scales"] == scales
+    assert settings["video"]["shape"] == [3, 5, 18 * scale, 32 * scale]
+    assert settings["weights"].keys() == scales.keys()
+    (video,) = tmp_path.glob("*.mp4")
+    film = look_through(video)
+    assert (film.size, film.rate, len(film)) == ((18 * scale, 32 * scale), 25, 5)
+
+
+def test_all_formats_hold_what_python_gives(weights, clip, tmp_path):
+    cascade = Cascade.from_pretrained(weights, "cpu")
+    video = torch.stack([from_uint8(torch.from_numpy(x.copy())) for x in look_through(clip).frames()])
+    output = applications.upscale(cascade, video.permute(3, 0, 1, 2)[None], 25.0, sampling=Sampling(seed=4))
+    assert output.video.shape == (1, 3, 5, 108, 192)
+    settings = run(weights, tmp_path, clip, "--seed", 4, "--formats", FORMATS)
+    assert settings["seed"] == 4
+    found = check_files(tmp_path)
+    assert {name.partition("-4")[2] for name in found} >= {".gif", ".webp", ".apng", "-sprites.json"}
+    pictures = sorted((tmp_path / "upscale-clip-4-frames").iterdir())
+    written = np.stack([np.asarray(Image.open(path)) for path in pictures])
+    assert np.array_equal(written, to_uint8(output.video[0]).permute(1, 2, 3, 0).numpy())
+    decoded = np.stack([*look_through(tmp_path / "upscale-clip-4.mp4").frames()]).astype(int)
+    assert np.abs(decoded - written).mean() < 8  # the pixels of random weights are noise
+
+
+def test_the_same_command_replaces_its_files_and_another_does_not(weights, clip, tmp_path):
+    for seed in (0, 0, 1):
+        run_anew = ["--seed", seed, "--steps", 1, "--from", "sr_h"]
+        main(["upscale", str(clip), "--weights", str(weights), "--out", str(tmp_path), *map(str, run_anew)])
+    run_anew = ["--steps", "2", "--from", "sr_h"]
+    main(["upscale", str(clip), "--weights", str(weights), "--out", str(tmp_path), *run_anew])
+    names = sorted(path.name for path in tmp_path.glob("*.mp4"))
+    assert names == ["upscale-clip-0-2.mp4", "upscale-clip-0.mp4", "upscale-clip-1.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--from", "sr_h", "--until", "sr_lt"], "--from sr_h comes after --until sr_lt"),
+        (["--until", "decoder"], "invalid choice: 'decoder'"),
+        (["--tile", "63"], "--tile: must be a whole number of 64 or more, at most 16384, got 63"),
+        (["--background", "white"], "these weights know no ground of one colour: leave it out"),
+        (["--background", "transparent"], "mp4 has no transparent ground"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, words, weights, clip, tmp_path, capsys):
+    with pytest.raises(SystemExit) as error:
+        run(weights, tmp_path / "out", clip, *arguments)
+    assert error.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert words in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_result_larger_than_mp4_or_memory_holds_is_refused(weights, clip, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(upscale, "MAX_PIXELS", 108 * 192 - 1)
+    monkeypatch.setattr(streamed, "MAX_KEPT", 5 * 54 * 96 * 3 - 1)
+    for arguments, words in (
+        ([], "become 192x108 (sr_lt x2, sr_h x3), more than mp4 can hold: take one stage, --until sr_lt or"),
+        (["--from", "sr_h", "--formats", "mp4,webp"], "--formats webp: needs all 5 frames of 96x54 at once"),
+    ):
+        with pytest.raises(SystemExit) as error:
+            run(weights, tmp_path / "out", clip, *arguments)
+        assert error.value.code == 2
+        assert words in capsys.readouterr().err.strip().splitlines()[-1]
+    run(weights, tmp_path / "out", clip, "--from", "sr_h", "--formats", "mp4,frames")
+
+
+def test_what_is_done_is_kept_after_an_interruption(weights, clip, tmp_path, monkeypatch):
+    add = streamed.StreamedVideo.add
+
+    def stop(self, frame):
+        if self.num_frames == 3:
+            raise KeyboardInterrupt
+        add(self, frame)
+
+    monkeypatch.setattr(streamed.StreamedVideo, "add", stop)
+    with pytest.raises(SystemExit) as error:
+        run(weights, tmp_path, clip, "--formats", "mp4,gif,frames")
+    assert error.value.code == 130
+    settings = json.loads((tmp_path / "upscale-clip-0.json").read_text())
+    assert (settings["interrupted"], settings["video"]["shape"][1]) == (True, 3)
+    assert len(look_through(tmp_path / "upscale-clip-0.mp4")) == 3
+    assert len(look_through(tmp_path / "upscale-clip-0.gif")) == 3
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".unfinished")]
+
+
+PEAK = """
+import resource, sys
+from lightning_mav.cli import main
+main(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+MARGIN = 24 * 1024  # KiB; all frames of the longer video alone would take ten times as much
+
+
+@pytest.mark.slow
+def test_a_video_eight_times_as_long_needs_no_more_memory(weights, tmp_path):
+    peaks = []
+    for num_frames in (32, 256):
+        path, out = tmp_path / f"{num_frames}.mp4", tmp_path / f"out-{num_frames}"
+        options = {"size": (48, 64), "options": {"x264-params": "log-level=none"}}
+        frames = [np.full((48, 64, 3), k % 256, np.uint8) for k in range(num_frames)]
+        path.write_bytes(encode("mp4", "libx264", frames=frames, **options))
+        arguments = ["upscale", str(path), "--weights", str(weights), "--out", str(out), "--steps", "1"]
+        result = subprocess.run(
+            [sys.executable, "-c", PEAK, *arguments], capture_output=True, text=True, check=True
+        )
+        peaks.append(int(result.stdout.splitlines()[-1]))
+    assert 3 * MARGIN * 1024 < 8 * 32 * 288 * 384 * 3
+    assert peaks[1] - peaks[0] < MARGIN, peaks
