@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -77,7 +77,7 @@ class Cascade(nn.Module):
         until: str = LAST,
         text_only: bool = False,
         modules: Sequence[str] = (),
-    ) -> "Cascade":
+    ) -> Self:
         """Loads trained stages.
 
         Args:

@@ -130,8 +130,8 @@ def check_upload(path: Path, kind: str, limits: Limits, number: int = 1) -> Uplo
     """
     what = f"File {number}"
     if (size := path.stat().st_size) > limits.upload_bytes:
-        allowed = limits.upload_bytes // 2**20
-        raise RefusedError(f"{what} has {size / 2**20:.1f} MB: at most {allowed} MB are allowed.")
+        allowed = f"{limits.upload_bytes // 2**20} MB"
+        raise RefusedError(f"{what} has {size / 2**20:.1f} MB: at most {allowed} are allowed.")
     try:
         measured = (_measure_image if kind == "image" else _measure_video)(path, limits)
     except ValueError as error:

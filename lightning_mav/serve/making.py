@@ -44,7 +44,9 @@ class StagedCascade(Cascade):
     ) -> CascadeOutput:
         """Turns image embeddings into videos, see ``Cascade.render``, stage by stage."""
         names = [name for name in stages_until(until) if stages()[name].makes_video]
-        have, output, seconds, rates = dict(made or {}), None, {}, {}
+        have, output = dict(made or {}), None
+        seconds: dict[str, float] = {}
+        rates: dict[str, float] = {}
         start = max((names.index(name) for name in have if name in names), default=0)
         for name in names[start:]:
             output = super().render(
