@@ -74,8 +74,8 @@ def test_all_formats_hold_what_python_gives(weights, clip, tmp_path):
     pictures = sorted((tmp_path / "upscale-clip-4-frames").iterdir())
     written = np.stack([np.asarray(Image.open(path)) for path in pictures])
     assert np.array_equal(written, to_uint8(output.video[0]).permute(1, 2, 3, 0).numpy())
-    decoded = np.stack([*look_through(tmp_path / "upscale-clip-4.mp4").frames()]).astype(int)
-    assert np.abs(decoded - written).mean() < 8  # the pixels of random weights are noise
+    output.save(tmp_path / "whole.mp4")
+    assert (tmp_path / "upscale-clip-4.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 
 def test_the_same_command_replaces_its_files_and_another_does_not(weights, clip, tmp_path):
@@ -150,6 +150,7 @@ MARGIN = 24 * 1024  # KiB; all frames of the longer video alone would take ten t
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_video_eight_times_as_long_needs_no_more_memory(weights, tmp_path):
     peaks = []
     for num_frames in (32, 256):
