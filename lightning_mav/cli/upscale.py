@@ -136,10 +136,9 @@ def _check_size(args: argparse.Namespace, film: "Film", loaded: _Loaded) -> None
     stages = ", ".join(f"{name} x{model.scale}" for name, model in loaded.models.items())
     before = f"{args.file}: {len(film)} frames of {film.size[1]}x{film.size[0]}"
     if max(height, width) > MAX_SIDE or height * width > MAX_PIXELS:
-        fewer = " or ".join(f"--from {name} --until {name}" for name in loaded.models)
-        remedy = (
-            f"take one stage, {fewer}, or make it smaller" if len(loaded.models) > 1 else "make it smaller"
-        )
+        remedy = "make it smaller"
+        if len(loaded.models) > 1:
+            remedy = f"take one stage, --until {args.first} or --from {args.until}, or {remedy}"
         raise UsageError(
             f"{before} would become {width}x{height} ({stages}), more than mp4 can hold: {remedy}"
         )

@@ -74,8 +74,8 @@ def test_all_formats_hold_what_python_gives(weights, clip, tmp_path):
     pictures = sorted((tmp_path / "upscale-clip-4-frames").iterdir())
     written = np.stack([np.asarray(Image.open(path)) for path in pictures])
     assert np.array_equal(written, to_uint8(output.video[0]).permute(1, 2, 3, 0).numpy())
-    decoded = np.stack([*look_through(tmp_path / "upscale-clip-4.mp4").frames()]).astype(int)
-    assert np.abs(decoded - written).mean() < 8  # the pixels of random weights are noise
+    output.save(tmp_path / "whole.mp4")
+    assert (tmp_path / "upscale-clip-4.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 
 def test_the_same_command_replaces_its_files_and_another_does_not(weights, clip, tmp_path):
@@ -140,27 +140,32 @@ def test_what_is_done_is_kept_after_an_interruption(weights, clip, tmp_path, mon
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".unfinished")]
 
 
+# The network's arithmetic is left out, which takes most of the time and the same memory for each tile.
 PEAK = """
 import resource, sys
 from lightning_mav.cli import main
+from lightning_mav.models import SuperResolution
+SuperResolution.denoise_frames = lambda self, low, fps, noise, cond_noise, options: self.upsample(low)
 main(sys.argv[1:])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
-MARGIN = 24 * 1024  # KiB; all frames of the longer video alone would take ten times as much
+MARGIN = 12 * 2**10  # KiB; the longer video's frames alone would take four times as much
+SHORT = 80  # frames, more than the encoder looks ahead
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_video_eight_times_as_long_needs_no_more_memory(weights, tmp_path):
     peaks = []
-    for num_frames in (32, 256):
+    for num_frames in (SHORT, 8 * SHORT):
         path, out = tmp_path / f"{num_frames}.mp4", tmp_path / f"out-{num_frames}"
-        options = {"size": (48, 64), "options": {"x264-params": "log-level=none"}}
-        frames = [np.full((48, 64, 3), k % 256, np.uint8) for k in range(num_frames)]
-        path.write_bytes(encode("mp4", "libx264", frames=frames, **options))
-        arguments = ["upscale", str(path), "--weights", str(weights), "--out", str(out), "--steps", "1"]
+        frames = [np.full((24, 32, 3), k % 256, np.uint8) for k in range(num_frames)]
+        options = {"x264-params": "log-level=none"}
+        path.write_bytes(encode("mp4", "libx264", frames=frames, size=(24, 32), options=options))
+        command = ["upscale", str(path), "--weights", str(weights), "--out", str(out), "--steps", "1"]
         result = subprocess.run(
-            [sys.executable, "-c", PEAK, *arguments], capture_output=True, text=True, check=True
+            [sys.executable, "-c", PEAK, *command], capture_output=True, text=True, check=True
         )
         peaks.append(int(result.stdout.splitlines()[-1]))
-    assert 3 * MARGIN * 1024 < 8 * 32 * 288 * 384 * 3
+    assert 7 * SHORT * 144 * 192 * 3 > 3 * 1024 * MARGIN  # bytes
     assert peaks[1] - peaks[0] < MARGIN, peaks

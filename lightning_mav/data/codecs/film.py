@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -75,14 +76,15 @@ def look_through(path: Path) -> Film:
     if kind in ANIMATED:
         return _look_at_pictures(path)
     with _open(path) as (_, stream):
-        packets, shown, sizes = _Stream(path, stream), [], set()
-        stamps = packets.find_stamps()
+        packets, shown = _Stream(path, stream), list[int]()
+        stamps, sizes = packets.find_stamps(), set[tuple[int, int]]()
         for frame in packets.frames():
             if frame.pts is None:
                 raise ValueError("damaged video: a frame that belongs to no packet")
             shown.append(frame.pts)
             width, height = shown_size(frame.width, frame.height, pixel_aspect(stream))
-            sizes.add(upright(np.broadcast_to(np.uint8(0), (height, width)), frame).shape)
+            height, width = upright(np.broadcast_to(np.uint8(0), (height, width)), frame).shape
+            sizes.add((height, width))
         tick, rate = float(stream.time_base or 0), stream.average_rate
     if len(sizes) > 1:
         raise ValueError("size changes: frames of native size do not go together")
@@ -125,7 +127,7 @@ def _open(path: Path) -> Iterator[tuple[InputContainer, av.VideoStream]]:
         raise ValueError("empty file")
     with path.open("rb") as file:
         # Mapped, not read: only the headers are looked at. It is closed when nothing refers to it any more.
-        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        data = cast("bytes", mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         try:
             with open_video(data, path.suffix.lower().lstrip("."), file=file) as opened:
                 yield opened
