@@ -16,7 +16,7 @@ from .sampling import Sampling
 from .super_resolution import SRLT, SuperResolution
 from .tiling import TILE, PlacedNoise, count_tiles, enlarge
 
-MIN_TILE = 64
+MIN_TILE, MIN_FPS = 64, 0.001
 
 
 def upscale_frames(
@@ -51,7 +51,7 @@ def upscale_frames(
         ValueError: If a number is out of its range.
     """
     check_number("tile", tile, MIN_TILE)
-    check_number("fps", fps, 0)
+    check_number("fps", fps, MIN_FPS)
     for name, model in models.items():
         options = sampling.arguments(name)
         noise = PlacedNoise(fork_seed(options.get("generator")))

@@ -41,7 +41,7 @@ def open_video(
             FFmpeg's own errors in the with block pass through.
     """
     kind = container_of(data) or VIDEO_FORMATS.get(suffix)
-    if kind not in formats:
+    if kind is None or kind not in formats:
         raise ValueError(f"no video of its kind: {kind or 'unknown'}")
     check_container(data, kind)
     container, stream = _open(file or BytesIO(data), kind, OPTIONS)
