@@ -19,6 +19,7 @@ VIDEOS = sorted(path for path in CLIPS.rglob("*") if path.suffix in (".mp4", ".m
 IMAGES = sorted(path for path in CLIPS.rglob("*") if path.suffix in (".png", ".jpg"))
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(3600),
     pytest.mark.skipif(not VIDEOS, reason=f"no real footage in {CLIPS}: name a folder of clips by MAV_CLIPS"),
 ]
 
