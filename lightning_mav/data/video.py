@@ -33,6 +33,7 @@ def write_mp4(path: str | Path, video: Tensor, fps: float, *, crf: int = 12) -> 
         crf: Quality of libx264, from 0 (lossless) to 51; 18 already looks lossless.
 
     Examples:
+        >>> import torch
         >>> write_mp4("grey.mp4", torch.zeros(3, 12, 32, 48), fps=6)
         >>> from lightning_mav.data.codecs.film import look_through
         >>> film = look_through(Path("grey.mp4"))

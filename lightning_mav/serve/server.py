@@ -8,7 +8,7 @@ import gradio as gr
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse
 
-from ..utils.textfile import slug
+from ..utils.textfile import decode_text, slug
 from .formats import FORMATS, OPAQUE, made_format
 from .job import DONE, Job
 from .page import FOLDER, THEME, build_page
@@ -127,7 +127,7 @@ def build_app(service: Service) -> Any:
         ssr_mode=False,
         theme=THEME,
         css_paths=FOLDER / "page.css",
-        head=f"<script>{(FOLDER / 'page.js').read_text(encoding='utf-8')}</script>",
+        head=f"<script>{decode_text((FOLDER / 'page.js').read_bytes())}</script>",
         allowed_paths=[],
         enable_monitoring=False,
         mcp_server=False,

@@ -155,7 +155,10 @@ def unknown(root):
         (changed("txt", b"\xff"), r"000000\.tar: cannot be used \(caption is not UTF-8"),
         (changed("txt", None), r"000000\.tar: cannot be used \(no caption\)"),
         (changed("json", None), r"000000\.tar: cannot be used \('json' is missing\)"),
-        (changed("webp", None), r"000000\.tar: cannot be used \(no png or jpg or jpeg or webp in it\)"),
+        (
+            changed("webp", None),
+            r"000000\.tar: cannot be used \(member missing: none ends in png, jpg, jpeg, webp\)",
+        ),
         (lambda root: shutil.rmtree(root / "videos-things"), "no shard .*videos-things"),
         (lambda root: shutil.rmtree(root / "images"), "no shard .*images"),
         (relisted, "videos-things: no animation of 1f48|videos-things: no animation of 1f98"),
