@@ -32,7 +32,7 @@ def _file(label: str) -> gr.File:
         return await move(path)
 
     # Not a subclass: for those Gradio writes type stubs beside the source.
-    field.async_move_resource_to_block_cache = only_files  # type: ignore[method-assign]
+    field.async_move_resource_to_block_cache = only_files  # type: ignore[method-assign, assignment]
     return field
 
 
