@@ -9,11 +9,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..stage_table import DEFAULT_WEIGHTS, ENLARGING, LAST, enlarging
+from ..stage_table import ENLARGING, LAST, enlarging
 from ..utils.console import plain_warnings, stage_progress
 from ..utils.errors import UsageError, first_line, writing
 from ..utils.textfile import write_text
-from .arguments import CommandParser, add_import, given, number_in, seed
+from .arguments import CommandParser, add_import, given, number_in
+from .options import add_options
 from .output import FORMATS, base_name, output_folder, own_name, publishing
 from .provenance import provenance
 from .results import add_results, check_background
@@ -73,7 +74,7 @@ def _parser() -> CommandParser:
     parser = CommandParser(prog="mav upscale", description="Make a video larger.", epilog=HELP)
     add = parser.add_argument
     add("file", type=Path, metavar="VIDEO", help="video file, or an animated WebP, PNG or GIF")
-    add("--seed", type=seed, default=0, metavar="N", help="0 or more (default: %(default)s)")
+    add_options(parser, "seed")
     names = " or ".join(ENLARGING)
     add(
         "--from",
@@ -83,8 +84,7 @@ def _parser() -> CommandParser:
         help="first stage (default: %(default)s)",
     )
     add("--until", choices=ENLARGING, default=LAST, help=f"last stage, {names} (default: %(default)s)")
-    steps = "denoising steps of every stage, 1 to 1000 (default: each stage's own)"
-    add("--steps", type=number_in(int, 1, 1000), metavar="N", help=steps)
+    add_options(parser, "steps")
     tile = "pixels of the result that are made at a time: side of a square; a smaller one needs less memory"
     add(
         "--tile",
@@ -93,11 +93,9 @@ def _parser() -> CommandParser:
         metavar="N",
         help=f"{tile} (default: %(default)s)",
     )
-    weights = "scale, or folder of weights (default: %(default)s)"
-    add("--weights", default=DEFAULT_WEIGHTS, metavar="NAME_OR_DIR", help=weights)
+    add_options(parser, "weights", "device")
     add_results(parser, ["mp4"])
     add_import(parser)
-    add("--device", metavar="D", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     return parser
 
 
