@@ -84,8 +84,7 @@ class Cascade(nn.Module):
             name_or_dir: A scale, such as ``micro``, or a folder with ``clip.safetensors`` and so on.
             device: Where to put them; None takes a GPU if there is one.
             until: Last stage that is needed.
-            text_only: Whether ``clip`` will only embed prompts, no images. Loading is then a second
-                faster, mostly because open_clip is not imported.
+            text_only: Whether ``clip`` will only embed prompts, which loads a second faster.
             modules: Modules of your own whose classes the files may name, see ``allow_modules``.
 
         Raises:
@@ -127,8 +126,8 @@ class Cascade(nn.Module):
         sampling: Sampling = DEFAULT,
     ) -> Tensor:
         """F: puts ``frame_skip - 1`` frames between neighbours; ``fps`` is the rate of the result."""
-        given: dict[str, Any] = {"video": video, "image_embed": image_embed, "fps": fps}
-        return self.run("interpolation", sampling, **given, frame_skip=frame_skip)
+        given: dict[str, Any] = {"image_embed": image_embed, "fps": fps, "frame_skip": frame_skip}
+        return self.run("interpolation", sampling, video=video, **given)
 
     def upsample_lt(self, video: Tensor, fps: float, sampling: Sampling = DEFAULT) -> Tensor:
         """SR_l^t: enlarges a video, over space and time together."""
@@ -182,13 +181,14 @@ class Cascade(nn.Module):
             sampling: How to sample.
             made: Videos ``(B, 3, F, H, W)`` that stand for what the first stages make, by stage, in order.
         """
-        fps = self.known.fps if fps is None else fps
-        made = dict(made or {})
+        fps, made = self.known.fps if fps is None else fps, dict(made or {})
         chain = [spec for name in stages_until(until) if (spec := stages()[name]).makes_video]
         chain = chain[1 + max((i for i, spec in enumerate(chain) if spec.name in made), default=-1) :]
         given: dict[str, Any] = {"image_embed": image_embed, "frame_skip": frame_skip}
-        given["video"] = [*made.values()][-1].to(self.device) if made else None
         seconds, rates = dict.fromkeys(made, 0.0), dict.fromkeys(made, fps)
+        for name, video in made.items():
+            given["video"] = video.to(self.device)
+            sampling.tell(name, video, fps)
         for spec in chain:
             start = time.perf_counter()
             fps *= frame_skip if spec.adds_frames else 1
@@ -196,6 +196,7 @@ class Cascade(nn.Module):
             given["video"] = self.run(spec.name, sampling, **{name: given[name] for name in spec.inputs})
             made[spec.name] = given["video"].cpu()
             seconds[spec.name] = time.perf_counter() - start
+            sampling.tell(spec.name, made[spec.name], fps)
         return CascadeOutput([*made.values()][-1], fps, made, seconds, rates, self.known.ground)
 
     def __call__(
@@ -212,10 +213,9 @@ class Cascade(nn.Module):
         num_inference_steps: int | None = None,
         generator: torch.Generator | None = None,
     ) -> CascadeOutput:
-        """Turns prompts into videos, one prompt after the other.
+        """Turns prompts into videos, one by one, and warns of prompts that the weights do not know.
 
-        Same prompt, seed, settings and machine: same video, whatever the other prompts are. Of prompts that
-        the weights do not know it warns, see ``KnownPrompts``.
+        Same prompt, seed, settings and machine: same video, whatever the other prompts are.
 
         Args:
             prompts: One prompt or several.

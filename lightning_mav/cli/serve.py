@@ -47,14 +47,14 @@ def main(argv: list[str]) -> None:
 def _serve(args: argparse.Namespace, folder: Path, scratch: Path) -> None:
     import uvicorn
 
-    from ..serve.making import StagedCascade
+    from ..cascade import Cascade
     from ..serve.server import build_app
     from ..serve.service import Service
     from ..utils.precision import usable_device
 
     device = None if args.device is None else usable_device("--device", args.device)
     print(f"loading the weights {args.weights} ...", flush=True)
-    cascade = StagedCascade.from_pretrained(args.weights, device)
+    cascade = Cascade.from_pretrained(args.weights, device)
     service = Service(
         cascade,
         folder,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from ..diffusion import SampleOptions
 from ..utils.numbers import check_number, check_types, seed_from
@@ -24,6 +25,8 @@ class Sampling:
         num_steps: Denoising steps, for all stages or by stage; a stage not named keeps its own number.
         guidance_scale: Classifier-free guidance, by stage; a plain number is the decoder's.
         progress: Called as ``progress(stage, done, total)`` after each step.
+        finished: Called as ``finished(stage, video, fps)`` with what each stage of the cascade makes,
+            ``(B, 3, F, H, W)`` on the CPU, as soon as it is there.
 
     Raises:
         ValueError: If a number is not finite or out of its range.
@@ -41,6 +44,7 @@ class Sampling:
     num_steps: int | Mapping[str, int] | None = None
     guidance_scale: float | Mapping[str, float] | None = None
     progress: Callable[[str, int, int], None] | None = None
+    finished: Callable[[str, Tensor, float], None] | None = None
 
     def __post_init__(self) -> None:
         check_types(type(self).__init__, vars(self))
@@ -56,6 +60,11 @@ class Sampling:
     def stage_seed(self, stage: str) -> int:
         """Returns the seed of one stage's generator."""
         return seed_from(self.seed, stage, self.key)
+
+    def tell(self, stage: str, video: Tensor, fps: float) -> None:
+        """Tells whoever wants to know that a stage of the cascade is finished."""
+        if self.finished is not None:
+            self.finished(stage, video, fps)
 
     def arguments(self, stage: str) -> SampleOptions:
         """Returns what the stage's ``sample`` takes besides its conditions."""

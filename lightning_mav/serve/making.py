@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,56 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..cascade import DEFAULT, Cascade
-from ..cascade_output import CascadeOutput
+from ..cascade import Cascade
 from ..data.video import write_mp4
 from ..models.sampling import Sampling
-from ..stage_table import KEY_FRAMES, LAST, stages, stages_until
+from ..stage_table import KEY_FRAMES, stages
 from .job import Job
 from .limits import Upload
 from .uses import USES, read_upload
 
 PIXELS = "pixels.npy"  # frames of the result, bytes (F, H, W, 3), which the formats are made of
 PREVIEW = 192  # least side of a video in the page; browsers blur smaller ones, and H.264 their colours
-
-
-class StagedCascade(Cascade):
-    """A cascade that tells of each stage's video as soon as it is there; what it makes is the same.
-
-    Attributes:
-        finished: Called as ``finished(stage, output)``; ``output`` is what there is then.
-    """
-
-    finished: Callable[[str, CascadeOutput], None] | None = None
-
-    def render(
-        self,
-        image_embed: Tensor,
-        *,
-        fps: float | None = None,
-        frame_skip: int = 5,
-        until: str = LAST,
-        sampling: Sampling = DEFAULT,
-        made: Mapping[str, Tensor] | None = None,
-    ) -> CascadeOutput:
-        """Turns image embeddings into videos, see ``Cascade.render``, stage by stage."""
-        names = [name for name in stages_until(until) if stages()[name].makes_video]
-        have, output = dict(made or {}), None
-        seconds: dict[str, float] = {}
-        rates: dict[str, float] = {}
-        start = max((names.index(name) for name in have if name in names), default=0)
-        for name in names[start:]:
-            output = super().render(
-                image_embed, fps=fps, frame_skip=frame_skip, until=name, sampling=sampling, made=have
-            )
-            have, fps = output.stages, output.fps
-            seconds = {**output.seconds, **{key: value for key, value in seconds.items() if value}}
-            rates = {**output.rates, **rates}
-            output.seconds, output.rates = seconds, rates
-            if self.finished is not None:
-                self.finished(name, output)
-        assert output is not None
-        return output
 
 
 class Pace:
@@ -78,6 +38,49 @@ class Pace:
         return self.seconds.get(stage, sum(known.values()) / len(known)) * cost
 
 
+class Clock:
+    """Tells a job how far it is, from the steps of its stages.
+
+    Args:
+        job: What is made; its share, stage and seconds left are kept up to date.
+        costs: Steps times frames of each stage, in order.
+        pace: How long such a job takes; it learns from this one.
+    """
+
+    def __init__(self, job: Job, costs: dict[str, float], pace: Pace) -> None:
+        self.job, self.costs, self.pace = job, costs, pace
+        self.stage, self.share = "", 0.0
+        self.begun = self.last = time.monotonic()
+
+    def step(self, stage: str, done: int, total: int) -> None:
+        """Notes that a stage has done some of its steps."""
+        now = time.monotonic()
+        if stage != self.stage:  # it began when the one before it ended: its first step takes time, too
+            self.stage, self.begun, self.share = stage, self.last, 0.0
+        self.share = max(self.share, done / total)
+        self._foretell(now - self.begun)
+        if done == total and stage in self.costs:
+            self.pace.learn(stage, now - self.begun, self.costs[stage])
+        self.last = now
+
+    def rest(self) -> None:
+        """Notes that the time since the last step belongs to no stage."""
+        self.last = time.monotonic()
+
+    def _foretell(self, spent: float) -> None:
+        """Notes in the job which share of it is done, and how many seconds are left."""
+        job, names, pace = self.job, list(self.costs), self.pace
+        later = names[names.index(self.stage) + 1 :] if self.stage in names else []
+        whole = (
+            spent / self.share if self.share > 0.3 else pace.of(self.stage, self.costs.get(self.stage, 1.0))
+        )
+        job.left = max(0.0, whole * (1 - self.share)) + sum(pace.of(name, self.costs[name]) for name in later)
+        gone = time.monotonic() - job.begun
+        job.share = max(job.share, min(0.99, gone / (gone + job.left + 1e-6)))
+        job.stage = self.stage
+        job.version += 1
+
+
 class Maker:
     """Makes videos of jobs, one at a time.
 
@@ -85,7 +88,7 @@ class Maker:
         cascade: All stages.
     """
 
-    def __init__(self, cascade: StagedCascade) -> None:
+    def __init__(self, cascade: Cascade) -> None:
         self.cascade, self.pace = cascade, Pace()
 
     def __call__(
@@ -105,42 +108,30 @@ class Maker:
         """
         use, cascade = USES[job.use], self.cascade
         given: Any = [read_upload(cascade, upload) for upload in uploads] if use.files else job.prompt
-        costs = self.costs(job)
-        state: dict[str, Any] = {
-            "stage": "",
-            "begun": time.monotonic(),
-            "share": 0.0,
-            "last": time.monotonic(),
-        }
+        clock = Clock(job, self.costs(job), self.pace)
 
         def progress(stage: str, done: int, total: int) -> None:
             step()
-            now = time.monotonic()
-            if (
-                stage != state["stage"]
-            ):  # it began when the one before it ended: its first step takes time, too
-                state.update(stage=stage, begun=state["last"], share=0.0)
-            state["share"] = max(state["share"], done / total)
-            self._foretell(job, costs, stage, state["share"], now - state["begun"])
-            if done == total and stage in costs:
-                self.pace.learn(stage, now - state["begun"], costs[stage])
-            state["last"] = now
+            clock.step(stage, done, total)
 
-        def finished(stage: str, output: CascadeOutput) -> None:
+        def finished(stage: str, video: Tensor, fps: float) -> None:
             step()
-            video = output.stages[stage]
-            write_mp4(folder / f"{stage}.mp4", _enlarged(video[0]), output.rates[stage])
+            write_mp4(folder / f"{stage}.mp4", _enlarged(video[0]), fps)
             shape = {"frames": video.shape[2], "height": video.shape[3], "width": video.shape[4]}
-            job.stages.append({"name": stage, "fps": output.rates[stage], **shape})
+            job.stages.append({"name": stage, "fps": fps, **shape})
             job.version += 1
-            state["last"] = time.monotonic()
+            clock.rest()
 
-        key = "" if use.files else job.prompt
-        numbers = {"num_steps": job.settings["steps"], "guidance_scale": job.settings.get("guidance_scale")}
-        sampling = Sampling(job.settings["seed"], key, **numbers, progress=progress)
+        sampling = Sampling(
+            job.settings["seed"],
+            "" if use.files else job.prompt,
+            job.settings["steps"],
+            job.settings.get("guidance_scale"),
+            progress,
+            finished,
+        )
         if not use.files:
             job.note = cascade.known.warning(job.prompt, *cascade.nearest_names(job.prompt)) or ""
-        cascade.finished = finished
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             output = use.draw(cascade, given, job.settings, sampling)
@@ -155,17 +146,6 @@ class Maker:
                 frames = {"prior": 1, "decoder": KEY_FRAMES}.get(name, job.num_frames)
                 costs[name] = float((job.settings["steps"] or own) * frames)
         return costs
-
-    def _foretell(self, job: Job, costs: dict[str, float], stage: str, share: float, spent: float) -> None:
-        """Notes in a job which share of it is done, and how many seconds are left."""
-        names = list(costs)
-        later = names[names.index(stage) + 1 :] if stage in costs else []
-        whole = spent / share if share > 0.3 else self.pace.of(stage, costs.get(stage, 1.0))
-        job.left = max(0.0, whole * (1 - share)) + sum(self.pace.of(name, costs[name]) for name in later)
-        gone = time.monotonic() - job.begun
-        job.share = max(job.share, min(0.99, gone / (gone + job.left + 1e-6)))
-        job.stage = stage
-        job.version += 1
 
     def estimate(self, job: Job) -> float:
         """Returns the seconds that a job will probably take from its beginning."""

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..cascade import Cascade
 from .examples import examples_of
 from .job import LIVE, RUNNING, Job
 from .jobs import Jobs
 from .limits import Limits, RefusedError, Upload, check_prompt, check_result, check_settings, check_upload
-from .making import Maker, StagedCascade
+from .making import Maker
 from .uses import USES
 
 
@@ -25,7 +26,7 @@ class Service:
 
     def __init__(
         self,
-        cascade: StagedCascade,
+        cascade: Cascade,
         folder: Path,
         limits: Limits | None = None,
         weights: str = "",

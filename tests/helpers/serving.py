@@ -15,11 +15,11 @@ def serving(weights, folder, monkeypatch, **options):
     import uvicorn
 
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder / "uploads"))
-    from lightning_mav.serve.making import StagedCascade
+    from lightning_mav.cascade import Cascade
     from lightning_mav.serve.server import build_app
     from lightning_mav.serve.service import Service
 
-    cascade = StagedCascade.from_pretrained(weights, "cpu")
+    cascade = Cascade.from_pretrained(weights, "cpu")
     service = Service(cascade, folder / "jobs", **options)
     config = uvicorn.Config(build_app(service), host="127.0.0.1", port=0, log_level="error")
     server = uvicorn.Server(config)

@@ -11,16 +11,14 @@ from PIL import Image
 
 from helpers.tiny_cascade import save_tiny_cascade
 from lightning_mav import Cascade
-from lightning_mav.applications import animate, interpolate, morph
+from lightning_mav.applications import interpolate
 from lightning_mav.data.export import save_video
 from lightning_mav.models.sampling import Sampling
 from lightning_mav.serve.formats import FORMATS, OPAQUE, made_format
 from lightning_mav.serve.job import Job, StopError
 from lightning_mav.serve.limits import Limits, check_result, check_settings, check_upload
-from lightning_mav.serve.making import Maker, StagedCascade, read_pixels
+from lightning_mav.serve.making import Maker, read_pixels
 from lightning_mav.serve.uses import USES
-
-STEPS = Sampling(3, "a red ball", num_steps=1)
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +27,7 @@ def weights(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def staged(weights):
-    return StagedCascade.from_pretrained(weights, "cpu")
-
-
-@pytest.fixture(scope="module")
-def plain(weights):
+def cascade(weights):
     return Cascade.from_pretrained(weights, "cpu")
 
 
@@ -47,57 +40,51 @@ def files(tmp_path_factory):
     return {"video": folder / "a.mp4", "image": folder / "a.png"}
 
 
-def same(one, other):
-    assert one.rates == other.rates
-    assert one.fps == other.fps
-    assert one.stages.keys() == other.stages.keys()
-    for name, result in one.stages.items():
-        assert torch.equal(result, other.stages[name]), name
+def test_each_stage_is_told_as_soon_as_it_is_there(cascade):
+    told = []
+
+    def finished(name, video, fps):
+        told.append((name, video, fps, len(steps)))
+
+    steps = []
+    sampling = Sampling(
+        3, num_steps=2, progress=lambda stage, done, total: steps.append(stage), finished=finished
+    )
+    output = cascade.render(cascade.embed(["a red ball"]), fps=4.0, frame_skip=3, sampling=sampling)
+    assert [name for name, *_ in told] == list(output.stages)
+    for name, video, fps, num_steps in told:
+        assert torch.equal(video, output.stages[name])
+        assert fps == output.rates[name]
+        assert steps[num_steps - 1] == name  # no later stage has begun
 
 
-def test_stages_told_one_by_one_are_those_of_the_cascade(staged, plain):
-    told = {}
-    staged.finished = lambda name, output: told.update({name: (output.stages[name], output.rates[name])})
-    embed = plain.embed(["a red ball"], STEPS)
-    rest = {"fps": 4.0, "frame_skip": 3, "sampling": STEPS}
-    expected = plain.render(embed, **rest)
-    same(staged.render(embed, **rest), expected)
-    assert list(told) == list(expected.stages)
-    for name, (video, rate) in told.items():
-        assert torch.equal(video, expected.stages[name])
-        assert rate == expected.rates[name]
+def test_a_video_that_is_given_is_told_first(cascade):
+    told = []
+    sampling = Sampling(3, num_steps=1, finished=lambda *args: told.append(args))
+    video = torch.rand(1, 3, 5, 9, 12) * 2 - 1
+    output = interpolate(cascade, video, 5.0, frame_skip=2, sampling=sampling)
+    assert [(name, fps) for name, _, fps in told] == [
+        ("decoder", 5.0),
+        ("interpolation", 10.0),
+        ("sr_lt", 10.0),
+        ("sr_h", 10.0),
+    ]
+    assert torch.equal(told[0][1], output.stages["decoder"])
 
 
-@pytest.mark.parametrize(
-    ("draw", "sizes"),
-    [
-        (lambda cascade, image: animate(cascade, image, frame_skip=2, sampling=STEPS), (3, 9, 9)),
-        (lambda cascade, image: morph(cascade, image, -image, sampling=STEPS), (3, 9, 9)),
-        (
-            lambda cascade, video: interpolate(cascade, video, 5.0, frame_skip=2, sampling=STEPS),
-            (3, 5, 9, 12),
-        ),
-    ],
-)
-def test_applications_give_the_same_when_told_one_by_one(staged, plain, draw, sizes):
-    given = torch.rand(1, *sizes) * 2 - 1
-    staged.finished = None
-    same(draw(staged, given), draw(plain, given))
-
-
-def make(staged, folder, files, name, step=lambda: None, **values):
+def make(cascade, folder, files, name, step=lambda: None, **values):
     use = USES[name]
     settings = check_settings(use, {"steps": 1, **values})
     uploads = [check_upload(files[kind], kind, Limits()) for kind in use.files]
     count = check_result(use, settings, uploads, Limits())
     job = Job("0" * 16, name, "a red ball", settings, num_frames=count)
-    Maker(staged)(job, folder, step, uploads)
+    Maker(cascade)(job, folder, step, uploads)
     return job
 
 
 @pytest.mark.parametrize("name", USES)
-def test_each_use_makes_as_many_frames_as_it_foretold(staged, files, tmp_path, name):
-    job = make(staged, tmp_path, files, name)
+def test_each_use_makes_as_many_frames_as_it_foretold(cascade, files, tmp_path, name):
+    job = make(cascade, tmp_path, files, name)
     assert read_pixels(tmp_path).shape[1] == job.num_frames == job.stages[-1]["frames"]
     for stage in job.stages:
         with av.open(str(tmp_path / f"{stage['name']}.mp4")) as video:
@@ -107,17 +94,17 @@ def test_each_use_makes_as_many_frames_as_it_foretold(staged, files, tmp_path, n
             assert min(stream.width, stream.height) >= 96  # large enough to be looked at
 
 
-def test_pixels_are_those_of_the_cascade(staged, plain, files, tmp_path):
-    make(staged, tmp_path, files, "generate", seed=5, frame_skip=2, fps=4.0)
-    expected = plain("a red ball", seed=5, fps=4.0, num_steps=1, frame_skip=2)
+def test_pixels_are_those_of_the_cascade(cascade, files, tmp_path):
+    make(cascade, tmp_path, files, "generate", seed=5, frame_skip=2, fps=4.0)
+    expected = cascade("a red ball", seed=5, fps=4.0, num_steps=1, frame_skip=2)
     assert (read_pixels(tmp_path) - expected.video[0]).abs().max() <= 1 / 255 + 1e-6
 
 
-def test_time_left_and_share_go_to_the_end(staged, files, tmp_path):
+def test_time_left_and_share_go_to_the_end(cascade, files, tmp_path):
     seen = []
     use = USES["generate"]
     job = Job("0" * 16, "generate", "x", check_settings(use, {"steps": 3, "frame_skip": 1}), num_frames=16)
-    maker = Maker(staged)
+    maker = Maker(cascade)
     for _ in range(2):
         job.share = 0.0
         seen.clear()
@@ -128,7 +115,7 @@ def test_time_left_and_share_go_to_the_end(staged, files, tmp_path):
     assert seen[-1][1] < seen[1][1]
 
 
-def test_it_ends_within_a_step_when_told_to(staged, files, tmp_path):
+def test_it_ends_within_a_step_when_told_to(cascade, files, tmp_path):
     calls = []
 
     def step():
@@ -137,15 +124,15 @@ def test_it_ends_within_a_step_when_told_to(staged, files, tmp_path):
             raise StopError
 
     with pytest.raises(StopError):
-        make(staged, tmp_path, files, "generate", step)
+        make(cascade, tmp_path, files, "generate", step)
     assert len(calls) == 3
     assert not (tmp_path / "pixels.npy").exists()
 
 
 @pytest.fixture(scope="module")
-def made(staged, files, tmp_path_factory):
+def made(cascade, files, tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
-    return folder, make(staged, folder, files, "generate", frame_skip=1).stages[-1]["fps"]
+    return folder, make(cascade, folder, files, "generate", frame_skip=1).stages[-1]["fps"]
 
 
 @pytest.mark.parametrize("name", FORMATS)
