@@ -19,6 +19,11 @@ from .settings import SamplingSettings
 Progress = Callable[[str, int, int], None]
 
 
+def part_of(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:
+    """Returns ``progress(done, total)`` of a part of the work."""
+    return None if progress is None else lambda done, total: progress(name, done, total)
+
+
 Settings = TypeVar("Settings", bound=SamplingSettings)
 
 

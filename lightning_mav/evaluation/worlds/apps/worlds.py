@@ -8,8 +8,7 @@ from torch import Tensor
 
 from ....cascade import Cascade
 from ....worlds.micro.world import render_videos
-from ..emoji.evaluate import nearest_still
-from ..emoji.judge import load_judge
+from ..emoji.judge import load_judge, nearest_still
 from ..emoji.motion import TOP, Gallery
 from ..emoji.prompts import choose_prompts as choose_emoji
 from ..emoji.settings import EmojiBench
@@ -19,13 +18,12 @@ from ..emoji.truth import (
     Animation,
     Entry,
     codes_of,
-    part_of,
     read_animations,
     read_entries,
     read_stills,
 )
 from ..prompts import NUM_CLASSES, choose_prompts
-from ..sampling import Progress
+from ..sampling import Progress, part_of
 from ..scores import read, right
 from .settings import AppsSettings
 

@@ -4,7 +4,6 @@ An independent network reads which emoji a video shows. What moves is compared w
 training never saw.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -15,8 +14,8 @@ from ....data.codecs.pixels import from_uint8
 from ...features import load_features
 from ...intervals import wilson
 from ...report import Figure
-from ..sampling import CascadeSampler, Progress
-from .judge import EmojiJudge, load_judge
+from ..sampling import CascadeSampler, Progress, part_of
+from .judge import EmojiJudge, load_judge, nearest_still
 from .moving import judge_distribution, judge_motion, true_clips
 from .prompts import Prompts, choose_prompts, label
 from .results import EmojiEvaluation, Share, Truth
@@ -28,7 +27,6 @@ from .truth import (
     Animation,
     Entry,
     codes_of,
-    part_of,
     read_animations,
     read_entries,
     read_stills,
@@ -109,11 +107,6 @@ def read_truth(root: Path, entries: list[Entry], prompts: Prompts, progress: Pro
     for kind, codes in wanted.items():
         animations |= read_animations(root, kind, SIZE, codes, part_of(progress, f"clips, {kind}"))
     return Truth(entries, stills, animations)
-
-
-def nearest_still(judge: EmojiJudge, features: Tensor, videos: Iterable[Tensor]) -> Tensor:
-    """Returns which still each video ``(3, F, S, S)`` shows, ``(N,)``."""
-    return (judge.of_videos(videos) @ features.T).argmax(dim=1)
 
 
 def judge_appearance(

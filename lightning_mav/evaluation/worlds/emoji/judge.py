@@ -1,4 +1,8 @@
-"""Loads the judge: the network that reads which still a video shows."""
+"""The judge: the network that reads which still a video shows."""
+
+from collections.abc import Iterable
+
+from torch import Tensor
 
 from ....utils.errors import UsageError
 from ....weights import find_weights, load_weights
@@ -18,4 +22,15 @@ def load_judge() -> EmojiJudge:
     return judge.eval()
 
 
-__all__ = ["SIZE", "EmojiJudge", "load_judge"]
+def nearest_still(judge: EmojiJudge, features: Tensor, videos: Iterable[Tensor]) -> Tensor:
+    """Returns which still each video ``(3, F, S, S)`` shows, ``(N,)``.
+
+    Args:
+        judge: Network that reads videos.
+        features: Its features of all stills, ``(num_stills, D)``.
+        videos: Videos of any lengths.
+    """
+    return (judge.of_videos(videos) @ features.T).argmax(dim=1)
+
+
+__all__ = ["SIZE", "EmojiJudge", "load_judge", "nearest_still"]

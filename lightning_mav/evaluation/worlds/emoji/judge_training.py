@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from ....data.codecs.pixels import from_uint8, spread
 from ....utils.precision import autocast_context, one_thread
 from ...intervals import wilson
-from ..sampling import Progress
+from ..sampling import Progress, part_of
 from .judge import SIZE, EmojiJudge
-from .truth import SEEN, VALIDATION, codes_of, part_of, read_animations, read_entries, read_stills
+from .truth import SEEN, VALIDATION, codes_of, read_animations, read_entries, read_stills
 
 NUM_STEPS, BATCH_SIZE = 2000, 128
 LEARNING_RATE = 3e-3

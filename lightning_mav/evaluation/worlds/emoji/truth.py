@@ -17,7 +17,6 @@ from ....utils.numbers import check_types
 from ....utils.textfile import parse_json
 from ....worlds.emoji.hidden import SEEN, THINGS, TONES_HIDDEN, VALIDATION
 from ....worlds.emoji.shards import FOLDERS
-from ..sampling import Progress
 
 REMEDY = "run `make world WORLD=emoji`"
 MARGIN = 1e-6  # seconds: so that a frame is shown at the very time it starts
@@ -63,11 +62,6 @@ class Animation:
     def clip(self, start: float, fps: float, num_frames: int) -> Tensor:
         """Returns what is seen, ``(3, num_frames, S, S)`` in [-1, 1]."""
         return from_uint8(self.frames[self.indices(start, fps, num_frames)]).movedim(0, 1)
-
-
-def part_of(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:
-    """Returns ``progress(done, total)`` of a part of the work."""
-    return None if progress is None else lambda done, total: progress(name, done, total)
 
 
 def read_entries(root: Path) -> list[Entry]:
@@ -211,7 +205,6 @@ __all__ = [
     "Animation",
     "Entry",
     "codes_of",
-    "part_of",
     "read_animations",
     "read_entries",
     "read_samples",

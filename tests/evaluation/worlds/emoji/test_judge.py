@@ -7,8 +7,7 @@ import torch
 
 from lightning_mav import cli
 from lightning_mav.evaluation.worlds.emoji import judge_training
-from lightning_mav.evaluation.worlds.emoji.evaluate import nearest_still
-from lightning_mav.evaluation.worlds.emoji.judge import EmojiJudge, load_judge
+from lightning_mav.evaluation.worlds.emoji.judge import EmojiJudge, load_judge, nearest_still
 from lightning_mav.evaluation.worlds.emoji.judge_training import (
     altered,
     judge_accuracy,
