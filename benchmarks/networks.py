@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_mav.nn import Pseudo3DUNet
-from lightning_mav.training.compiling import compile_blocks
+from lightning_mav.training.compiling import NORMS, compile_blocks, compile_norms
 
 from . import machine
 
@@ -167,9 +167,9 @@ class Training:
         """Number of trainable parameters."""
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
 
-    def compile(self) -> None:
-        """Compiles the blocks in place, as a training does; ``torch.compiler.set_stance`` leaves that out."""
-        compile_blocks(self.model)
+    def compile(self, parts: str = "blocks") -> None:
+        """Compiles blocks or norms, as a training does; ``torch.compiler.set_stance`` leaves that out."""
+        (compile_norms if parts == NORMS else compile_blocks)(self.model)
 
     def gradient(self) -> None:
         """Forward and backward pass."""

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from benchmarks.gpu import karlo
+from benchmarks.gpu.interpolation import paper_form
+from benchmarks.gpu.timed import deadline_in, last_step, until
 
 
 def test_karlo_plans_and_measures_into_one_file(tmp_path):
@@ -15,12 +17,13 @@ def test_karlo_plans_and_measures_into_one_file(tmp_path):
     karlo.main([*common, "--steps=2", "--batches", "2"])
     found = json.loads(out.read_text())
     assert [*found] == ["1", "2"]
-    both = found["2"]
-    assert both["planned_tflop_per_step"] == pytest.approx(both["tflop_per_step"], rel=0.03)
-    assert both["tflops"] == pytest.approx(both["tflop_per_step"] / both["ms_per_step"] * 1e3, rel=0.01)
-    assert both["planned_gb"] > found["1"]["planned_gb"] > 0
-    assert both["mfu"] is None
-    assert "tflops" not in found["1"]
+    planned, measured = found["2"], found["2"]["norms"]
+    assert planned["planned_tflop_per_step"] == pytest.approx(measured["tflop_per_step"], rel=0.03)
+    flops_per_second = measured["tflop_per_step"] / measured["ms_per_step"] * 1e3
+    assert measured["tflops"] == pytest.approx(flops_per_second, rel=0.01)
+    assert planned["planned_gb"] > found["1"]["planned_gb"] > 0
+    assert measured["mfu"] is None
+    assert "norms" not in found["1"]
 
 
 def test_karlo_keeps_to_its_time_and_goes_on_after_a_size_without_room(tmp_path, monkeypatch):
@@ -34,6 +37,20 @@ def test_karlo_keeps_to_its_time_and_goes_on_after_a_size_without_room(tmp_path,
     monkeypatch.setattr(karlo, "Training", Training)
     karlo.main(["--tiny", f"--out={out}", "--batches", "1", "2"])
     assert begun == [1, 2]
-    assert json.loads(out.read_text())["1"]["error"] == "out of memory"
+    assert json.loads(out.read_text())["1"]["norms"]["error"] == "out of memory"
     karlo.main(["--tiny", f"--out={out}", "--batches", "4", "--seconds=-1"])
     assert begun == [1, 2]
+
+
+def test_trainings_stop_early_enough_to_write_their_weights(tmp_path):
+    options = dict(option.removeprefix("--").split("=") for option in until(deadline_in(100)))
+    assert 50 <= int(options["trainer.callbacks.seconds"]) <= 55
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for name in ("step=90.ckpt", "step=1000.ckpt", "last.ckpt"):
+        (folder / name).touch()
+    assert last_step(tmp_path) == 1000
+
+
+def test_forms_of_the_interpolation_are_those_of_the_ablation():
+    assert "--model.blend=false" in paper_form()

@@ -17,10 +17,9 @@ from pathlib import Path
 
 import torch
 
-BUDGET = "lightning_mav.training.budget.TimeBudget"
+from benchmarks.gpu.timed import deadline_in, last_step, machine, until
+
 DATA, RUNS = Path("data/emoji"), Path("outputs/emoji")
-WRITING = 20  # seconds that are left for the last checkpoint and the weights
-STARTING = 25  # seconds that a training takes to start
 
 
 def main() -> None:
@@ -33,7 +32,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=6, help="reading processes for each kind of data")
     parser.add_argument("--compile", action="store_true", help="compile the network: minutes at the start")
     args, others = parser.parse_known_args()  # the others are passed on to ``mav train``
-    deadline = time.monotonic() + args.seconds - WRITING
+    deadline = deadline_in(args.seconds)
     for path in (DATA / f"{args.phase}s", RUNS / "weights" / "clip.safetensors"):
         if not path.exists():
             sys.exit(f"there is no {path}: write the world and train its CLIP first")
@@ -48,20 +47,16 @@ def main() -> None:
     else:
         options += [f"--data.init_args.{key}={value}" for key, value in sizes.items()]
     began = time.monotonic()
-    budget = max(5.0, deadline - began - STARTING)
-    options += [f"--trainer.callbacks+={BUDGET}", f"--trainer.callbacks.seconds={budget:.0f}"]
     log = RUNS / f"gpu_{args.phase}.log"
-    code = start(args.phase, [*options, "--trainer.max_steps=100000", *others], log).wait()
+    code = start(args.phase, [*options, *until(deadline), *others], log).wait()
     if code:
         print(log.read_text(encoding="utf-8", errors="replace")[-3000:])
         sys.exit(f"the {args.phase} phase failed with code {code}")
-    run = RUNS / ("decoder" if args.phase == "video" else "decoder_image") / "checkpoints"
     figures = {
         **vars(args),
-        "steps": max(int(path.stem.partition("=")[2]) for path in run.glob("step=*.ckpt")),
+        "steps": last_step(RUNS / ("decoder" if args.phase == "video" else "decoder_image")),
         "training_seconds": round(time.monotonic() - began),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "torch": torch.__version__,
+        **machine(),
     }
     text = json.dumps(figures, indent=1)
     (RUNS / f"gpu_{args.phase}.json").write_text(text + "\n", encoding="utf-8")

@@ -11,22 +11,15 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import torch
+import yaml
+
+from benchmarks.gpu.timed import deadline_in, last_step, machine, until
+from lightning_mav.training.runs import config_folder
 
 OUT = Path("outputs/gpu_interpolation")
-BUDGET = "lightning_mav.training.budget.TimeBudget"
-ENDING = 20  # seconds that are left for the last checkpoint and the weights
-PAPER = [
-    "--model.blend=false",
-    "--model.unet.residual=false",
-    "--model.diffusion.prediction=v",
-    "--model.diffusion.logit_mean=0",
-    "--model.sampler.num_steps=12",
-]
-FORMS = {"blend": list[str](), "paper": PAPER}
+ABLATION = "ablations/interpolation.yaml"  # says what the paper's form is
 
 
 def main() -> None:
@@ -36,18 +29,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--clips", type=int, default=32, help="clips a step")
     args, others = parser.parse_known_args()  # the others are passed on to ``mav train``
-    deadline = time.monotonic() + args.seconds - ENDING
+    deadline = deadline_in(args.seconds)
     started = {}
-    for name, form in FORMS.items():
+    for name, form in {"blend": [], "paper": paper_form()}.items():
         for seed in args.seeds:
             settings = [f"--seed_everything={seed}", f"--data.batch_size={args.clips}", *form, *others]
             started[f"{name}_{seed}"] = start(OUT / f"{name}_{seed}", settings, deadline)
     failed = [name for name, process in started.items() if process.wait()]
     figures = {
         "clips": args.clips,
-        "steps": {name: last_step(OUT / name) for name in started if name not in failed},
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "torch": torch.__version__,
+        "steps": {name: last_step(OUT / name / "interpolation") for name in started if name not in failed},
+        **machine(),
     }
     text = json.dumps(figures, indent=1)
     (OUT / "figures.json").write_text(text + "\n", encoding="utf-8")
@@ -56,13 +48,21 @@ def main() -> None:
         sys.exit(f"failed: {', '.join(failed)}; see {OUT}/{failed[0]}/log.txt")
 
 
+def paper_form() -> list[str]:
+    """Returns the options that make the interpolation the paper's."""
+    ablation = yaml.safe_load((config_folder() / ABLATION).read_text(encoding="utf-8"))
+    return [*ablation["variants"]["skip_2"]["runs"][0]["overrides"]]
+
+
 def start(folder: Path, settings: list[str], deadline: float) -> subprocess.Popen[bytes]:
     """Starts a training in a process of its own, with a log."""
     folder.mkdir(parents=True, exist_ok=True)
-    budget = max(5.0, deadline - time.monotonic() - 25)  # a training takes seconds to start
-    options = [f"--trainer.callbacks+={BUDGET}", f"--trainer.callbacks.seconds={budget:.0f}"]
-    options += ["--trainer.max_steps=100000", "--trainer.val_check_interval=100000"]
-    options += ["--trainer.enable_progress_bar=false", "--checkpoint.every_n_train_steps=1000"]
+    options = [
+        *until(deadline),
+        "--trainer.enable_progress_bar=false",
+        "--trainer.val_check_interval=100000",
+        "--checkpoint.every_n_train_steps=1000",
+    ]
     code = (
         "import sys; from pathlib import Path; from lightning_mav.training.runs import find_run; "
         "from lightning_mav.training.train import train; "
@@ -72,12 +72,6 @@ def start(folder: Path, settings: list[str], deadline: float) -> subprocess.Pope
     with (folder / "log.txt").open("wb") as file:
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
-
-
-def last_step(folder: Path) -> int:
-    """Returns the step of the newest checkpoint."""
-    checkpoints = (folder / "interpolation" / "checkpoints").glob("step=*.ckpt")
-    return max(int(path.stem.partition("=")[2]) for path in checkpoints)
 
 
 if __name__ == "__main__":

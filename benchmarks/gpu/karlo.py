@@ -1,4 +1,4 @@
-"""Trains the video decoder at Karlo's widths, compiled block by block, at several batch sizes.
+"""Trains the video decoder at Karlo's widths, compiled, at several batch sizes.
 
 First ``python -m benchmarks.gpu.karlo --plan``, which needs no GPU and takes minutes, for the memory that
 ``mav plan`` would plan. Then ``python -m benchmarks.gpu.karlo --seconds 480`` on the card. Both write into
@@ -24,6 +24,7 @@ from benchmarks.karlo import profile
 from benchmarks.networks import FRAMES, KARLO, SIZE, Training, call_unet, unet
 from benchmarks.timing import count_flops, synchronize
 from lightning_mav.training.cards import peak_of
+from lightning_mav.training.compiling import NORMS
 from lightning_mav.training.plan.build import WithoutContent
 from lightning_mav.training.plan.step import measure
 
@@ -39,6 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=20, help="steps that are timed, at each batch size")
     parser.add_argument("--out", type=Path, default=Path("outputs/gpu_karlo.json"))
     parser.add_argument("--plan", action="store_true", help="plan the memory instead of measuring")
+    parser.add_argument("--parts", choices=["blocks", NORMS], default=NORMS, help="what is compiled")
     parser.add_argument("--tiny", action="store_true", help="a small network, to try this out")
     args = parser.parse_args(argv)
     deadline = time.monotonic() + args.seconds
@@ -49,25 +51,26 @@ def main(argv: list[str] | None = None) -> None:
     for batch in args.batches:
         if time.monotonic() > deadline:
             break
-        parts = plan(batch, **sizes) if args.plan else run(batch, args.steps, deadline, **sizes)
+        parts = plan(batch, **sizes) if args.plan else run(batch, args.steps, deadline, args.parts, **sizes)
         for part in parts:
-            found.setdefault(str(batch), {}).update(part)
+            entry = found.setdefault(str(batch), {})
+            (entry if args.plan else entry.setdefault(args.parts, {})).update(part)
             args.out.parent.mkdir(parents=True, exist_ok=True)
             args.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
             print(batch, json.dumps(part), flush=True)
 
 
-def run(batch: int, steps: int, deadline: float, **sizes: Any) -> Iterator[dict[str, Any]]:
+def run(batch: int, steps: int, deadline: float, parts: str, **sizes: Any) -> Iterator[dict[str, Any]]:
     """Trains a network; yields the seconds of its first step, then its speed and memory, then its kernels."""
     on_gpu = torch.cuda.is_available()
     torch.backends.cudnn.benchmark = True  # shapes are fixed
     device = torch.cuda.get_device_name() if on_gpu else "cpu"
-    yield {"device": device, "torch": torch.__version__, "compiled": on_gpu}
+    yield {"device": device, "torch": torch.__version__, "compiled": on_gpu and parts}
     training = None
     try:
         training = Training("ours", "bf16", batch=batch, **sizes)
         if on_gpu:
-            training.compile()
+            training.compile(parts)
             torch.cuda.reset_peak_memory_stats()
         yield {"seconds_of_first_step": round(timed(training), 2)}
         seconds = [timed(training) for _ in range(2 + steps)][2:]

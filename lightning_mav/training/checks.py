@@ -28,12 +28,12 @@ def is_on_processor(accelerator: Any) -> bool:
     return accelerator == "cpu" or (accelerator == "auto" and not other)
 
 
-def check_settings(trainer: Any, compile_network: bool) -> None:
+def check_settings(trainer: Any, compile_network: bool | str) -> None:
     """Refuses settings that would fail later, at the first step or after minutes.
 
     Args:
         trainer: Arguments of Lightning's ``Trainer``.
-        compile_network: Whether the network is to be compiled.
+        compile_network: Whether the network, or which part of it, is to be compiled.
 
     Raises:
         UsageError: If something does not fit.
@@ -49,7 +49,7 @@ def check_settings(trainer: Any, compile_network: bool) -> None:
         raise UsageError("--trainer.precision=16-mixed needs a GPU: choose 32-true or bf16-mixed")
     if compile_network and on_processor:
         raise UsageError(
-            "--compile=true needs a GPU: on a processor torch's compiler takes minutes and fails for some "
+            "--compile needs a GPU: on a processor torch's compiler takes minutes and fails for some "
             "networks; leave it out"
         )
     if compile_network:

@@ -34,7 +34,7 @@ from .checks import (
     is_first_process,
     is_on_processor,
 )
-from .compiling import PlainValidation, compile_blocks
+from .compiling import NORMS, PlainValidation, compile_blocks, compile_norms
 from .explain import DISK, blame, explain, refusals_explained, utf8_files
 from .folders import RunFolders, local_folder
 from .quiet import hush_lightning
@@ -75,7 +75,10 @@ class MavCLI(LightningCLI):
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.add_lightning_class_args(EMA, "ema")
         parser.add_argument(
-            "--compile", type=bool, default=False, help="Compile the network's blocks (torch.compile)."
+            "--compile",
+            type=bool | Literal["norms"],
+            default=False,
+            help="Compile the network's blocks (torch.compile), or its norms alone, which starts sooner.",
         )
         add_sharing(parser)
         parser.add_argument(
@@ -170,7 +173,9 @@ class MavCLI(LightningCLI):
         config = self.config[self.config["subcommand"]]
         share_among_devices(self.trainer, self.datamodule, config)
         check_filename(self.trainer.checkpoint_callback)
-        if config.compile:
+        if config.compile == NORMS:
+            compile_norms(self.model.model)
+        elif config.compile:
             compile_blocks(self.model.model)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

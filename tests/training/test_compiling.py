@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from lightning_mav.nn import Pseudo3DUNet
+from lightning_mav.nn.norm import GroupNorm
 from lightning_mav.nn.prior import PriorTransformer
 from lightning_mav.training import compiling
 from lightning_mav.training import fit as fitting
-from lightning_mav.training.compiling import check_compiler, compile_blocks
+from lightning_mav.training.compiling import check_compiler, compile_blocks, compile_norms
 from lightning_mav.training.units import find_units
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.weights import load_weights
@@ -27,7 +28,8 @@ def dynamo():
 
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    with torch._dynamo.config.patch(recompile_limit=1, accumulated_recompile_limit=1, optimize_ddp=True):
+    changed = {"recompile_limit": 1, "accumulated_recompile_limit": 1, "optimize_ddp": True}
+    with torch._dynamo.config.patch(**changed, force_parameter_static_shapes=True):
         yield torch._dynamo
     torch._dynamo.reset()
 
@@ -44,7 +46,7 @@ def unet(**settings):
     torch.manual_seed(0)
     sizes = {"channels": 8, "channel_mults": (1,), "num_blocks": 2, "attention_levels": (0,)}
     sizes |= {"head_channels": 4, "norm_groups": 2, "image_embed_dim": 5, "context_channels": 4}
-    net = Pseudo3DUNet(**sizes, fps_condition=True, **settings)
+    net = Pseudo3DUNet(**sizes | settings, fps_condition=True)
     for parameter in net.parameters():
         if not parameter.any():
             nn.init.normal_(parameter, std=0.1)
@@ -83,6 +85,40 @@ def test_compiled_blocks_compute_as_before_and_share_code(backend, checkpoint, c
     assert len(find_units(net)) == 7
     assert graphs.frame_count == len(lengths) * NUM_SHAPES
     assert not dynamo.utils.counters["graph_break"]
+
+
+def test_norms_of_all_widths_and_sizes_share_code(counter, monkeypatch):
+    monkeypatch.setattr(
+        "lightning_mav.nn.norm.device_type", lambda _: "cuda"
+    )  # there, it is plain operations
+    graphs, net = counter("eager"), nn.ModuleList(GroupNorm(4, width, silu=True) for width in (8, 16, 24, 32))
+    plain = copy.deepcopy(net)
+    compile_norms(net, backend=graphs)
+    for size in (4, 6, 10):
+        for norm, same in zip(net, plain, strict=True):
+            x = torch.randn(6, norm.num_channels, size, size).to(memory_format=torch.channels_last)
+            film = torch.randn(2, 2 * norm.num_channels)
+            torch.testing.assert_close(norm(x, film), same(x, film), rtol=1e-4, atol=1e-5)
+    assert graphs.frame_count == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_compiled_norms_compute_as_before(checkpoint, counter, monkeypatch):
+    monkeypatch.setattr("lightning_mav.nn.norm.device_type", lambda _: "cuda")
+    net = unet(checkpoint=checkpoint, channels=16, norm_groups=4, channel_mults=(1, 2, 3))
+    before = [gradients(net, 2, size=size) for size in (8, 16)]
+    graphs = counter("aot_eager")
+    compile_norms(net, backend=graphs)
+    after = [gradients(net, 2, size=size) for size in (8, 16)]
+    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-5)
+    assert graphs.frame_count <= 8  # of about 40 norms
+
+
+def test_a_network_without_norms_says_so():
+    net = PriorTransformer(4, text_width=6, width=8, num_layers=1, num_heads=2, context_length=12)
+    with pytest.raises(UsageError, match="no GroupNorm"):
+        compile_norms(net)
 
 
 def test_texts_of_all_lengths_share_code(counter):

@@ -370,7 +370,7 @@ SLURM = {"SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_
         (["--trainer.precision=64-true"], {}, "precision=64-true"),
         (["--trainer.precision=transformer-engine"], {}, "precision=transformer-engine"),
         (["--trainer.precision=16"], {}, "16-mixed needs a GPU"),
-        (["--compile=true"], {}, "compile=true needs a GPU"),
+        (["--compile=true"], {}, "--compile needs a GPU"),
         (["--trainer.max_steps=0"], {}, "max_steps=0"),
         (["--trainer.max_steps=-2"], {}, "max_steps=-2"),
         (["--trainer.devices=0"], {}, "devices"),
