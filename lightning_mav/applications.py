@@ -21,6 +21,9 @@ from .upscale import upscale as upscale
 from .utils.numbers import check_number
 from .utils.precision import autocast_context
 
+LOOP_KEYS = 8  # frames that lead from the end of a video to its beginning, before others are put between
+LOOP_FPS = 8.0  # how many of them play in a second, about
+MAX_LOOP_SKIP = 15  # frames from one of them to the next, at very high frame rates
 MAX_EMBEDDED = 16  # frames of a video whose embeddings are averaged
 
 
@@ -133,7 +136,7 @@ def loop(
     cascade: Cascade,
     video: Tensor,
     fps: float,
-    num_frames: int = 8,
+    num_frames: int | None = None,
     *,
     until: str = LAST,
     sampling: Sampling = DEFAULT,
@@ -144,15 +147,28 @@ def loop(
         cascade: All stages.
         video: Videos ``(B, 3, F, H, W)``.
         fps: Their frame rate.
-        num_frames: Frames to add, at most two fewer than F's window has.
+        num_frames: Frames to add, at most two fewer than F's window has. None adds what plays in about a
+            second, see ``loop_frames``.
         until: Last stage to run.
         sampling: How to sample.
     """
     small, embed = _small(cascade, video), embed_frames(cascade, video)
-    given = {"first": small, "second": small, "num_frames": num_frames, "image_embed": embed, "fps": fps}
+    given: dict[str, Any] = {"first": small, "second": small, "image_embed": embed, "fps": fps}
+    keys, skip = (LOOP_KEYS, _loop_skip(fps)) if num_frames is None else (num_frames, 1)
+    given |= {"num_frames": keys, "frame_skip": skip}
     closing = cascade.run("interpolation", sampling, join_videos, **given)
     made = {"interpolation": torch.cat([small, closing], dim=2).cpu()}
     return cascade.render(embed, fps=fps, until=until, sampling=sampling, made=made)
+
+
+def loop_frames(fps: float) -> int:
+    """Returns how many frames ``loop`` adds to a video by itself: what plays in about a second."""
+    return (LOOP_KEYS + 1) * _loop_skip(fps) - 1
+
+
+def _loop_skip(fps: float) -> int:
+    """Returns how far apart frames are made first, so that eight of them reach the beginning in time."""
+    return min(max(1, round(fps / LOOP_FPS)), MAX_LOOP_SKIP)
 
 
 def interpolate(

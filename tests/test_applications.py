@@ -119,8 +119,32 @@ def test_a_loop_is_closed_by_frames_that_see_both_ends(cascade, length, num_fram
     first, last = places[0], places[num_frames - 1]
     assert places[:num_frames] == [*range(first, last + 1)]
     assert torch.equal(window[:, :, first - 1], video[:, :, -1])
-    if num_frames + 2 * length >= 16:
-        assert torch.equal(window[:, :, last + 1], video[:, :, 0])
+    assert torch.equal(window[:, :, last + 1], video[:, :, 0])
+
+
+@pytest.mark.parametrize(("fps", "skip"), [(8.0, 1), (16.0, 2), (24.0, 3), (2000.0, 15)])
+@pytest.mark.parametrize("length", [1, 5, 40])
+def test_a_loop_at_a_high_frame_rate_is_closed_by_key_frames_first(cascade, fps, skip, length, monkeypatch):
+    seen, model = [], cascade.interpolation
+
+    def fill(window, masked, embed, rate, **_):
+        seen.append((window, masked, rate))
+        return torch.where(masked[:, None, :, None, None], window.new_full((), float(len(seen))), window)
+
+    monkeypatch.setattr(model, "fill", fill)
+    video = frames(length, 8, 8)
+    output = applications.loop(cascade, video, fps, until="interpolation", sampling=FAST)
+    added = output.video[:, :, length:]
+    assert added.shape[2] == applications.loop_frames(fps) == 9 * skip - 1
+    assert torch.equal(output.video[:, :, :length], video)
+    window, masked, rate = seen[0]
+    assert rate.tolist() == pytest.approx([fps / skip])
+    first = int(masked[0].nonzero()[0])
+    head, tail = video[:, :, (length - 1) % skip :: skip], video[:, :, ::skip]
+    assert torch.equal(window[:, :, :first], head[:, :, -first:])  # ends with the last frame
+    assert torch.equal(window[:, :, first + 8], tail[:, :, 0])
+    assert (added[:, :, skip - 1 :: skip] == 1).all()  # made first
+    assert all((added[:, :, i::skip] > 1).all() for i in range(skip - 1))  # then those between
 
 
 def test_a_loop_too_long_for_a_window_is_refused(cascade):

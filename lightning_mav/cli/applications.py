@@ -90,9 +90,8 @@ COMMANDS = {
         own={
             "frames": {
                 "type": number_in(int, 1, 14),
-                "default": 8,
                 "metavar": "N",
-                "help": "frames to add, 1 to 14 (default: %(default)s)",
+                "help": "frames to add, 1 to 14 (default: what plays in about a second)",
             }
         },
     ),
@@ -195,7 +194,11 @@ def _check_result(
     Raises:
         UsageError: If the result would be too large.
     """
-    count = (video.shape[1] - 1) * given.get("frame_skip", 1) + 1 + given.get("num_frames", 0)
+    from ..applications import loop_frames
+
+    count = (video.shape[1] - 1) * given.get("frame_skip", 1) + 1
+    if "num_frames" in given:
+        count += loop_frames(given["fps"]) if given["num_frames"] is None else given["num_frames"]
     share = cascade.decoder.image_size / min(video.shape[-2:])
     for stage in enlarging(ENLARGING[0], args.until) if args.until in ENLARGING else []:
         share *= getattr(cascade, stage).scale

@@ -59,30 +59,48 @@ def join_videos(
     num_frames: int,
     image_embed: Tensor | None,
     fps: Tensor,
+    *,
+    frame_skip: int = 1,
     **options: Unpack[SampleOptions],
 ) -> Tensor:
-    """Returns the frames that lead from one video to another, ``(B, 3, num_frames, H, W)``.
+    """Returns the frames that lead from one video to another.
 
-    From a video's end to its own beginning they close a loop.
+    From a video's end to its own beginning they close a loop. At high frame rates a window is too short to
+    get there: then ``frame_skip`` fills it with every K-th frame, and the others are put between these.
 
     Args:
         model: The interpolation.
         first: What comes before, ``(B, 3, F, H, W)`` in [-1, 1].
         second: What comes after.
-        num_frames: Frames to make, at most two fewer than the window has.
+        num_frames: Frames to make in the window, at most two fewer than it has.
         image_embed: CLIP image embedding, ``(B, D)``.
         fps: Frame rate, ``(B,)``.
+        frame_skip: K, 1 to ``model.num_frames - 1``.
         options: See ``SampleOptions``.
 
+    Returns:
+        ``(B, 3, K * (num_frames + 1) - 1, H, W)``.
+
     Raises:
-        ValueError: If the window cannot hold as many.
+        ValueError: If a number is out of its range.
     """
     check_number("num_frames", num_frames, 1, model.num_frames - 2)
+    check_number("frame_skip", frame_skip, 1, model.num_frames - 1)
+    head, tail = first[:, :, (first.shape[2] - 1) % frame_skip :: frame_skip], second[:, :, ::frame_skip]
     kept = model.num_frames - num_frames
-    head = min(first.shape[2], max(kept - second.shape[2], kept // 2))
-    tail = min(second.shape[2], kept - head)
-    window = _fill(model, first[:, :, -head:], second[:, :, :tail], image_embed, fps, options)
-    return window[:, :, head : head + num_frames]
+    num_head = min(head.shape[2], max(kept - tail.shape[2], kept // 2))
+    num_tail = min(tail.shape[2], kept - num_head)
+    head, tail = head[:, :, -num_head:], tail[:, :, :num_tail]
+    progress = options.get("progress")
+    if frame_skip > 1:
+        options["progress"] = part_of(progress, 0, 2)
+    window = _fill(model, head, tail, image_embed, fps / frame_skip, options, num_frames)
+    window = window[:, :, : num_head + num_frames + num_tail]
+    if frame_skip > 1:
+        options["progress"] = part_of(progress, 1, 2)
+        window = model.sample(window, image_embed, fps, frame_skip=frame_skip, **options)
+    begin = (num_head - 1) * frame_skip + 1
+    return window[:, :, begin : begin + (num_frames + 1) * frame_skip - 1]
 
 
 def _fill(
@@ -92,8 +110,12 @@ def _fill(
     image_embed: Tensor | None,
     fps: Tensor,
     options: SampleOptions,
+    num_between: int | None = None,
 ) -> Tensor:
-    """Fills a window that begins with ``head`` and ends with ``tail``; one of them may be empty."""
+    """Fills a window that begins with ``head`` and ends with ``tail``; one of them may be empty.
+
+    With ``num_between`` the tail comes that many frames after the head, and more frames may follow it.
+    """
     like = head if head.numel() else tail
     num_head, num_tail = (x.shape[2] if x.numel() else 0 for x in (head, tail))
     window = like.new_zeros(*like.shape[:2], model.num_frames, *like.shape[3:])
@@ -101,5 +123,8 @@ def _fill(
     if num_head:
         window[:, :, :num_head], masked[:, :num_head] = head, False
     if num_tail:
-        window[:, :, -num_tail:], masked[:, -num_tail:] = tail, False
+        begin = model.num_frames - num_tail if num_between is None else num_head + num_between
+        window[:, :, begin : begin + num_tail], masked[:, begin : begin + num_tail] = tail, False
+    if options.get("num_steps") is None:
+        options = {**options, "num_steps": model.extrapolation_steps}
     return model.fill(window, masked, image_embed, fps, **options)

@@ -58,6 +58,9 @@ class Interpolation(DiffusionModel):
         num_frames: Frames in the window that it was trained on.
         blend: Whether each masked frame is replaced by a blend of its neighbours instead of zeros. A
             ``residual`` network then corrects what blending would give.
+        extrapolation_steps: Sampling steps of ``extend_video`` and ``join_videos``, unless the caller asks
+            for another number. What comes after a video is open, so that the mean of all possibilities, which
+            a single step gives, is a blur. None takes the sampler's number.
     """
 
     net: Pseudo3DUNet
@@ -70,18 +73,22 @@ class Interpolation(DiffusionModel):
         *,
         num_frames: int = 16,
         blend: bool = False,
+        extrapolation_steps: int | None = None,
     ) -> None:
         super().__init__(net, diffusion, sampler)
         check_number("num_frames", num_frames, 2)
+        if extrapolation_steps is not None:
+            check_number("extrapolation_steps", extrapolation_steps, 1)
         self.num_frames = num_frames
         self.blend = blend
+        self.extrapolation_steps = extrapolation_steps
 
     def loss(self, x_0: Tensor, **cond: Any) -> Tensor:
         """Returns the mean error of the clips, a scalar; for x_0 with ``blend``, relative to the blend's.
 
-        A blend is far worse where much moves, or where a side has no frame to blend with. Without relative
-        errors such clips would dominate training. Values below 1 are better than blending. Errors of other
-        predictions (eps, v) are not errors of frames and stay absolute.
+        A blend is far worse where much moves, and a copy where a side has no frame to blend with. Without
+        relative errors such clips would dominate training. Values below 1 are better than ``blend_frames``.
+        Errors of other predictions (eps, v) are not errors of frames and stay absolute.
 
         Args:
             x_0: True windows, ``(B, 3, F, H, W)``.

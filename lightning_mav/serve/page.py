@@ -106,7 +106,7 @@ def _setting(setting: Setting) -> gr.components.Component:
     limits: Any = {"label": setting.label, "info": setting.info or None}
     if setting.default is None or setting.high > 1000:
         # Limits are checked by the server, whose message says more than a number that changes by itself.
-        hint = "the weights' own" if setting.default is None else None
+        hint = "automatic" if setting.default is None else None
         return gr.Number(
             setting.default, placeholder=hint, precision=0 if setting.kind is int else None, **limits
         )

@@ -45,7 +45,7 @@ SETTINGS = {
     "seed": Setting("Seed", int, 0, 2**31 - 1, 0, "The same seed and settings give the same video."),
     "seconds": Setting("Seconds to add", float, 0.1, 10, 1.0),
     "before": Setting("Before the beginning", bool, default=False),
-    "frames": Setting("Frames to add", int, 1, 14, 8),
+    "frames": Setting("Frames to add", int, 1, 14, None, "Without a number: about a second."),
     "frame_skip": Setting("Frame skip", int, 1, 15, 5, "More frames between two: smoother, and slower."),
     "fps": Setting("Frames per second", float, 1, 30, None, "Of the 16 key frames; few show much motion."),
     "guidance_scale": Setting("Guidance", float, 0, 20, None, "How closely the prompt is followed."),
@@ -150,6 +150,13 @@ def _frames_of(seconds: float, fps: float) -> int:
     return max(1, round(seconds * fps))
 
 
+def _looped(settings: Settings, files: Sequence[Upload]) -> int:
+    from ..applications import loop_frames
+
+    (video,) = files
+    return video.num_frames + (settings["frames"] or loop_frames(video.fps))
+
+
 def _smooth(settings: Settings, _: Sequence[Upload]) -> int:
     return (KEY_FRAMES - 1) * int(settings["frame_skip"]) + 1
 
@@ -185,7 +192,7 @@ USES = {
         "Loop",
         "New frames lead from the end of the video to its beginning.",
         _loop,
-        lambda settings, files: files[0].num_frames + settings["frames"],
+        _looped,
         ("video",),
         ("frames",),
     ),

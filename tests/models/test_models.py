@@ -14,6 +14,7 @@ from helpers.nets import tiny_decoder
 from lightning_mav.diffusion import GaussianDiffusion, Sampler
 from lightning_mav.models import SRH, SRLT, Decoder, Interpolation, Prior, mask_frames, resize_frames
 from lightning_mav.models.degradation import blur
+from lightning_mav.models.extrapolation import extend_video, join_videos
 from lightning_mav.nn import Pseudo3DUNet, inflate
 from lightning_mav.utils import configured
 from lightning_mav.utils.configured import Configured, from_config
@@ -113,6 +114,24 @@ def test_interpolation_keeps_key_frames_and_fills_every_other(frame_skip, num_ke
     assert torch.equal(out[:, :, ::frame_skip], video)
     between = [f for f in range(out.shape[2]) if f % frame_skip]
     torch.testing.assert_close(out[:, :, between], torch.full_like(out[:, :, between], 0.5))
+
+
+@pytest.mark.parametrize(("asked", "steps"), [(None, 5), (3, 3)])
+def test_frames_outside_a_video_have_steps_of_their_own(asked, steps):
+    interpolation, net = model(Interpolation, lambda x_t, **_: torch.zeros_like(x_t), extrapolation_steps=5)
+    video, embed, fps = torch.rand(1, 3, 4, 2, 2), torch.randn(1, 4), torch.tensor([8.0])
+    rest = {"image_embed": embed, "fps": fps, "num_steps": asked}
+    for draw in (
+        lambda: extend_video(interpolation, video, 12, **rest),
+        lambda: extend_video(interpolation, video, 12, before=True, **rest),
+        lambda: join_videos(interpolation, video, video, 8, **rest),
+    ):
+        net.calls.clear()
+        draw()
+        assert len(net.calls) == steps
+    net.calls.clear()
+    interpolation.sample(video, embed, fps)
+    assert len(net.calls) == 2  # the sampler's own
 
 
 def test_five_windows_make_76_frames_from_16():

@@ -158,6 +158,7 @@ def test_results_are_as_long_as_foretold_and_no_longer_than_allowed(files):
         ("generate", "frame_skip", 2): 31,
         ("extend", "seconds", 1.0): 16,
         ("loop", "frames", 4): 10,
+        ("loop", "frames", None): 14,
         ("interpolate", "frame_skip", 3): 16,
         ("morph", "fps", 8.0): 16,
     }
@@ -181,6 +182,7 @@ def test_the_command_to_copy_is_one(name, capsys):
     values = {each: setting.default for each in use.all_settings if (setting := SETTINGS[each])}
     values |= {"steps": 2, **({"before": True} if "before" in values else {})}
     values |= {each: 2.5 for each in ("fps", "guidance_scale") if each in values}
+    values |= {each: 4 for each in ("frames",) if each in values}
     files = [{"kind": kind} for kind in use.files]
     words = shlex.split(
         command(Job("0" * 16, name, "it's; a $HOME", check_settings(use, values), files), "micro")

@@ -113,7 +113,7 @@ def test_trainable_chooses_layers(clip, trainable):
 
 def test_masks_are_what_sampling_uses(clip):
     stage = InterpolationStage(*parts(**DECODER | VIDEO | {"cond_channels": 4}), clip=clip, init_from=None)
-    masked = stage.sample_masks(2000, 16)
+    masked, between = stage.sample_masks(2000, 16)
     assert masked.any(dim=1).all()
     assert not masked.all(dim=1).any()
     rows = {tuple((~row).nonzero().flatten().tolist()) for row in masked}
@@ -121,8 +121,21 @@ def test_masks_are_what_sampling_uses(clip):
     assert (0,) in rows  # an image, to be animated
     assert any(row[-1] == 15 and row[0] > 0 for row in rows)  # what came before
     assert any(row == tuple(range(len(row))) and len(row) > 1 for row in rows)  # what comes after
-    assert (0, 1, 2, 13, 14, 15) in rows  # from one video to another
+    assert (0, 1, 2, 3, 14, 15) in rows  # from one video to another
     assert (~masked[:, [0, 15]]).all(dim=1).float().mean() > 0.5  # most have both ends
+    assert masked[between, 1].all()  # every K-th frame is kept, and K is at least 2
+    assert between.float().mean().item() == pytest.approx(0.8, abs=0.04)
+
+
+def test_noise_between_key_frames_is_as_configured_and_elsewhere_even(clip):
+    unet, _, sampler = parts(**DECODER | VIDEO | {"cond_channels": 4})
+    highest = GaussianDiffusion(prediction="x_0", timesteps="logit_normal", logit_mean=6)
+    stage = InterpolationStage(unet, highest, sampler, clip=clip, init_from=None)
+    between = torch.arange(4000) % 2 == 0
+    t = stage.sample_timesteps(between)
+    assert t[between].min() > 800
+    histogram = torch.histc(t[~between].float(), bins=10, min=0, max=1000) / 2000
+    torch.testing.assert_close(histogram, torch.full_like(histogram, 0.1), atol=0.03, rtol=0)
 
 
 @pytest.mark.parametrize("blend", [False, True])
@@ -134,7 +147,7 @@ def test_interpolation_shows_no_masked_frame(clip, blend):
     x_cond = stage.prepare({"video": video, "fps": fps})[1]["x_cond"]
     masked = x_cond[:, 3:].bool().expand(-1, 3, -1, -1, -1)
     assert torch.equal(x_cond[:, :3][~masked], video[~masked])
-    stage.sample_masks = lambda *_: masked[:, 0, :, 0, 0]
+    stage.sample_masks = lambda *_: (masked[:, 0, :, 0, 0], torch.ones(2, dtype=torch.bool))
     other = stage.prepare({"video": torch.where(masked, -1.0, video), "fps": fps})[1]["x_cond"]
     assert torch.equal(x_cond, other)
     assert x_cond[:, :3][masked].any() == blend

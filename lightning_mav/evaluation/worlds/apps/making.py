@@ -7,7 +7,7 @@ from .... import applications
 from ....models import blend_frames
 from ...metrics import psnr
 from ..controls import shuffled, static
-from .filling import ADDED, F_ALONE, WINDOW
+from .filling import F_ALONE, WINDOW
 from .settings import AppsSettings
 from .steps import AT_REST, closing, seams, steps
 from .trials import ANOTHER, BLENDED, REPEATED, SHUFFLED, STATIC, TRUE, Bar, Trial, Values, bars, drawn
@@ -76,10 +76,10 @@ def extend_trial(
 
 def loop_trial(clip: Tensor, fps: float) -> Trial:
     """Frames are added to ``(N, 3, F, S, S)`` that lead from its end to its beginning."""
-    num = clip.shape[2]
-    open_ends = torch.cat([clip, clip[:, :, -1:].expand(-1, -1, ADDED, -1, -1), clip[:, :, :1]], dim=2)
-    masked = (torch.arange(num + ADDED + 1) >= num) & (torch.arange(num + ADDED + 1) < num + ADDED)
-    held = torch.cat([clip, clip[:, :, -1:].expand(-1, -1, ADDED // 2, -1, -1)], dim=2)
+    num, added = clip.shape[2], applications.loop_frames(fps)
+    open_ends = torch.cat([clip, clip[:, :, -1:].expand(-1, -1, added, -1, -1), clip[:, :, :1]], dim=2)
+    masked = (torch.arange(num + added + 1) >= num) & (torch.arange(num + added + 1) < num + added)
+    held = torch.cat([clip, clip[:, :, -1:].expand(-1, -1, added // 2, -1, -1)], dim=2)
 
     def judge(video: Tensor) -> Values:
         way = closing(video, num)
@@ -92,9 +92,9 @@ def loop_trial(clip: Tensor, fps: float) -> Trial:
     others = {
         NOTHING: clip,
         BLENDED: blend_frames(open_ends, masked.expand(len(clip), -1))[:, :, :-1],
-        REPEATED: torch.cat([held, clip[:, :, :1].expand(-1, -1, ADDED // 2, -1, -1)], dim=2),
+        REPEATED: torch.cat([held, clip[:, :, :1].expand(-1, -1, added - added // 2, -1, -1)], dim=2),
     }
-    draw = drawn(applications.loop, clip, fps=fps, num_frames=ADDED, **F_ALONE)
+    draw = drawn(applications.loop, clip, fps=fps, **F_ALONE)
     return Trial(f"loop, {fps:g} fps", draw, judge, others, [SEAM], fps)
 
 
