@@ -1,4 +1,4 @@
-"""Exponential moving average of the weights; what a stage writes as its weights file."""
+"""Exponential moving average of the weights, which a stage writes to its weights file."""
 
 from collections.abc import Callable
 
@@ -13,27 +13,27 @@ from ..utils.shards import local
 from .sharding import is_sharding, reshard
 
 Tensors = list[Tensor]
-Update = Callable[[Tensors, Tensors, Tensor], None]  # of averages by current values, in place
+Update = Callable[[Tensors, Tensors, Tensor], None]  # updates the averages in place from the current values
 
 
 class EMA(EMAWeightAveraging):
-    """Lightning's average of the weights, with a decay that grows to its value, and in few calls.
+    """Lightning's average of the weights, with a decay that grows to its final value, and faster updates.
 
     With a fixed decay of .999 the untrained weights still are 60% of the average after 500 steps. Here the
     decay after n updates is at most ``(1 + n) / (10 + n)``, so that the average covers about the last ninth
-    of a short training. And Lightning's own updates one tensor after another, in thousands of small calls
-    each step.
+    of a short training. Lightning's class updates one tensor after another, which takes thousands of small
+    calls in each step; this class updates all tensors together.
 
     In a sharded run each process averages its part of the weights.
 
     Args:
-        device: Where the average is kept; with the model if None.
+        device: Device that holds the average; that of the model if None.
         use_buffers: Whether buffers are averaged, too; if not, they are copied.
-        decay: Share of the average that is kept at an update, in the long run.
-        update_every_n_steps: Steps from one update to the next.
+        decay: Share of the old average that an update keeps, once it has grown to its final value.
+        update_every_n_steps: Number of steps from one update to the next.
         update_starting_at_step: Step of the first update; the first step if None.
         update_starting_at_epoch: Epoch of the first update.
-        multi_avg_fn: Another update, as ``AveragedModel`` takes it.
+        multi_avg_fn: Function that replaces the update, in the form that ``AveragedModel`` takes.
     """
 
     def __init__(
@@ -54,23 +54,23 @@ class EMA(EMAWeightAveraging):
             update_starting_at_step,
             update_starting_at_epoch,
         )
-        # Once more, because Lightning's class always passes an update of its own.
+        # Called a second time, because Lightning's class always passes its own update.
         WeightAveraging.__init__(self, device, use_buffers, multi_avg_fn=multi_avg_fn or grown_average(decay))
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Copies the module, unless it will be sharded."""
+        """Copies the module, unless this run will shard it."""
         if not is_sharding(trainer):
             super().setup(trainer, pl_module, stage)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Copies the parts of a module that has been sharded."""
+        """Copies this process's parts of a module that is sharded by now."""
         if is_sharding(trainer):
             self._average_model = AveragedModel(
                 _tensors_of(pl_module), use_buffers=self._use_buffers, **self._kwargs
             )
 
     def _swap_models(self, pl_module: LightningModule) -> None:
-        reshard(pl_module)  # or the network would go on with the weights from before
+        reshard(pl_module)  # otherwise the network would keep computing with the old gathered weights
         super()._swap_models(pl_module)
 
     def _copy_average_to_current(self, pl_module: LightningModule) -> None:
@@ -79,12 +79,12 @@ class EMA(EMAWeightAveraging):
 
     @property
     def state_key(self) -> str:
-        """Name of its state in checkpoints: that of Lightning's class, which older runs were averaged by."""
+        """Key of its state in checkpoints: the name of Lightning's class, which older runs used."""
         return EMAWeightAveraging.__qualname__
 
 
 def grown_average(decay: float) -> Update:
-    """Returns the update of averages for ``AveragedModel``: decay ``min(decay, (1 + n) / (10 + n))``.
+    """Returns the update for ``AveragedModel``, whose decay is ``min(decay, (1 + n) / (10 + n))``.
 
     Raises:
         ValueError: If the decay is not in [0, 1].
@@ -105,7 +105,7 @@ def grown_average(decay: float) -> Update:
 
 
 def _tensors_of(module: nn.Module) -> nn.Module:
-    """Returns a module with the same tensors under the same names, to be copied: a sharded one cannot be."""
+    """Returns a plain module with the same tensors and names; a sharded module itself cannot be copied."""
     found = nn.Module()
     found._parameters, found._buffers = dict(module._parameters), dict(module._buffers)
     found._non_persistent_buffers_set = set(module._non_persistent_buffers_set)

@@ -19,6 +19,14 @@ VARIANTS = 8  # of a block: clips and images, with and without gradients, other 
 NORMS = "norms"  # value of --compile
 
 
+def compile_network(network: nn.Module, parts: bool | str) -> None:
+    """Compiles what ``--compile`` asks for: the blocks, the norms, or nothing."""
+    if parts == NORMS:
+        compile_norms(network)
+    elif parts:
+        compile_blocks(network)
+
+
 def compile_blocks(network: nn.Module, **settings: Any) -> None:
     """Compiles each unit of a network in place, at its first call; the rest stays as it is.
 

@@ -34,7 +34,7 @@ from .checks import (
     is_first_process,
     is_on_processor,
 )
-from .compiling import NORMS, PlainValidation, compile_blocks, compile_norms
+from .compiling import PlainValidation, compile_network
 from .explain import DISK, blame, explain, refusals_explained, utf8_files
 from .folders import RunFolders, local_folder
 from .quiet import hush_lightning
@@ -173,10 +173,7 @@ class MavCLI(LightningCLI):
         config = self.config[self.config["subcommand"]]
         share_among_devices(self.trainer, self.datamodule, config)
         check_filename(self.trainer.checkpoint_callback)
-        if config.compile == NORMS:
-            compile_norms(self.model.model)
-        elif config.compile:
-            compile_blocks(self.model.model)
+        compile_network(self.model.model, config.compile)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Builds the trainer, which writes checkpoints by ``CheckpointFiles`` unless told otherwise."""

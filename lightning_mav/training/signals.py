@@ -1,4 +1,4 @@
-"""Signals that stop a training, and the exit status that says which one it was."""
+"""Signals that stop a training, and the exit status that tells which signal it was."""
 
 import os
 import signal
@@ -13,8 +13,8 @@ from ..utils.errors import UsageError
 
 PREEMPTING = (signal.SIGTERM, signal.SIGUSR1)  # what clusters send before they take the machine away
 STOPPING = (signal.SIGINT, signal.SIGHUP, *PREEMPTING)
-PARENT_SECONDS = 10.0  # how long a process waits for the one that started it to fail as well
-SAME_SECONDS = 1.0  # a second signal within this time counts as the first one
+PARENT_SECONDS = 10.0  # how long a process waits for its parent to fail as well
+SAME_SECONDS = 1.0  # a signal within this time of the first counts as its echo
 
 Handler = Callable[[int, FrameType | None], None]
 
@@ -53,14 +53,14 @@ class Echoes:
 
 
 def say(line: str) -> None:
-    """Writes a line to stderr; allowed within a handler, where ``print`` is not."""
+    """Writes a line to stderr; unlike ``print``, this is safe in a signal handler."""
     with suppress(OSError):  # stderr may be a terminal that is gone, or a file on a disk that is full
         os.write(2, f"mav: {line}\n".encode())
 
 
 @contextmanager
 def handled(handler: Handler) -> Iterator[None]:
-    """Installs a handler for the signals that stop a command, except ignored ones (``nohup``)."""
+    """Installs a handler for the signals that stop a command, except those that are ignored (``nohup``)."""
     before = {}
     if threading.current_thread() is threading.main_thread():
         for signum in STOPPING:
@@ -77,8 +77,8 @@ def handled(handler: Handler) -> Iterator[None]:
 def training_process() -> Iterator[None]:
     """Wraps a command that trains: a signal ends it cleanly, and only one of several processes prints.
 
-    Lightning starts the other processes of ``ddp`` from the first one, and kills all of them when one exits
-    with an error. Where all fail alike, the first prints the error and the others exit silently.
+    With ``ddp`` the first process starts the others. Lightning kills all of them when one exits with an
+    error. If all processes fail for the same reason, the first prints the error and the others exit silently.
     """
     parent = os.getppid()
     try:
@@ -95,7 +95,7 @@ def training_process() -> Iterator[None]:
 
 
 def _stop_at_once(parent: int, echoes: Echoes) -> Handler:
-    """Returns the handler for the time before the first step, in which there is nothing to save."""
+    """Returns the handler for the time before the first step, when there is nothing to save."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
         if echoes.is_echo():
@@ -104,7 +104,7 @@ def _stop_at_once(parent: int, echoes: Echoes) -> Handler:
             name = signal.Signals(signum).name
             say(f"stopped by {name}; the same command goes on from the newest checkpoint")
         elif os.getppid() == parent:
-            os.kill(parent, signum)  # which would wait for this process
+            os.kill(parent, signum)  # otherwise the parent would wait for this process
         sys.stderr.flush()
         raise Stopped(signum)
 

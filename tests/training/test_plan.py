@@ -16,6 +16,7 @@ from lightning_mav.nn import Pseudo3DUNet
 from lightning_mav.training.cards import Card, on_card, read_cards
 from lightning_mav.training.plan import Sharing, make_plan, step
 from lightning_mav.training.plan.build import WithoutContent, batch_of, build
+from lightning_mav.training.plan.settings import find_sharing
 from lightning_mav.training.plan.sharing import gathered, wire
 from lightning_mav.training.plan.step import Ledger, measure
 from lightning_mav.training.runs import all_runs, find_run, scales
@@ -26,6 +27,7 @@ SMALL = ["--trainer.accelerator=cpu", "--trainer.precision=32-true"]
 DECODER = [*UNET, "--model.unet.head_channels=8", "--model.unet.attention_levels=[1]"]
 BATCHES = ["--data.video.batch_size=1", "--data.image.batch_size=2"]
 MIXED_MASKS = "--model.between_prob=0"  # frames are kept at the beginning, at the end, or at both
+SLOW, LARGE = pytest.mark.slow, ("decoder", "interpolation")
 RUNS = {
     "decoder": ("video", [*DECODER, *BATCHES]),
     "interpolation": ("video", [*DECODER, "--data.batch_size=1", MIXED_MASKS]),
@@ -48,7 +50,7 @@ def real_stage(run, overrides):
 
 
 @pytest.mark.filterwarnings("ignore:.*caption")
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW if name in LARGE else ()) for name in RUNS])
 def test_operations_and_states_are_those_of_a_real_step(name):
     phase, overrides = RUNS[name]
     run = find_run(name, phase, "micro")
@@ -129,6 +131,32 @@ def test_one_device_sends_nothing_and_many_send_as_rings_do():
         assert twice == {name: 2 * size for name, size in sent.items()}
         muon = wire(Sharing(devices, "fsdp"), 17, [20, 20], weights, **{**settings, "muon": True})
         assert muon["whole_matrices"] == 2 * int(part * 4 * 50) // devices
+
+
+def test_groups_of_devices_send_as_rings_of_their_own():
+    weights = [torch.empty(10, 5), torch.empty(7)]
+    settings = {"accumulate": 2, "num_bytes": 2, "muon": True}
+    alone = wire(Sharing(8, "fsdp"), 17, [20, 20], weights, **settings)
+    groups = Sharing(32, "fsdp", num_replicas=4)
+    sent = wire(groups, 17, [20, 20], weights, **settings)
+    assert sent.pop("all_reduce") == 2 * 2 * int(3 / 4 * (4 * 57 // 8))
+    assert sent == alone
+    assert groups.held(weights) == Sharing(8, "fsdp").held(weights)
+    assert groups.share == 1 / 8
+
+
+@pytest.mark.parametrize(
+    ("strategy", "devices", "copies", "words"),
+    [
+        ("fsdp", 6, 4, "6 devices cannot be divided"),
+        ("fsdp", 4, 4, "4 devices cannot be divided"),
+        ("ddp", 4, 2, "fsdp alone"),
+    ],
+)
+def test_copies_that_do_not_fit_the_devices_are_refused(strategy, devices, copies, words):
+    with pytest.raises(UsageError, match=words):
+        find_sharing(None, devices, strategy, copies)
+    assert find_sharing(None, 8, "fsdp", 2).parts == 4
 
 
 @pytest.mark.parametrize("devices", [2, 3, 8, 64])

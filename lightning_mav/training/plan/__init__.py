@@ -26,23 +26,23 @@ def make_plan(
     mfu: float = MFU,
     overrides: list[str] | None = None,
 ) -> dict[str, Any]:
-    """Plans a run: what ``mav plan`` prints, as plain values; sizes are in bytes, operations in FLOP.
+    """Plans a run: returns what ``mav plan`` prints, as plain values; sizes in bytes, operations in FLOP.
 
     Args:
         run: Stage and phase.
         scale: Scale.
-        devices: Number of devices; that of the configuration if None.
-        strategy: ``ddp`` or ``fsdp``; that of the configuration if None.
-        global_batch: Samples in a step of all devices; as the configuration gives it if None.
-        mfu: Share of a card's peak speed that is reached.
-        overrides: Arguments for LightningCLI, which win over the layers.
+        devices: Number of devices; taken from the configuration if None.
+        strategy: ``ddp`` or ``fsdp``; taken from the configuration if None.
+        global_batch: Samples in a step, over all devices; taken from the configuration if None.
+        mfu: Share of a card's peak speed that the training reaches.
+        overrides: Arguments for LightningCLI, which override the configuration layers.
 
     Raises:
-        UsageError: If something in the configuration is wrong, or the numbers do not fit each other.
+        UsageError: If something in the configuration is wrong, or the numbers do not match each other.
     """
     cli = build(run, scale, overrides or [])
     config, stage, data = cli.config.fit, cli.model, cli.datamodule
-    sharing = find_sharing(config.trainer, devices, strategy)
+    sharing = find_sharing(config.trainer, devices, strategy, config.num_replicas)
     batch = batch_size_of(data)
     accumulate = find_accumulation(config, batch, sharing.devices, global_batch)
     measured = measure_for(cli, sharing, accumulate)
@@ -60,6 +60,7 @@ def make_plan(
         "scale": scale,
         "devices": sharing.devices,
         "strategy": sharing.strategy if sharing.devices > 1 else None,
+        "num_replicas": sharing.num_replicas,
         "precision": config.trainer.precision,
         "batch_size": batch,
         "accumulate": accumulate,
@@ -78,25 +79,25 @@ def make_plan(
 
 
 def measure_for(cli: PlanCLI, sharing: Sharing, accumulate: int) -> Measured:
-    """Measures a step on one device, with the parts of weights and states that it holds.
+    """Measures a step of one device, which holds its share of the weights and the optimizer states.
 
     Raises:
         UsageError: If the sizes in the configuration do not fit each other.
     """
     shares = dict.fromkeys(("parameters", "gradients", "optimiser", "updates"), sharing.share)
-    shares["casts"] = 0 if sharing.is_sharded else 1  # what is gathered has the precision already
+    shares["casts"] = 0 if sharing.is_sharded else 1  # gathered weights have the precision already
     on_gpu = cli.config.fit.trainer.accelerator != "cpu"
     try:
         return measure(cli.model, cli.datamodule, on_gpu=on_gpu, accumulate=accumulate, shares=shares)
     except RuntimeError as error:
         raise UsageError(
-            f"a step cannot be computed with these settings ({first_line(error)}): see that sizes of "
-            "network, CLIP and --data fit each other"
+            f"a step cannot be computed with these settings ({first_line(error)}): check that the "
+            "sizes of network, CLIP and --data fit each other"
         ) from error
 
 
 def flops_of(measured: Measured, sharing: Sharing, batch: int, accumulate: int) -> dict[str, float]:
-    """Returns the operations of a sample, a batch, the optimizer, and of a device and all in a step."""
+    """Returns the operations of a sample, a batch and an update, and of a step on one and on all devices."""
     device = accumulate * measured.flops + measured.update_flops * sharing.share
     return {
         "sample": measured.flops / batch,
@@ -123,7 +124,7 @@ def parameters_of(stage: Any) -> dict[str, int]:
 
 
 def states_of(cli: PlanCLI, measured: Measured, sharing: Sharing) -> dict[str, int]:
-    """Returns the bytes that a device holds of weights and what belongs to them, by kind."""
+    """Returns the full sizes on a device, by kind: weights, gradients, optimizer, average, frozen CLIP."""
     config, stage = cli.config.fit, cli.model
     held = {kind: sharing.held(measured.states[kind]) for kind in ("parameters", "gradients", "optimiser")}
     on_processor = config.ema.device == "cpu" and config.trainer.accelerator != "cpu"
@@ -132,12 +133,12 @@ def states_of(cli: PlanCLI, measured: Measured, sharing: Sharing) -> dict[str, i
 
 
 def memory_of(measured: Measured, sharing: Sharing, held: dict[str, int], gathers: int) -> dict[str, int]:
-    """Returns the bytes of a device at the fullest moment, by kind.
+    """Returns the bytes on a device, by kind, at the moment when it holds the most.
 
     Args:
         measured: What was measured on one device.
-        sharing: How the step is shared.
-        held: Bytes of weights and what belongs to them, see ``states_of``.
+        sharing: How the devices share a step.
+        held: Bytes of weights, gradients, optimizer states and average, see ``states_of``.
         gathers: Bytes that FSDP gathers, see ``gathered``.
     """
     fullest = Counter(measured.fullest)

@@ -1,4 +1,4 @@
-"""Builds a run from its configuration layers with weights that have shapes and no content."""
+"""Builds a run from its configuration layers, with weights that have a shape but no content."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +22,7 @@ CAPTION = "a picture"
 
 
 class WithoutContent(TorchFunctionMode):
-    """Makes what layers start their weights from on the meta device; other numbers keep their content."""
+    """Creates the initial weights of layers on the meta device; other tensors keep their content."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Calls ``func``."""
@@ -33,7 +33,7 @@ class WithoutContent(TorchFunctionMode):
 
 
 class PlanCLI(MavCLI):
-    """Builds stage and datamodule of a run as ``mav train`` does, but no trainer, and trains nothing.
+    """Builds the stage and the datamodule of a run as ``mav train`` does, but no trainer. It trains nothing.
 
     Args:
         args: Arguments of the ``fit`` subcommand.
@@ -45,7 +45,7 @@ class PlanCLI(MavCLI):
         return {"fit": MavCLI.subcommands()["fit"]}
 
     def before_instantiate_classes(self) -> None:
-        """Chooses what the configuration leaves to the machine, for a machine with GPUs."""
+        """Chooses the settings that the configuration leaves open, as for a machine with GPUs."""
         config = self.config.fit
         trainer = config.trainer
         if trainer.accelerator != "cpu":
@@ -57,31 +57,31 @@ class PlanCLI(MavCLI):
         trainer.logger, trainer.callbacks, trainer.plugins = False, None, None
 
     def instantiate_classes(self) -> None:
-        """Builds stage and data; reports a value that a constructor refuses as the user's mistake."""
+        """Builds stage and data; reports a value that a constructor refuses as a mistake of the user."""
         with refusals_explained(), WithoutContent():
             LightningCLI.instantiate_classes(self)
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
-        """Returns what stages ask a trainer for."""
+        """Returns a stand-in for the trainer, with the attributes that stages read."""
         trainer = self.config.fit.trainer
         return SimpleNamespace(max_steps=trainer.max_steps, precision=trainer.precision, global_step=0)
 
     def after_instantiate_classes(self) -> None:
-        """Gives the stage its frozen CLIP and its stand-in of a trainer; nothing is logged."""
+        """Gives the stage its frozen CLIP and the stand-in for the trainer; nothing is logged."""
         stage: Any = self.model
         stage._trainer = self.trainer
         stage.log = stage.log_dict = lambda *args, **kwargs: None
         if hasattr(stage, "clip_name"):
             stage.__dict__["clip"] = find_clip(stage.clip_name).eval().requires_grad_(False)
         if getattr(stage.model, "corruption", None) == "bsr":
-            stage.model.corruption = "noise"  # BSR works on numbers, on the processor, and trains nothing
+            stage.model.corruption = "noise"  # BSR needs real pixels and runs on the CPU
 
     def _run_subcommand(self, subcommand: str) -> None:
         pass
 
 
 def build(run: Run, scale: str, overrides: list[str]) -> PlanCLI:
-    """Builds a run; its ``model`` and ``datamodule`` are stage and data, ``config.fit`` the settings.
+    """Builds a run; ``model`` holds its stage, ``datamodule`` its data and ``config.fit`` its settings.
 
     Raises:
         UsageError: If something in the configuration is wrong.
@@ -90,13 +90,13 @@ def build(run: Run, scale: str, overrides: list[str]) -> PlanCLI:
 
 
 def find_clip(name: str) -> Clip:
-    """Builds a CLIP without content, as its scale configures it, or else as in its weights file.
+    """Builds a CLIP without content, as its scale configures it; if no scale does, as in its weights file.
 
     Args:
         name: Name or file, see ``find_weights``.
 
     Raises:
-        UsageError: If neither is there.
+        UsageError: If there is neither a configuration nor a weights file.
     """
     scale, _, run_name = name.rpartition("/")
     with WithoutContent():
@@ -107,17 +107,17 @@ def find_clip(name: str) -> Clip:
 
 
 def batch_of(data: Any) -> Any:
-    """Returns a batch of a datamodule, of its own format, with zeros for pixels.
+    """Returns a batch in the format of a datamodule, with zeros for pixels.
 
     Raises:
-        UsageError: If the configuration does not say how large pictures are.
+        UsageError: If the configuration does not give the size of the pictures.
     """
     if hasattr(data, "video"):
         return {"video": batch_of(data.video), "image": batch_of(data.image)}
     size = data.crop_size or data.image_size
     if size is None:
         raise UsageError(
-            "--data.image_size: pictures keep their own size, so that there is nothing to plan with"
+            "--data.image_size is not set: pictures keep their own sizes, which are not known; set it"
         )
     num_frames = data.choose.num_frames if data.kind == "video" else 1
     frames = torch.zeros(num_frames, 3, size, size, dtype=torch.uint8)
@@ -125,12 +125,12 @@ def batch_of(data: Any) -> Any:
 
 
 def batch_size_of(data: Any) -> int:
-    """Returns the samples in a batch of a datamodule; with images beside videos, the videos."""
+    """Returns the number of samples in a batch; where images are mixed with videos, of videos."""
     return batch_size_of(data.video) if hasattr(data, "video") else data.batch_size
 
 
 def fill(module: nn.Module) -> None:
-    """Puts new tensors in place of all parameters and buffers, of the same shapes and strides.
+    """Replaces all parameters and buffers by new tensors of the same shapes and strides.
 
     Within ``FakeTensorMode`` they have no content. Shared tensors stay shared.
     """

@@ -1,4 +1,4 @@
-"""Lets a step be computed on tensors without content as a GPU computes it, on a machine without one."""
+"""Runs a step on tensors without content in the way that a GPU computes it, on a machine without a GPU."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,20 +13,20 @@ from torch.overrides import TorchFunctionMode
 
 from ...utils.precision import planned_for
 
-# What autocast computes in fp32 on GPUs, and not on processors.
+# Functions that autocast computes in fp32 on GPUs, but not on CPUs.
 FP32_ON_GPUS = (
     *((F, name) for name in ("group_norm", "layer_norm", "softmax", "log_softmax")),
     *((place, name) for place in (torch, Tensor) for name in ("softmax", "log_softmax")),
 )
-# What numbers that have no content say where they decide what is computed.
+# Values that stand for a tensor without content where the code branches on its value.
 ANSWERS = {"__bool__": False, "__int__": 1, "__float__": 0.5}
 
 
 class Decided(TorchFunctionMode):
-    """Answers for numbers without content where they decide what is computed; masks leave nothing out."""
+    """Gives fixed values where the code reads a tensor without content; boolean masks select everything."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Calls ``func``, or answers."""
+        """Calls ``func``, or returns the fixed value."""
         name = getattr(func, "__name__", "")
         if name in ANSWERS:
             return ANSWERS[name]
@@ -42,9 +42,9 @@ def _is_mask(place: Any) -> bool:
 
 @contextmanager
 def as_on_gpu() -> Iterator[None]:
-    """Lets everything compute as on a GPU: norms in fp32 under autocast, attention by fused kernels."""
-    # By other functions, not by a mode: modes reach neither what is computed again in the backward pass nor
-    # what torch calls within functions of its own.
+    """Makes layers compute as on a GPU: norms in fp32 under autocast, attention by fused kernels."""
+    # This replaces functions, because a mode would not be enough: it affects neither what is recomputed in
+    # the backward pass nor calls inside torch's own functions.
     with ExitStack() as stack:
         stack.enter_context(planned_for("cuda"))
         for place, name in FP32_ON_GPUS:
@@ -70,7 +70,10 @@ def _fused_attention(
     is_causal: bool = False,
     **_: Any,
 ) -> Tensor:
-    """Attends as a GPU does: with a mask by the memory-efficient kernel, else by flash attention."""
+    """Computes attention as a GPU does.
+
+    In half precision without a mask this is flash attention, otherwise the memory-efficient kernel.
+    """
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else q.dtype
     q, k, v = (x.to(dtype) for x in (q, k, v))
     aten = torch.ops.aten

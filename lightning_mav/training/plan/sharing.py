@@ -1,4 +1,4 @@
-"""What each of N devices holds and sends when a step is shared: formulas, no measurement."""
+"""What each of N devices holds and sends when they share a step: formulas, no measurement."""
 
 import math
 from collections.abc import Iterable
@@ -19,23 +19,30 @@ class Sharing:
     Args:
         devices: Number of devices.
         strategy: ``ddp``, where each device holds everything, or ``fsdp``, where each holds a part.
+        num_replicas: Groups of devices that each hold all parts, with ``fsdp``.
     """
 
     devices: int = 1
     strategy: str = "ddp"
+    num_replicas: int = 1
 
     @property
     def is_sharded(self) -> bool:
-        """Whether weights and their states are divided."""
+        """Whether the weights and the optimizer states are divided."""
         return self.strategy == "fsdp"
 
     @property
+    def parts(self) -> int:
+        """Number of parts into which the weights and the optimizer states are divided."""
+        return self.devices // self.num_replicas if self.is_sharded else 1
+
+    @property
     def share(self) -> float:
-        """Share of weights and their states that a device holds, apart from rounding up."""
-        return 1 / self.devices if self.is_sharded else 1.0
+        """Share of the weights and the optimizer states that a device holds, apart from rounding up."""
+        return 1 / self.parts
 
     def held(self, tensors: Iterable[Tensor]) -> int:
-        """Returns the bytes of some tensors that a device holds; the first, which holds the most.
+        """Returns how many bytes of these tensors the first device holds, which holds the most.
 
         FSDP2 divides a tensor by its first dimension, rounded up.
         """
@@ -48,19 +55,15 @@ class Sharing:
 
     def rows(self, tensor: Tensor) -> int:
         """Returns the rows of a tensor that the first device holds."""
-        return math.ceil(len(tensor) / self.devices) if self.is_sharded else len(tensor)
+        return math.ceil(len(tensor) / self.parts)
 
-    def all_reduce(self, size: int) -> int:
-        """Returns the bytes that a device sends in a ring all-reduce: 2 (N - 1) / N of ``size``."""
-        return 2 * self.reduce_scatter(size)
 
-    def all_gather(self, size: int) -> int:
-        """Returns the bytes that a device sends in an all-gather: (N - 1) / N of ``size``."""
-        return size * (self.devices - 1) // self.devices
+def ring(num: int, size: int) -> int:
+    """Returns the bytes that each of ``num`` devices sends in a ring, to gather or to scatter ``size``.
 
-    def reduce_scatter(self, size: int) -> int:
-        """Returns the bytes that a device sends in a reduce-scatter: (N - 1) / N of ``size``."""
-        return size * (self.devices - 1) // self.devices
+    These are (N - 1) / N of it; an all-reduce does both.
+    """
+    return size * (num - 1) // num
 
 
 def unit_sizes(module: nn.Module) -> tuple[int, list[int]]:
@@ -70,11 +73,11 @@ def unit_sizes(module: nn.Module) -> tuple[int, list[int]]:
 
 
 def gathered(root: int, units: list[int], num_bytes: int) -> int:
-    """Returns the most bytes of what FSDP puts together for a moment.
+    """Returns the most bytes that FSDP gathers at one time.
 
-    Those are what lies outside all units, in fp32; in the precision of the computation a unit with the one
-    that is fetched meanwhile, the buffer that it arrives in, and the gradient of a unit; and that gradient in
-    fp32, before it is summed.
+    In fp32 these are the parameters outside all units, and the gradient of one unit before it is summed. In
+    the precision of the computation they are one unit, the next unit, which is fetched meanwhile, the buffer
+    that receives it, and the gradient of one unit.
 
     Args:
         root: Parameters outside all units.
@@ -91,12 +94,14 @@ def wire(
 ) -> dict[str, int]:
     """Returns the bytes that a device sends in a step, by operation; gradients are summed in fp32.
 
-    With ``fsdp`` a unit is gathered twice, for the forward pass and again for the backward pass. The last
-    one, whose backward pass comes at once, and what lies outside all units are gathered once. Muon needs
-    whole matrices: each goes to the device that owns it, and its update back to all that hold a part.
+    With ``fsdp`` a unit is gathered twice: for the forward pass and again for the backward pass. The last
+    unit is gathered once, because its backward pass follows at once. Parameters outside all units are
+    gathered once, too. With several groups, each device then adds up its part of the gradients with those of
+    the other groups. Muon needs whole matrices: each is sent to the device that owns it, which sends the
+    update back to all devices that hold a part.
 
     Args:
-        sharing: How the step is shared.
+        sharing: How the devices share a step.
         root: Parameters outside all units.
         units: Parameters of each unit.
         trained: Parameters that are trained.
@@ -108,13 +113,15 @@ def wire(
     if sharing.devices == 1:
         return {}
     if not sharing.is_sharded:
-        return {"all_reduce": sharing.all_reduce(gradients)}
+        return {"all_reduce": 2 * ring(sharing.devices, gradients)}
     batches, again = step["accumulate"], 2 * sum(units) - sum(units[-1:])
     sent = {
-        "all_gather": batches * sharing.all_gather(4 * root + step["num_bytes"] * again),
-        "reduce_scatter": batches * sharing.reduce_scatter(gradients),
+        "all_gather": batches * ring(sharing.parts, 4 * root + step["num_bytes"] * again),
+        "reduce_scatter": batches * ring(sharing.parts, gradients),
     }
+    if sharing.num_replicas > 1:
+        sent["all_reduce"] = batches * 2 * ring(sharing.num_replicas, gradients // sharing.parts)
     if step["muon"]:
         matrices = 4 * sum(p.numel() for p in trained if p.ndim > 1)
-        sent["whole_matrices"] = 2 * sharing.all_gather(matrices) // sharing.devices
+        sent["whole_matrices"] = 2 * ring(sharing.parts, matrices) // sharing.parts
     return sent

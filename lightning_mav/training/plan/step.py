@@ -1,4 +1,4 @@
-"""Runs a training step on tensors without content, and counts operations and bytes that are alive."""
+"""Runs a training step on tensors without content, and counts operations and the bytes in use."""
 
 import weakref
 from collections import Counter
@@ -23,13 +23,13 @@ from .emulation import Decided, as_on_gpu
 
 @dataclass
 class Measured:
-    """What a step of one device takes.
+    """What a step needs on one device.
 
     Attributes:
         flops: Operations of a forward and backward pass.
         update_flops: Operations of the optimizer.
         states: Parameters, gradients and states of the optimizer, by kind: tensors without content.
-        fullest: Bytes at the fullest moment, by kind.
+        fullest: Bytes by kind, at the moment when the most memory is in use.
     """
 
     flops: int
@@ -39,17 +39,17 @@ class Measured:
 
 
 class Ledger(TorchDispatchMode):
-    """Counts operations, and the bytes of tensors that are alive, by kind; keeps those of the fullest moment.
+    """Counts operations, and the bytes of existing tensors by kind; keeps the counts of the largest total.
 
-    Operations are counted as by torch's ``FlopCounterMode``, which itself holds on to tensors that are
-    computed again in a backward pass.
+    Operations are counted as torch's ``FlopCounterMode`` does it. That class is not used, because it keeps
+    tensors alive that are recomputed in the backward pass.
 
-    New tensors are of the kind that ``kind`` says at the time; copies of parameters in another precision are
-    ``casts``.
+    A new tensor gets the current value of ``kind`` as its kind. A copy of a parameter in another precision
+    gets the kind ``casts``.
 
     Args:
-        shares: Share of a kind's bytes that a device holds; 1 for kinds that are not named. The fullest
-            moment is that of the sum of these shares; the counts are of all bytes.
+        shares: Share of the bytes of each kind that a device holds; 1 for kinds that are not named. The
+            largest total is found with these shares, but the counts themselves are of all bytes.
     """
 
     def __init__(self, shares: Mapping[str, float]) -> None:
@@ -63,7 +63,7 @@ class Ledger(TorchDispatchMode):
         self._held: dict[int, tuple[weakref.ref, str, int]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Calls ``func`` and enters what it returns."""
+        """Calls ``func`` and counts the tensors that it returns."""
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         if count := flop_registry.get(func._overloadpacket):
@@ -75,7 +75,7 @@ class Ledger(TorchDispatchMode):
         return out
 
     def enter(self, tensors: Iterable[Tensor], kind: str | None = None) -> None:
-        """Counts tensors whose memory is not counted yet."""
+        """Counts those tensors whose memory is not counted yet."""
         for tensor in tensors:
             storage = tensor.untyped_storage()
             if storage._cdata not in self._held:
@@ -84,7 +84,7 @@ class Ledger(TorchDispatchMode):
                 self._count(kind or self.kind, storage.nbytes())
 
     def move(self, tensor: Tensor, kind: str) -> None:
-        """Counts a tensor as of another kind from now on."""
+        """Changes the kind of a tensor from now on."""
         self._remove(tensor.untyped_storage()._cdata)
         self.enter([tensor], kind)
 
@@ -106,13 +106,13 @@ class Ledger(TorchDispatchMode):
 def measure(
     stage: Any, data: Any, *, on_gpu: bool, accumulate: int = 1, shares: Mapping[str, float] | None = None
 ) -> Measured:
-    """Measures a training step of a stage that ``build`` has made; it can be used once.
+    """Measures a training step of a stage that ``build`` has made; the stage cannot be used again.
 
     Args:
         stage: Stage.
         data: Its datamodule.
         on_gpu: Whether layers compute as on a GPU.
-        accumulate: Batches in a step; with more than one, gradients are held all the time.
+        accumulate: Batches in a step; with more than one, the gradients exist all the time.
         shares: See ``Ledger``.
     """
     ledger = Ledger(shares or {})
@@ -142,7 +142,7 @@ def measure(
 
 
 def autocast(precision: str) -> Any:
-    """Autocasts on the processor to a precision, named as in ``PRECISIONS``."""
+    """Returns autocast on the CPU to a precision, named as in ``PRECISIONS``."""
     dtype = PRECISIONS[precision]
     return nullcontext() if dtype is None else torch.autocast("cpu", dtype=dtype)
 
@@ -152,16 +152,16 @@ def _prepare(stage: Any) -> None:
     fill(stage)
     if clip := stage.__dict__.get("clip"):
         fill(clip)
-        clip.to = lambda *_: clip  # it is where it belongs, and torch cannot move such tensors
+        clip.to = lambda *_: clip  # torch cannot move tensors without content, and need not
     for module in (clip, stage.model):
-        if isinstance(module, Clip):  # captions are as long as can be
+        if isinstance(module, Clip):  # captions have the greatest length
             module.encode_text = partial(module.encode_text, length=module.context_length)  # type: ignore[method-assign]
     stage.setup("validate")
     stage.train()
 
 
 def _step_once(optimizer: Any, trained: list[Tensor], keep: bool) -> None:
-    """Makes the states of the optimizer, as after a first step."""
+    """Creates the states of the optimizer by a first step."""
     for parameter in trained:
         parameter.grad = torch.empty_like(parameter)
     optimizer.step()

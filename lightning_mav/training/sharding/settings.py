@@ -44,8 +44,7 @@ def check_strategy(config: Any) -> None:
             "Muon are made for: use fsdp, or ddp"
         )
     if strategy != "fsdp":
-        if config.num_replicas > 1:
-            raise UsageError(f"--num_replicas={config.num_replicas}: is for --trainer.strategy=fsdp alone")
+        check_replicas(strategy, 1, config.num_replicas)
         return
     if str(config.trainer.precision) in ("16", "16-mixed"):
         raise UsageError(
@@ -87,7 +86,18 @@ def check_sharing(trainer: Trainer, num_replicas: int) -> None:
             "--trainer.strategy=fsdp divides the network among devices, and this is one: give "
             "--trainer.devices=2 or more, or leave the strategy out"
         )
-    if devices % num_replicas or devices == num_replicas:
+    check_replicas("fsdp", devices, num_replicas)
+
+
+def check_replicas(strategy: str, devices: int, num_replicas: int) -> None:
+    """Refuses copies of a network that is not divided, or that the devices cannot hold.
+
+    Raises:
+        UsageError: If they do not fit.
+    """
+    if strategy != "fsdp" and num_replicas > 1:
+        raise UsageError(f"--num_replicas={num_replicas}: is for --trainer.strategy=fsdp alone")
+    if strategy == "fsdp" and (devices % num_replicas or devices == num_replicas):
         raise UsageError(
             f"--num_replicas={num_replicas}: {devices} devices cannot be divided into as many groups of two "
             "or more; use ddp if each device can hold the network"
