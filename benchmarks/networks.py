@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_mav.nn import Pseudo3DUNet
-from lightning_mav.training.compiling import NORMS, compile_blocks, compile_norms
+from lightning_mav.training.compiling import compile_network
 
 from . import machine
 
@@ -169,7 +169,7 @@ class Training:
 
     def compile(self, parts: str = "blocks") -> None:
         """Compiles blocks or norms, as a training does; ``torch.compiler.set_stance`` leaves that out."""
-        (compile_norms if parts == NORMS else compile_blocks)(self.model)
+        compile_network(self.model, parts)
 
     def gradient(self) -> None:
         """Forward and backward pass."""

@@ -127,7 +127,7 @@ def test_karlo_compares_what_fits_into_memory(monkeypatch):
         monkeypatch.setattr(torch.cuda, name, lambda: None)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100 80GB HBM3")
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)  # put back afterwards
-    monkeypatch.setattr(networks, "compile_blocks", lambda network: None)
+    monkeypatch.setattr(networks, "compile_network", lambda network, parts: None)
     pretended = SimpleNamespace(device=lambda: torch.device("cuda"), precisions=lambda wanted=None: ["fp32"])
     monkeypatch.setattr(karlo, "machine", pretended)
     product = SimpleNamespace(peak=lambda seconds: 2e12)
@@ -216,6 +216,7 @@ def test_an_unknown_bench_is_one_line():
     assert all(name in result.stderr for name in BENCHES)
 
 
+@pytest.mark.slow
 def test_a_missing_peer_is_one_line():
     hide = (
         "import sys; sys.modules['make_a_video_pytorch'] = None; from benchmarks.__main__ import main; main()"
@@ -238,6 +239,7 @@ def test_damages_keep_what_they_do_not_touch():
     assert frozen.equal(video[:, :, :1].expand_as(video))
 
 
+@pytest.mark.slow
 def test_distance_rises_with_damage():
     distances = measure(load_features("micro_video"), num=160)
     for name in DAMAGES:

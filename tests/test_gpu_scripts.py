@@ -10,6 +10,7 @@ from benchmarks.gpu.interpolation import paper_form
 from benchmarks.gpu.timed import deadline_in, last_step, until
 
 
+@pytest.mark.slow
 def test_karlo_plans_and_measures_into_one_file(tmp_path):
     out = tmp_path / "new" / "karlo.json"
     common = ["--tiny", f"--out={out}"]
@@ -54,3 +55,4 @@ def test_trainings_stop_early_enough_to_write_their_weights(tmp_path):
 
 def test_forms_of_the_interpolation_are_those_of_the_ablation():
     assert "--model.blend=false" in paper_form()
+    assert not any("between_prob" in option for option in paper_form())

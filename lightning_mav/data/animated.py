@@ -107,14 +107,16 @@ def write_sprites(
     """
     path = Path(path)
     name = path.stem if name is None else name
-    pictures = to_pictures(video, alpha)
-    (width, height), columns = pictures[0].size, _columns(len(pictures), *pictures[0].size)
-    sheet = Image.new(pictures[0].mode, (columns * width, ceil(len(pictures) / columns) * height))
-    if max(sheet.size) > MAX_SHEET:
+    num_frames, height, width = video.shape[1:]
+    columns = _columns(num_frames, width, height)
+    size = columns * width, ceil(num_frames / columns) * height
+    if max(size) > MAX_SHEET:
         raise ValueError(
-            f"{len(pictures)} frames of {width}x{height} make a sprite sheet of "
-            f"{sheet.width}x{sheet.height}: at most {MAX_SHEET} fit"
+            f"{num_frames} frames of {width}x{height} make a sprite sheet of "
+            f"{size[0]}x{size[1]}: at most {MAX_SHEET} fit"
         )
+    pictures = to_pictures(video, alpha)
+    sheet = Image.new(pictures[0].mode, size)
     places = [(index % columns * width, index // columns * height) for index in range(len(pictures))]
     for picture, place in zip(pictures, places, strict=True):
         sheet.paste(picture, place)

@@ -174,6 +174,7 @@ def test_a_still_has_nothing_between(tmp_path):
     still = [check_upload(tmp_path / "one.gif", "video", LIMITS)]
     with pytest.raises(RefusedError, match="nothing between"):
         check_result(USES["interpolate"], check_settings(USES["interpolate"], {}), still, LIMITS)
+    assert check_result(USES["vary"], check_settings(USES["vary"], {"frame_skip": 2}), still, LIMITS) == 31
 
 
 @pytest.mark.parametrize("name", USES)

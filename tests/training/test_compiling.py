@@ -11,7 +11,6 @@ from lightning_mav.nn import Pseudo3DUNet
 from lightning_mav.nn.norm import GroupNorm
 from lightning_mav.nn.prior import PriorTransformer
 from lightning_mav.training import compiling
-from lightning_mav.training import fit as fitting
 from lightning_mav.training.compiling import check_compiler, compile_blocks, compile_norms
 from lightning_mav.training.units import find_units
 from lightning_mav.utils.errors import UsageError
@@ -68,7 +67,7 @@ def gradients(net, num_frames, size=8):
 
 
 @pytest.mark.timeout(900)  # Inductor runs a C++ compiler on a processor
-@pytest.mark.parametrize("checkpoint", [False, True])
+@pytest.mark.parametrize("checkpoint", [pytest.param(False, marks=SLOW), True])
 @pytest.mark.parametrize("backend", ["eager", *(pytest.param(name, marks=SLOW) for name in SLOWER)])
 def test_compiled_blocks_compute_as_before_and_share_code(backend, checkpoint, counter, dynamo):
     tolerance = {"rtol": 1e-3, "atol": 1e-5} if backend == "inductor" else {"rtol": 1e-5, "atol": 1e-7}
@@ -87,6 +86,7 @@ def test_compiled_blocks_compute_as_before_and_share_code(backend, checkpoint, c
     assert not dynamo.utils.counters["graph_break"]
 
 
+@pytest.mark.slow
 def test_norms_of_all_widths_and_sizes_share_code(counter, monkeypatch):
     monkeypatch.setattr(
         "lightning_mav.nn.norm.device_type", lambda _: "cuda"
@@ -148,7 +148,7 @@ def test_trained_weights_are_those_of_a_plain_training_and_validation_compiles_n
 ):
     graphs = counter("eager")
     monkeypatch.setattr("lightning_mav.training.checks.is_on_processor", lambda _: False)  # it refuses those
-    monkeypatch.setattr(fitting, "compile_blocks", partial(compile_blocks, backend=graphs))
+    monkeypatch.setattr(compiling, "compile_blocks", partial(compile_blocks, backend=graphs))
     options = ["--trainer.precision=32-true", "--model.unet.channel_mults=[1]", "--model.unet.num_blocks=1"]
     _, weights = fit("sr_h", 3, *options, fresh=True)
     plain = load_weights(weights).state_dict()

@@ -19,6 +19,7 @@ from lightning_mav.utils import configured, threads
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.weights import load_weights, read_training, save_weights
 
+LARGE = ("decoder", "sr_lt")  # their runs take longest
 NEEDS = {
     "prior": ["clip"],
     "decoder_image": ["clip"],
@@ -45,7 +46,9 @@ def test_run_trains_resumes_and_reloads(fit, name, capsys):
         torch.testing.assert_close(tensor, checkpoint["state_dict"][f"model.{key}"].half().to(tensor.dtype))
 
 
-@pytest.mark.parametrize("name", RUN)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in RUN]
+)
 def test_nano_run_trains(fit, name):
     _, weights = fit(name, 2, scale="nano")
     assert read_training(weights) == {"run": name, "step": 2}
@@ -263,6 +266,7 @@ def test_module_that_cannot_be_imported_is_said_in_a_line(name, words, tmp_path,
         configured.allow_modules(name)
 
 
+@pytest.mark.slow
 def test_settings_are_written_and_read_in_utf8_whatever_the_locale(tmp_path, micro_world):
     code = "import json, sys; from lightning_mav.cli import main; main(json.loads(sys.argv[1]))"
     env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -129,6 +129,7 @@ def test_probabilities_score_as_they_are(folder):
     assert network(video[:2]).equal(network(video)[:2])
 
 
+@pytest.mark.slow
 def test_fid_is_torchmetrics_on_our_network(folder):
     metric, image = frechet_inception_distance(load_features("inception")), torch.rand(4, 3, 1, 8, 8) * 2 - 1
     metric.update(image, real=True)
@@ -229,6 +230,7 @@ def test_training_is_decided_by_the_seed(folder, capsys):
     assert not states[0]["features.weight"].equal(states[2]["features.weight"])
 
 
+@pytest.mark.slow
 def test_own_training_takes_the_place_of_what_is_shipped(folder, capsys):
     shipped = load_features("micro_video")
     out = run(capsys, "train", "micro_video", "--steps", "1", "--seed", "3")
