@@ -13,10 +13,11 @@
 #
 #   sbatch launch/slurm.sh decoder --phase video --scale base
 #
-# SIGTERM comes 300 seconds before the time is up, and when the job is preempted. Training then saves its step and
-# leaves with 143, and the job is queued again. It goes on from there. Any other status ends the job.
+# The training gets SIGTERM 300 seconds before the time is up, and when the job is preempted. It then saves a
+# checkpoint and exits with 143. This script puts the job back into the queue, and the job resumes from that checkpoint.
+# After any other exit status the job is not queued again.
 
-trap : TERM USR1 # this script waits for training, whoever the signal was for
+trap : TERM USR1 # do not stop this script on a signal: it waits until the training has saved
 
 srun mav train "$@" --trainer.strategy=ddp \
   --trainer.num_nodes="$SLURM_JOB_NUM_NODES" --trainer.devices="$SLURM_NTASKS_PER_NODE"

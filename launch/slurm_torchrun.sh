@@ -9,11 +9,12 @@
 #SBATCH --open-mode=append
 #SBATCH --signal=TERM@300
 
-# As slurm.sh, but srun starts one torchrun on each node, and torchrun one process for each GPU:
+# Like slurm.sh, but srun starts one torchrun on each node, and torchrun starts one process for each GPU. Submit it in
+# the root folder of the repository, because it calls launch/torchrun.sh:
 #
 #   sbatch launch/slurm_torchrun.sh decoder --phase video --scale base
 
-trap : TERM USR1 # this script waits for training, whoever the signal was for
+trap : TERM USR1 # do not stop this script on a signal: it waits until the training has saved
 
 first_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 srun launch/torchrun.sh --nnodes="$SLURM_JOB_NUM_NODES" --nproc-per-node="$SLURM_GPUS_ON_NODE" \

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ..cascade import Cascade
 
 MAX_EXTENSION = 60.0  # seconds
-MAX_ASPECT = 8  # longer side over shorter side of a video, as the shorter one is brought to the stages' size
-MAX_NUMBERS = 2**29  # of all pixels of a result, which is held in memory, four bytes each
+MAX_ASPECT = 8  # longer side of a video over its shorter one, which is scaled to the stages' size
+MAX_NUMBERS = 2**29  # values of all pixels of a result; it is held in memory, four bytes each
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class _Command:
 
     Args:
         text: What it does.
-        files: What it is given, ``IMAGE`` or ``VIDEO``.
-        shared: Options that other commands have, too.
+        files: Kind of each file that it takes, ``IMAGE`` or ``VIDEO``.
+        shared: Options that other commands have as well.
         own: Its own options.
     """
 
@@ -51,12 +51,12 @@ COMMANDS = {
             "by": {
                 "choices": ("decoder", "interpolation"),
                 "default": "decoder",
-                "help": "which stage goes on from the image (default: %(default)s)",
+                "help": "stage that makes the key frames from the image (default: %(default)s)",
             }
         },
     ),
     "morph": _Command(
-        "Lead from one image to another.",
+        "Turn one image into another.",
         ("IMAGE", "IMAGE"),
         own={
             "fps": {
@@ -72,16 +72,16 @@ COMMANDS = {
         ("fps", "frame-skip", "guidance-scale"),
     ),
     "extend": _Command(
-        "Go on with a video, after its end or before its beginning.",
+        "Continue a video after its end, or before its beginning.",
         ("VIDEO",),
         own={
             "seconds": {
                 "type": number_in(float, 0.01, MAX_EXTENSION),
                 "default": 1.0,
                 "metavar": "S",
-                "help": "to add (default: %(default)s)",
+                "help": "seconds to add (default: %(default)s)",
             },
-            "before": {"action": "store_true", "help": "before the beginning instead of after the end"},
+            "before": {"action": "store_true", "help": "add before the beginning instead of after the end"},
         },
     ),
     "loop": _Command(
@@ -91,11 +91,11 @@ COMMANDS = {
             "frames": {
                 "type": number_in(int, 1, 14),
                 "metavar": "N",
-                "help": "frames to add, 1 to 14 (default: what plays in about a second)",
+                "help": "frames to add, 1 to 14 (default: about a second of frames)",
             }
         },
     ),
-    "interpolate": _Command("Put frames between those of a video.", ("VIDEO",), ("frame-skip",)),
+    "interpolate": _Command("Add frames between those of a video.", ("VIDEO",), ("frame-skip",)),
 }
 
 
@@ -148,7 +148,7 @@ def _parser(name: str) -> CommandParser:
 
 
 def _read(name: str, args: argparse.Namespace, cascade: "Cascade") -> tuple[list["Tensor"], dict[str, Any]]:
-    """Returns what the function of a command takes: images or a video, a batch of one each, and settings.
+    """Returns what the function of a command takes: images or a video, as batches of one, and settings.
 
     Raises:
         UsageError: If a file cannot be read, or has too few frames.
@@ -189,7 +189,7 @@ def _read(name: str, args: argparse.Namespace, cascade: "Cascade") -> tuple[list
 def _check_result(
     args: argparse.Namespace, cascade: "Cascade", video: "Tensor", given: dict[str, Any]
 ) -> None:
-    """Refuses what would not fit into memory; ``video`` is ``(3, F, H, W)``.
+    """Refuses a result that would not fit into memory; ``video`` is ``(3, F, H, W)``.
 
     Raises:
         UsageError: If the result would be too large.

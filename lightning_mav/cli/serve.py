@@ -1,4 +1,4 @@
-"""``mav serve``: a page to make videos in a browser."""
+"""``mav serve``: a web page to make videos in a browser."""
 
 import argparse
 import importlib.util
@@ -19,8 +19,8 @@ EXAMPLE = """examples:
   mav serve --weights micro --port 8000
   mav serve --host 0.0.0.0     others in your network can reach it, too
 
-Videos are made one after the other. They are kept in --out by job, so that a page that was closed finds its
-video again, and what was waiting when the server stopped is made when it starts again. Ctrl-C stops it."""
+Videos are made one after the other and kept in --out. If a page is closed, it finds its video when it is
+opened again. Ctrl-C stops the server. Videos that are not finished then are made when it starts again."""
 
 
 def main(argv: list[str]) -> None:
@@ -58,7 +58,7 @@ def _serve(args: argparse.Namespace, folder: Path, scratch: Path) -> None:
     service = Service(
         cascade,
         folder,
-        weights=args.weights if Path(args.weights).name == args.weights else "",  # no path of ours
+        weights=args.weights if Path(args.weights).name == args.weights else "",  # no path of this machine
         max_waiting=args.max_waiting,
         keep_bytes=args.keep * 2**20,
         max_seconds=args.max_seconds,
@@ -76,7 +76,7 @@ def _serve(args: argparse.Namespace, folder: Path, scratch: Path) -> None:
 
 
 def _parser() -> CommandParser:
-    parser = CommandParser(prog="mav serve", description="Serve a page to make videos.", epilog=EXAMPLE)
+    parser = CommandParser(prog="mav serve", description="Serve a web page to make videos.", epilog=EXAMPLE)
     add = parser.add_argument
     add_options(parser, "weights", "device")
     add_import(parser)
@@ -84,26 +84,32 @@ def _parser() -> CommandParser:
         "--host",
         default="127.0.0.1",
         metavar="ADDRESS",
-        help="to listen at (default: %(default)s, this machine)",
+        help="address to listen at (default: %(default)s, for this machine only)",
     )
-    add("--port", type=number_in(int, 1, 65535), default=7860, metavar="N", help="(default: %(default)s)")
     add(
-        "--out", type=Path, default=Path("outputs/serve"), metavar="DIR", help="folder (default: %(default)s)"
+        "--port", type=number_in(int, 1, 65535), default=7860, metavar="N", help="port (default: %(default)s)"
+    )
+    add(
+        "--out",
+        type=Path,
+        default=Path("outputs/serve"),
+        metavar="DIR",
+        help="folder of videos (default: %(default)s)",
     )
     waiting = "videos that may wait (default: %(default)s)"
     add("--max-waiting", type=number_in(int, 0, 1000), default=16, metavar="N", help=waiting)
-    seconds = "longest time for one video (default: %(default)s)"
+    seconds = "longest time for one video, in seconds (default: %(default)s)"
     add("--max-seconds", type=number_in(float, 1, 86400), default=600.0, metavar="S", help=seconds)
-    keep = "room for finished videos; the oldest are removed (default: %(default)s)"
+    keep = "space for videos in MB; beyond it, the oldest finished ones are removed (default: %(default)s)"
     add("--keep", type=number_in(int, 1, 10**7), default=2048, metavar="MB", help=keep)
     return parser
 
 
 def _check_port(host: str, port: int) -> None:
-    """Finds out whether one can listen there, before weights are loaded.
+    """Checks that the server can listen there, before weights are loaded.
 
     Raises:
-        UsageError: If not.
+        UsageError: If it cannot.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]

@@ -1,4 +1,4 @@
-"""``mav study``: raters choose between the videos of two systems, blindly, and their votes are counted."""
+"""``mav study``: raters choose between videos of two systems without knowing which is whose; counts votes."""
 
 import argparse
 import os
@@ -18,8 +18,8 @@ EXAMPLE = """examples:
   mav study make outputs/ours outputs/theirs --prompts prompts.txt
   mav study count votes/*.json
 
-make writes a folder with a page, which opens in any browser, from a disk or from any web server, and a key
-beside the folder. Raters get the folder. Keep the key: it tells which video is whose."""
+make writes a folder with a page, and a key beside the folder. The page opens in any browser, from the disk
+or from a web server. Give raters the folder, but not the key: it tells which system made which video."""
 
 
 def main(argv: list[str]) -> None:
@@ -86,14 +86,17 @@ def _parser() -> CommandParser:
     make = commands.add_parser("make", help="write a page of pairs", description="Write a page of pairs.")
     add = make.add_argument
     add("a", type=Path, metavar="A", help="folder of videos, such as 'mav generate' writes")
-    add("b", type=Path, metavar="B", help="folder of those of the other system, with the same names")
-    text = "text file with a prompt in each line: only these (default: all that the folders' JSON files name)"
+    add("b", type=Path, metavar="B", help="folder of videos of the other system, with the same names")
+    text = "text file with a prompt in each line: takes only these (default: all pairs of videos)"
     add("--prompts", type=Path, metavar="FILE", help=text)
     add("--out", type=Path, default=OUT, metavar="DIR", help="folder of the page (default: %(default)s)")
     add(
-        "--title", default="Which video is better?", metavar="TEXT", help="of the page (default: %(default)s)"
+        "--title",
+        default="Which video is better?",
+        metavar="TEXT",
+        help="title of the page (default: %(default)s)",
     )
-    text = "of order, sides and names; keep it from raters (default: one that nobody knows)"
+    text = "seed of orders and names; do not tell raters (default: drawn at random)"
     add("--seed", type=seed, metavar="N", help=text)
     count = commands.add_parser("count", help="count votes", description="Count the votes of raters.")
     add = count.add_argument
@@ -101,7 +104,7 @@ def _parser() -> CommandParser:
         "votes", nargs="+", type=Path, metavar="VOTES", help="files that raters have sent, or folders of them"
     )
     add("--key", type=Path, default=_key_of(OUT), metavar="FILE", help="key (default: %(default)s)")
-    text = "votes that a pair needs; those with fewer do not count (default: %(default)s)"
+    text = "votes that a pair needs; pairs with fewer do not count (default: %(default)s)"
     add("--raters", type=number_in(int, 1, 1000), default=5, metavar="N", help=text)
     add("--out", type=Path, metavar="DIR", help="write a report with the votes on every pair")
     return parser

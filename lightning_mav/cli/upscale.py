@@ -1,4 +1,4 @@
-"""``mav upscale``: any video becomes larger, by the super-resolution stages, in bounded memory."""
+"""``mav upscale``: enlarges a video of any length by the super-resolution stages, in bounded memory."""
 
 import argparse
 import json
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from ..data.streamed import StreamedVideo
     from ..models import SuperResolution
 
-MAX_SIDE, MAX_PIXELS = 16384, 139_264 * 256  # of a frame: H.264 has no more at its highest level
+MAX_SIDE, MAX_PIXELS = 16384, 139_264 * 256  # of a frame: the most that H.264 allows at its highest level
 HELP = """The size of the result is that of the video times the scales of the stages. With the weights emoji,
 sr_lt makes it 4 times as large in each direction and sr_h 2 times: 8 times together. --until sr_lt takes the
-first stage alone, --from sr_h the second. Shape, frame rate and the times of the frames stay; sound is left
-out. Frames are read, enlarged and written one after the other: a long video needs more time, but no more
-memory. Ctrl-C keeps what is done. GIF and other formats that are written at once need a short video."""
+first stage alone, --from sr_h the second. Shape, frame rate and the times of the frames stay the same.
+Sound is left out. Frames are read, enlarged and written one after the other, so a long video needs more time
+but no more memory. Ctrl-C keeps the finished frames. mp4 and frames can have any length; GIF and the other
+formats need a short video, as they are written in one piece."""
 
 
 @dataclass
@@ -85,7 +86,7 @@ def _parser() -> CommandParser:
     )
     add("--until", choices=ENLARGING, default=LAST, help=f"last stage, {names} (default: %(default)s)")
     add_options(parser, "steps")
-    tile = "pixels of the result that are made at a time: side of a square; a smaller one needs less memory"
+    tile = "side of the squares in which the result is made, in pixels; smaller ones need less memory"
     add(
         "--tile",
         type=number_in(int, 64, 16384),
@@ -121,7 +122,7 @@ def _load(args: argparse.Namespace) -> _Loaded:
 
 
 def _check_size(args: argparse.Namespace, film: "Film", loaded: _Loaded) -> None:
-    """Says what will come out, and refuses what no player shows or memory cannot hold.
+    """Prints the size of the result, and refuses one that mp4 or memory cannot hold.
 
     Raises:
         UsageError: If the result is too large.
@@ -151,7 +152,7 @@ def _check_size(args: argparse.Namespace, film: "Film", loaded: _Loaded) -> None
 
 
 def _upscale(args: argparse.Namespace, film: "Film", loaded: _Loaded, folder: Path) -> tuple[list[Path], int]:
-    """Enlarges all frames and publishes the files; after Ctrl-C those that are done."""
+    """Enlarges all frames and publishes the files; after Ctrl-C, those of the finished frames."""
     import torch
 
     from ..data.codecs.pixels import from_uint8

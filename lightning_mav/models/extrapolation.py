@@ -1,4 +1,4 @@
-"""Frames before, after and between videos, by masks of the interpolation (Make-A-Video, section 3.3)."""
+"""Frames before, after and between videos, filled in by the interpolation (Make-A-Video, section 3.3)."""
 
 from typing import Unpack
 
@@ -21,7 +21,7 @@ def extend_video(
     before: bool = False,
     **options: Unpack[SampleOptions],
 ) -> Tensor:
-    """Goes on with a video, window by window: each is half what is known, and half new.
+    """Continues a video window by window; half of the frames of a window are known, and half are new.
 
     Args:
         model: The interpolation.
@@ -30,7 +30,7 @@ def extend_video(
         image_embed: CLIP image embedding, ``(B, D)``.
         fps: Frame rate, ``(B,)``.
         before: Whether the new frames come before the video instead of after it.
-        options: See ``SampleOptions``; each window has steps of its own.
+        options: See ``SampleOptions``; each window takes all its steps.
 
     Returns:
         Old and new frames, ``(B, 3, F + num_frames, H, W)``.
@@ -65,14 +65,14 @@ def join_videos(
 ) -> Tensor:
     """Returns the frames that lead from one video to another.
 
-    From a video's end to its own beginning they close a loop. At high frame rates a window is too short to
-    get there: then ``frame_skip`` fills it with every K-th frame, and the others are put between these.
+    If both are the same video, these frames close a loop. At high frame rates a window of frames is too
+    short for that: with ``frame_skip`` K it is filled with every K-th frame, and those between follow.
 
     Args:
         model: The interpolation.
-        first: What comes before, ``(B, 3, F, H, W)`` in [-1, 1].
-        second: What comes after.
-        num_frames: Frames to make in the window, at most two fewer than it has.
+        first: The video before the new frames, ``(B, 3, F, H, W)`` in [-1, 1].
+        second: The video after them.
+        num_frames: New frames in the window; at least two fewer than the window has.
         image_embed: CLIP image embedding, ``(B, D)``.
         fps: Frame rate, ``(B,)``.
         frame_skip: K, 1 to ``model.num_frames - 1``.
@@ -114,7 +114,7 @@ def _fill(
 ) -> Tensor:
     """Fills a window that begins with ``head`` and ends with ``tail``; one of them may be empty.
 
-    With ``num_between`` the tail comes that many frames after the head, and more frames may follow it.
+    With ``num_between``, that many frames lie between head and tail, and more may follow after the tail.
     """
     like = head if head.numel() else tail
     num_head, num_tail = (x.shape[2] if x.numel() else 0 for x in (head, tail))

@@ -1,4 +1,4 @@
-"""Super-resolution of frames of any size in bounded memory: tiles that overlap, and noise with a place."""
+"""Super-resolution of frames of any size in bounded memory: overlapping tiles, and noise fixed by place."""
 
 import functools
 import itertools
@@ -14,20 +14,20 @@ from ..utils.numbers import seed_from
 from .super_resolution import SuperResolution
 
 TILE = 384  # pixels of the result: side of a tile
-OVERLAP = 16  # pixels of the input that neighbouring tiles share at least
-BLOCK = 64  # pixels of a side of the blocks that noise is drawn in
-EVEN = 8  # sides of tiles are multiples of this many pixels of the input: networks halve them
+OVERLAP = 16  # pixels of the input that neighbouring tiles share, or more
+BLOCK = 64  # noise is drawn in square blocks: pixels of a side
+EVEN = 8  # sides of tiles are multiples of this many pixels of the input, as networks halve them
 
 
 @dataclass(frozen=True)
 class PlacedNoise:
     """Normal noise without borders, in space and time.
 
-    The noise of a pixel depends on its place, the draw and the seed alone, so tiles and windows that overlap
-    have the same noise where they do, and none of it must be kept.
+    The noise of a pixel depends only on its place, the draw and the seed. So tiles and windows have the same
+    noise where they overlap, and the noise need not be kept.
 
     Args:
-        seed: Seed of all of it.
+        seed: Seed of all the noise.
     """
 
     seed: int
@@ -57,12 +57,12 @@ class PlacedNoise:
 
 
 def spans(total: int, tile: int, overlap: int = OVERLAP) -> list[range]:
-    """Covers ``0..total`` with as few equal pieces of at most about ``tile`` as share ``overlap`` or more.
+    """Covers ``total`` pixels with as few pieces as possible, of the same length, about ``tile`` at most.
 
     Args:
         total: Pixels of a side.
-        tile: Pixels wanted of a piece, rounded up to a multiple of ``EVEN``.
-        overlap: Pixels that neighbours share at least; at most half of ``tile``.
+        tile: Largest length of a piece, before it is rounded up to a multiple of ``EVEN``.
+        overlap: Least pixels that neighbouring pieces share; at most half of ``tile`` is used.
     """
     overlap = min(overlap, tile // 2)
     count = max(1, math.ceil((total - overlap) / (tile - overlap)))
@@ -78,7 +78,7 @@ def low_tile(model: SuperResolution, tile: int) -> int:
 
 
 def count_tiles(model: SuperResolution, size: tuple[int, int], tile: int = TILE) -> int:
-    """Returns how many tiles the stage makes of frames of a height and width."""
+    """Returns in how many tiles the stage makes frames of a height and width."""
     return math.prod(len(spans(side, low_tile(model, tile))) for side in size)
 
 
@@ -99,14 +99,14 @@ def enlarge(
         model: The stage.
         low: Small frames ``(3, F, H, W)`` in [-1, 1].
         fps: Their frame rate.
-        noise: Where all noise comes from.
-        places: Places of the frames in time, for their noise; one place for all shares it.
+        noise: The source of all noise.
+        places: Numbers of the frames in time, for their noise; a single one gives all frames the same noise.
         tile: Side of a tile, in pixels of the result.
         options: See ``SampleOptions``.
-        progress: Returns where a tile, given by its number, reports its steps.
+        progress: Called with the number of a tile; returns the function that is told of the tile's steps.
 
     Returns:
-        ``(3, F, scale*H, scale*W)`` in half precision, whose rounding is a sixteenth of a level of 256.
+        ``(3, F, scale*H, scale*W)`` in half precision; its rounding is a sixteenth of one of 256 levels.
     """
     height, width = model.enlarged(low)
     rows, columns = (spans(side, low_tile(model, tile)) for side in low.shape[-2:])
@@ -127,12 +127,13 @@ def enlarge(
 
 
 def fade_in(place: Tensor, part: Tensor, span: range, done: int, dim: int) -> int:
-    """Puts ``part`` at ``span`` along ``dim``, and fades it in where something lies up to ``done``.
+    """Writes ``part`` to ``span`` along ``dim``, and fades it in where ``place`` is filled already.
 
-    The fade takes the middle half of what is shared: near its edge, a tile sees too little around it.
+    ``place`` is filled up to ``done``. The fade takes the middle half of the overlap, as a tile sees too
+    little around it near its edge.
 
     Returns:
-        Up to where something lies now.
+        Up to where ``place`` is filled now.
     """
     shared = max(0, done - span.start)
     if shared:

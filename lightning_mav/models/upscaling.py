@@ -1,4 +1,4 @@
-"""Enlarges a video of any length and size by the super-resolution stages, frame by frame as it is read."""
+"""Enlarges a video of any length and size by the super-resolution stages, while its frames are read."""
 
 import itertools
 import math
@@ -31,9 +31,9 @@ def upscale_frames(
 ) -> Iterator[Tensor]:
     """Enlarges frames by one stage after the other; each frame comes out as soon as it is finished.
 
-    Stages over time work on windows that overlap, as in ``SRLT.sample``, the others on single frames. All
-    work on tiles that overlap. So memory depends on the sizes of a frame and of a tile, not on the number of
-    frames.
+    Stages over time work on overlapping windows of frames, as in ``SRLT.sample``; the others work on single
+    frames. All work on overlapping tiles. So memory depends on the sizes of a frame and of a tile, not on
+    the number of frames.
 
     Args:
         models: The stages by name, in order.
@@ -84,10 +84,10 @@ class _Stage:
             yield self._enlarge(frame[:, None], range(1), number, self.num_frames)[:, 0]
 
     def windows(self, frames: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Enlarges windows of frames; each fades into the next, which begins as in ``SRLT.sample``.
+        """Enlarges windows of frames; each fades into the next. They overlap as in ``SRLT.sample``.
 
-        A window is given out only up to where the next one begins, and the last ends with the video. So a
-        window's worth of frames is read ahead.
+        The frames of a window are yielded only up to where the next window begins. The last window ends with
+        the video. So up to a window of frames is read ahead.
         """
         assert isinstance(self.model, SRLT)
         source = iter(frames)
@@ -134,7 +134,7 @@ class _Stage:
 
 
 def _fade(large: Tensor, old: Tensor) -> None:
-    """Lets the frames ``old`` fade into the first ones of ``large``, both ``(3, F, H, W)``."""
+    """Makes the frames ``old`` fade into the first frames of ``large``, both ``(3, F, H, W)``."""
     shared = old.shape[1]
     with torch.inference_mode():
         for frame in range(shared):

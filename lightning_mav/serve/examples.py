@@ -1,18 +1,18 @@
-"""Prompts to begin with: some that the weights are known to show well."""
+"""Example prompts for the page: some that the weights are known to draw well."""
 
 from collections.abc import Sequence
 
 from ..prompts import KnownPrompts
 
 MOST = 6
-# Looked at, for the shipped weights: those that a folder of weights knows are offered.
+# Checked by eye with the shipped weights. The page offers those that its weights know.
 TRIED = ("ghost", "a red car", "whale", "balloon", "a red heart", "rocket", "butterfly", "clown face")
-# Of the world of shapes, whose weights name no prompts.
+# For the micro-world: its weights list no names.
 SHAPES = ("a large red ball", "a large purple ring", "a small green square", "a large yellow triangle")
 
 
 def examples_of(known: KnownPrompts) -> Sequence[str]:
-    """Returns prompts that weights know; names that they list, if none of the tried ones is among them."""
+    """Returns prompts that the weights know: those of ``TRIED``, or other names if none of these is known."""
     if not known.names:
         return SHAPES
     names = {name.casefold() for name in known.names}

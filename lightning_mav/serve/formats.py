@@ -1,4 +1,4 @@
-"""The files that a finished video can be had as; each is made when it is first asked for."""
+"""The formats in which a finished video can be downloaded; a file is made when it is first asked for."""
 
 import shutil
 import tempfile
@@ -12,7 +12,7 @@ from ..data.matte import on_background
 from ..utils.paths import replacing
 from .making import read_pixels
 
-# By name: what a download is called in the page, its ending, and how ``save_video`` calls it.
+# By name: the label in the page, the ending of the file, and the name that ``save_video`` is given.
 FORMATS = {
     "mp4": ("MP4", ".mp4", "video.mp4"),
     "gif": ("GIF", ".gif", "video.gif"),
@@ -22,7 +22,7 @@ FORMATS = {
     "sprites": ("Sprite sheet", "-sprites.zip", "sprites.json"),
 }
 OPAQUE = ("mp4",)
-_making = threading.Lock()  # one at a time: they take seconds of the processor, and memory
+_making = threading.Lock()  # one at a time: each takes seconds of computing, and memory
 
 
 def made_format(folder: Path, fps: float, name: str, *, ground: Sequence[int] | None = None) -> Path:
@@ -32,10 +32,10 @@ def made_format(folder: Path, fps: float, name: str, *, ground: Sequence[int] | 
         folder: The job's folder.
         fps: Frames per second of the result.
         name: A key of ``FORMATS``.
-        ground: Colour to make transparent; None changes nothing.
+        ground: Background colour to make transparent; None keeps the background.
 
     Raises:
-        ValueError: If the format cannot hold it, or the ground cannot be told from the picture.
+        ValueError: If the format cannot hold the video, or the background cannot be found in it.
     """
     _, ending, inner = FORMATS[name]
     target = folder / f"video{'-clear' if ground is not None else ''}{ending}"

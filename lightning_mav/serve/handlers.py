@@ -28,7 +28,7 @@ class Handlers:
         self.watched: dict[str, str] = {}  # which job each open page shows
 
     def submit(self, name: str, *values: Any) -> str:
-        """Queues a job of a use, from what its tab holds, and returns the job's id."""
+        """Queues a job with the inputs of a tab, and returns the job's id."""
         use = USES[name]
         count = max(1, len(use.files))
         try:
@@ -38,16 +38,16 @@ class Handlers:
             raise gr.Error(str(error), duration=15, title="Not possible", print_exception=False) from None
 
     def found(self, job_id: Any, ids: Any) -> str:
-        """Returns the job that a browser looks for, or the newest of its own that is still kept."""
+        """Returns the id of the job that a browser asks for, or else of its newest job that is still kept."""
         jobs = self._known(job_id, ids, 1)
         return jobs[0].id if jobs else ""
 
     def remember(self, job_id: Any, ids: Any) -> list[str]:
-        """Puts a job in front of those that a browser knows."""
+        """Returns the ids of the jobs that a browser remembers, with this job in front."""
         return [job.id for job in self._known(job_id, ids, MOST_IDS)]
 
     def fill(self, job_id: Any) -> list[Any]:
-        """Puts what a job was asked for into its tab: which tab is open, then all fields of all tabs."""
+        """Fills the tab of a job with its settings: returns the open tab, then all fields of all tabs."""
         job = self.service.jobs.get(job_id)
         updates: list[Any] = [gr.update(selected=job.use) if job else gr.skip()]
         for name, use in USES.items():
@@ -64,7 +64,7 @@ class Handlers:
             self.service.jobs.cancel(job)
 
     async def watch(self, job_id: Any, ids: Any, request: gr.Request) -> AsyncIterator[list[Any]]:
-        """Yields what the page shows of a job, each time that it changes, until it is finished."""
+        """Yields what the page shows of a job, each time something changes, until the job is finished."""
         job = self.service.jobs.get(job_id)
         if job is None:
             return

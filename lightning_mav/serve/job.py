@@ -1,4 +1,4 @@
-"""One video that was asked for: what, how far it is, and what there is of it."""
+"""One requested video: its settings, its progress, and what has been made of it."""
 
 import threading
 from dataclasses import dataclass, field
@@ -20,10 +20,10 @@ class StopError(Exception):
 
 @dataclass
 class Job:
-    """One video that was asked for.
+    """One requested video.
 
     Args:
-        id: Sixteen hexadecimal digits that nobody can guess: who knows them may see the video.
+        id: Sixteen hexadecimal digits that nobody can guess: whoever knows them may see the video.
         use: A key of ``USES``.
         prompt: The prompt; the names of the files if it takes files.
         settings: Checked settings.
@@ -31,11 +31,11 @@ class Job:
         num_frames: Frames of the result.
         state: ``waiting``, ``running``, ``done``, ``failed`` or ``cancelled``.
         message: Why it failed.
-        note: What else to tell about the result.
-        stages: What has been made: for each stage its name, frames, width, height and fps.
-        tries: How often it was begun.
-        created: Seconds since 1970.
-        seconds: How long it took.
+        note: A remark about the result, such as a warning.
+        stages: What has been made: for each finished stage its name, frames, width, height and fps.
+        tries: How often the server has started to make it.
+        created: When it was requested, in seconds since 1970.
+        seconds: How many seconds it took to make.
     """
 
     id: str
@@ -53,8 +53,8 @@ class Job:
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        # Of this run of the server alone, and not saved.
-        self.stage, self.share, self.left = "", 0.0, 0.0  # being made; its share done, 0 to 1; seconds left
+        # Only for this run of the server; not saved.
+        self.stage, self.share, self.left = "", 0.0, 0.0  # at work; share done, 0 to 1; seconds left
         self.begun = 0.0
         self.stopped = threading.Event()
         self.version = 0  # grows with every change

@@ -1,7 +1,7 @@
-"""The queue of ``mav serve``: one video is made at a time, in the order in which they were asked for.
+"""The queue of ``mav serve``: videos are made one at a time, in the order in which they were requested.
 
 Each job has a folder with its settings, its state and its videos. So a page that was closed finds its video
-by the job's id, and what was waiting when the server stopped is made when it starts again.
+by the job's id, and jobs that were not finished when the server stopped are made when it starts again.
 """
 
 import secrets
@@ -21,7 +21,7 @@ from .job import CANCELLED, DONE, FAILED, LIVE, RUNNING, WAITING, BusyError, Job
 from .limits import RefusedError, Upload
 
 FILE = "job.json"
-MAX_TRIES = 2  # a job that brings the server down must not do so for ever
+MAX_TRIES = 2  # so that a job that crashes the server does not do so again and again
 
 
 class Jobs:
@@ -29,11 +29,11 @@ class Jobs:
 
     Args:
         folder: Where the jobs' folders are.
-        work: Makes a job's video: ``work(job, folder, step, uploads)`` calls ``step()`` often, which raises
-            ``StopError`` when it has to end.
-        max_waiting: Jobs that may wait.
-        keep_bytes: Beyond this, the folders of the oldest jobs are removed.
-        max_seconds: Longest time for one job.
+        work: Makes a job's video: ``work(job, folder, step, uploads)`` often calls ``step()``, which raises
+            ``StopError`` when the job has to end.
+        max_waiting: How many jobs may wait.
+        keep_bytes: Bytes that all jobs may take; beyond this, the oldest finished jobs are removed.
+        max_seconds: The longest time for one job.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Jobs:
         self.worker.start()
 
     def close(self) -> None:
-        """Ends the worker; the job that it makes waits for the next start of the server."""
+        """Ends the worker; the job that it is making will be made at the next start of the server."""
         with self.changed:
             self.closing = True
             self.changed.notify_all()
@@ -97,7 +97,7 @@ class Jobs:
             except OSError as error:
                 shutil.rmtree(self.path(job), ignore_errors=True)
                 print(f"mav: warning: {error}", file=sys.stderr)
-                raise RefusedError("The server has no room for another video. Tell who runs it.") from None
+                raise RefusedError("The server has no room for another video. Tell its operator.") from None
             self.jobs[job.id] = job
             self.queue.append(job)
             self.changed.notify_all()
@@ -114,7 +114,7 @@ class Jobs:
         write_json(place / FILE, asdict(job))
 
     def get(self, job_id: Any) -> Job | None:
-        """Returns a job; None if there is none of that id, or no longer."""
+        """Returns a job; None if there is none with that id, or if it was removed."""
         return self.jobs.get(job_id) if isinstance(job_id, str) else None
 
     def path(self, job: Job) -> Path:
@@ -127,7 +127,7 @@ class Jobs:
             return next((i for i, other in enumerate(self.queue) if other is job), 0)
 
     def cancel(self, job: Job) -> None:
-        """Takes a job out of the queue, or ends it within a step."""
+        """Takes a job out of the queue, or ends it at its next step."""
         with self.changed:
             if job.state == WAITING:
                 self.queue.remove(job)
@@ -144,7 +144,7 @@ class Jobs:
         ]
 
     def save(self, job: Job) -> None:
-        """Writes the state of a job; on a full disk it is kept in memory alone."""
+        """Writes the state of a job; if the disk is full, the state is kept only in memory."""
         job.version += 1
         with self.changed:  # a folder that was removed is not made again
             if self.path(job).is_dir():
@@ -165,14 +165,14 @@ class Jobs:
                 content = parse_json(path.read_bytes())
                 job = Job(**{name: value for name, value in content.items() if name in names})
             except (OSError, ValueError, TypeError, AttributeError):
-                continue  # half a file of a machine that was switched off
+                continue  # such as half a file, of a machine that was switched off
             if job.id != path.parent.name:
                 continue
             self.jobs[job.id] = job
             if job.state in LIVE:
                 job.state, job.stages = WAITING, []
                 if job.tries >= MAX_TRIES:
-                    job.state, job.message = FAILED, "The server stopped while this was made. Try again."
+                    job.state, job.message = FAILED, "The server stopped while it made this video. Try again."
                 self.save(job)
         self.jobs = dict(sorted(self.jobs.items(), key=lambda item: item[1].created))
         self.queue = [job for job in self.jobs.values() if job.state == WAITING]
@@ -215,13 +215,13 @@ class Jobs:
                 job.message = f"It took longer than {self.max_seconds:g} s. Try fewer steps or frames."
         except (UsageError, ValueError) as error:
             job.state, job.message = FAILED, self._public(job, first_line(error))
-        except Exception as error:  # whatever it is, the next job has to be made
+        except Exception as error:  # whatever went wrong, the next job must be made
             traceback.print_exc(file=sys.stderr)
             short = "memory" in str(error).lower() or isinstance(error, MemoryError)
             job.state, job.message = (
                 FAILED,
                 (
-                    "This machine's memory is too small for it. Try fewer frames."
+                    "The server's memory is too small for this video. Try fewer frames."
                     if short
                     else "Something went wrong; the log of the server says what."
                 ),

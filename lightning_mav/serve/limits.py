@@ -1,7 +1,7 @@
 """What a client may ask for: everything that comes from a page is checked here, before it is queued.
 
-A client sends a prompt, numbers and the bytes of files. It never names a path, an address or a
-configuration. What is refused is refused in one sentence that says what is allowed.
+A client sends a prompt, settings and the bytes of files. It cannot name a path, an address or a
+configuration. If something is refused, a short message says what is allowed.
 """
 
 from dataclasses import dataclass
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 
 class RefusedError(Exception):
-    """What a client asked for is not allowed; the message tells the user what is."""
+    """A request of a client is not allowed; the message tells the user what is allowed."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Largest values.
+    """The largest values that are allowed.
 
     Args:
         prompt: Characters of a prompt.
         upload_bytes: Bytes of a file.
         upload_pixels: Pixels of an image, or of a frame.
-        decoded_pixels: Pixels of all frames of an uploaded video together; one takes three bytes.
+        decoded_pixels: Pixels of all frames of an uploaded video together; each takes three bytes.
         upload_frames: Frames of an uploaded video.
-        upload_seconds: Its duration.
+        upload_seconds: Seconds of an uploaded video.
         aspect: How many times the longer side of a video may be as long as the shorter one.
         frames: Frames of the result.
     """
@@ -46,22 +46,22 @@ class Limits:
     frames: int = 240
 
     def text(self) -> str:
-        """Says the limits in a sentence or two."""
+        """Returns the limits as a sentence."""
         return (
-            f"A prompt may have {self.prompt} characters, a file {self.upload_bytes // 2**20} MB, an image "
-            f"{self.upload_pixels / 1e6:g} million pixels; a video {self.upload_seconds:g} seconds and "
-            f"{self.upload_frames} frames, and a result {self.frames} frames."
+            f"Limits: {self.prompt} characters for a prompt, {self.upload_bytes // 2**20} MB for a file, "
+            f"{self.upload_pixels / 1e6:g} million pixels for an image, {self.upload_seconds:g} seconds and "
+            f"{self.upload_frames} frames for a video, and {self.frames} frames for a result."
         )
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that a client has sent, and what was measured of it.
+    """A file that a client has sent, and its measurements.
 
     Args:
-        path: Where it lies.
+        path: Where it is.
         kind: ``image`` or ``video``.
-        num_frames: Its frames.
+        num_frames: Number of its frames.
         fps: Its frame rate.
     """
 
@@ -72,10 +72,10 @@ class Upload:
 
 
 def check_prompt(prompt: Any, limits: Limits) -> str:
-    """Returns a prompt without spaces around it.
+    """Returns a prompt without spaces at its ends.
 
     Raises:
-        RefusedError: If it is no text, blank, too long, or holds what no text holds.
+        RefusedError: If it is not a text, is blank or too long, or has characters that are not text.
     """
     if not isinstance(prompt, str) or is_blank(prompt):
         raise RefusedError('Say what to show, such as "a red car".')
@@ -83,20 +83,20 @@ def check_prompt(prompt: Any, limits: Limits) -> str:
     if len(prompt) > limits.prompt:
         raise RefusedError(f"The prompt has {len(prompt)} characters: at most {limits.prompt} are allowed.")
     if "\0" in prompt or has_surrogates(prompt):
-        raise RefusedError("The prompt holds characters that are no text: type it anew.")
+        raise RefusedError("The prompt has characters that are not text: type it again.")
     return prompt
 
 
 def check_settings(use: "Use", values: dict[str, Any]) -> dict[str, Any]:
-    """Returns the settings of a use, each in its range; None stays where it stands for a default.
+    """Returns the settings of a use, each in its range; a missing one gets its default, which may be None.
 
     Raises:
-        RefusedError: If one is unknown, no number, or out of its range.
+        RefusedError: If one is unknown, is not a number, or is out of its range.
     """
     from .uses import SETTINGS
 
     if unknown := set(values) - set(use.all_settings):
-        raise RefusedError(f"{shortened(min(map(str, unknown)))} is no setting of {use.title}.")
+        raise RefusedError(f"{shortened(min(map(str, unknown)))} is not a setting of {use.title}.")
     checked: dict[str, Any] = {}
     for name in use.all_settings:
         setting, value = SETTINGS[name], values.get(name)
@@ -117,16 +117,16 @@ def check_settings(use: "Use", values: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_upload(path: Path, kind: str, limits: Limits, number: int = 1) -> Upload:
-    """Measures a file that was sent; of a video little is decoded.
+    """Measures a file that was sent; only a little of a video is decoded.
 
     Args:
-        path: The file, in a folder of ours.
-        kind: ``image`` or ``video``, what it has to be.
+        path: The file, in a folder of the server.
+        kind: What it has to be, ``image`` or ``video``.
         limits: What is allowed.
         number: Its place among the files, for the message.
 
     Raises:
-        RefusedError: If it is no such file, damaged, or beyond a limit.
+        RefusedError: If it is not of that kind, is damaged, or is beyond a limit.
     """
     what = f"File {number}"
     if (size := path.stat().st_size) > limits.upload_bytes:
@@ -171,10 +171,10 @@ def check_result(use: "Use", settings: dict[str, Any], uploads: list[Upload], li
     """Returns how many frames the result will have.
 
     Raises:
-        RefusedError: If they are too many, or a video has too few.
+        RefusedError: If there are too many, or if an uploaded video has too few.
     """
-    if "frame_skip" in use.settings and use.files == ("video",) and uploads[0].num_frames < 2:
-        raise RefusedError("The video has one frame: there is nothing between. Try Animate.")
+    if uploads and uploads[0].num_frames < use.least_frames:
+        raise RefusedError("The video has one frame, so there is nothing between frames. Try Animate.")
     num_frames = int(use.num_frames(settings, uploads))
     if num_frames > limits.frames:
         raise RefusedError(f"The result would have {num_frames} frames: at most {limits.frames} are allowed.")
@@ -189,7 +189,7 @@ def _measure_image(path: Path, limits: Limits) -> tuple[int, int, int, float]:
     if (kind := kind_of(data)) not in ("PNG", "JPEG", "WebP"):
         raise ValueError(f"it is {kind or 'of an unknown kind'}")
     width, height, _ = _header(data)
-    if width * height <= limits.upload_pixels:  # else it will be refused, and need not be decoded
+    if width * height <= limits.upload_pixels:  # a larger image will be refused, and need not be decoded
         size = probe_image(data, "")
         width, height = size["width"], size["height"]
     return width, height, 1, 1.0
@@ -205,7 +205,7 @@ def _measure_video(path: Path, limits: Limits) -> tuple[int, int, int, float]:
     if kind in ("WebP", "GIF", "PNG"):
         width, height, num_frames = _header(data)
         if num_frames > limits.upload_frames or width * height * num_frames > limits.decoded_pixels:
-            return width, height, num_frames, float(num_frames)  # will be refused for that
+            return width, height, num_frames, float(num_frames)  # will be refused for its size
         ends = read_animation(data)[1]
         return width, height, num_frames, 1000 * num_frames / float(ends[-1])
     if kind not in ("MP4", "WebM", "Matroska", "AVI"):
@@ -215,13 +215,13 @@ def _measure_video(path: Path, limits: Limits) -> tuple[int, int, int, float]:
 
 
 def _header(data: bytes) -> tuple[int, int, int]:
-    """Returns width, height and number of frames of a picture; decodes nothing."""
+    """Returns width, height and number of frames of a picture without decoding it."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(BytesIO(data), formats=["PNG", "JPEG", "WEBP", "GIF"]) as image:
             return image.width, image.height, int(getattr(image, "n_frames", 1))
-    except UnidentifiedImageError:  # its message has an address in memory
+    except UnidentifiedImageError:  # its own message shows an address in memory
         raise ValueError("its header is damaged") from None
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise ValueError(first_line(error)) from None

@@ -18,18 +18,18 @@ from .job import Job
 from .limits import Upload
 from .uses import USES, read_upload
 
-PIXELS = "pixels.npy"  # frames of the result, bytes (F, H, W, 3), which the formats are made of
-PREVIEW = 192  # least side of a video in the page; browsers blur smaller ones, and H.264 their colours
+PIXELS = "pixels.npy"  # frames of the result, bytes (F, H, W, 3); the formats are made from them
+PREVIEW = 192  # pixels of the shorter side in the page, about; browsers and H.264 blur smaller videos
 
 
 class Pace:
-    """Foretells how long a job takes, from how long its stages took the last time."""
+    """Estimates how long a job takes, from how long its stages took the last time."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}  # of one step for one frame, by stage
+        self.seconds: dict[str, float] = {}  # by stage: seconds of one step for one frame
 
     def learn(self, stage: str, seconds: float, cost: float) -> None:
-        """Notes that a stage took some time for ``cost``, steps times frames."""
+        """Records how many seconds a stage took for its ``cost``, which is steps times frames."""
         self.seconds[stage] = seconds / cost
 
     def of(self, stage: str, cost: float) -> float:
@@ -39,12 +39,12 @@ class Pace:
 
 
 class Clock:
-    """Tells a job how far it is, from the steps of its stages.
+    """Keeps the progress of a job up to date, from the steps of its stages.
 
     Args:
-        job: What is made; its share, stage and seconds left are kept up to date.
+        job: What is being made; its share, stage and seconds left are updated.
         costs: Steps times frames of each stage, in order.
-        pace: How long such a job takes; it learns from this one.
+        pace: Estimates how long stages take, and learns from this job.
     """
 
     def __init__(self, job: Job, costs: dict[str, float], pace: Pace) -> None:
@@ -53,9 +53,9 @@ class Clock:
         self.begun = self.last = time.monotonic()
 
     def step(self, stage: str, done: int, total: int) -> None:
-        """Notes that a stage has done some of its steps."""
+        """Records that a stage has done some of its steps."""
         now = time.monotonic()
-        if stage != self.stage:  # it began when the one before it ended: its first step takes time, too
+        if stage != self.stage:  # it began when the previous one ended: its first step takes time, too
             self.stage, self.begun, self.share = stage, self.last, 0.0
         self.share = max(self.share, done / total)
         self._foretell(now - self.begun)
@@ -64,11 +64,11 @@ class Clock:
         self.last = now
 
     def rest(self) -> None:
-        """Notes that the time since the last step belongs to no stage."""
+        """Leaves the time since the last step out of the times of the stages."""
         self.last = time.monotonic()
 
     def _foretell(self, spent: float) -> None:
-        """Notes in the job which share of it is done, and how many seconds are left."""
+        """Updates the share of the job that is done, and the seconds that are left."""
         job, names, pace = self.job, list(self.costs), self.pace
         later = names[names.index(self.stage) + 1 :] if self.stage in names else []
         whole = (
@@ -97,10 +97,10 @@ class Maker:
         """Makes a job's video in its folder.
 
         Args:
-            job: What to make; how far it is, is told in it.
-            folder: Where its files are, and where those of the video go.
-            step: Called after every step; raises if it has to end.
-            uploads: Its files.
+            job: What to make; its progress is kept up to date.
+            folder: The job's folder, which receives the video's files.
+            step: Called after every step; raises an error if the job has to end.
+            uploads: The files that were sent for it.
 
         Raises:
             UsageError: If a file is damaged.
@@ -138,7 +138,7 @@ class Maker:
         np.save(folder / PIXELS, output.frames[0])
 
     def costs(self, job: Job) -> dict[str, float]:
-        """Returns for each stage the number of steps times frames."""
+        """Returns the cost of each stage: its steps times its frames."""
         costs = {}
         for name, spec in stages().items():
             if name == "prior" or spec.makes_video:
@@ -148,20 +148,20 @@ class Maker:
         return costs
 
     def estimate(self, job: Job) -> float:
-        """Returns the seconds that a job will probably take from its beginning."""
+        """Returns the seconds that a whole job will probably take."""
         return sum(self.pace.of(stage, cost) for stage, cost in self.costs(job).items())
 
     def warm_up(self, folder: Path) -> None:
-        """Makes a short video: the first user then waits no longer than others.
+        """Makes a short video, so that the first user does not wait longer than others.
 
-        It also learns how long the stages take. Its videos go to ``folder``.
+        This also measures how long the stages take. The videos go to ``folder``.
         """
         settings = {"seed": 0, "fps": None, "frame_skip": 1, "guidance_scale": None, "steps": None}
         self(Job("0" * 16, "generate", "a red ball", settings, num_frames=KEY_FRAMES), folder, lambda: None)
 
 
 def _enlarged(video: Tensor) -> Tensor:
-    """Repeats the pixels of ``(3, F, H, W)`` until the shorter side has ``PREVIEW`` or nearly so."""
+    """Repeats the pixels of ``(3, F, H, W)`` until the shorter side has about ``PREVIEW``."""
     times = PREVIEW // min(video.shape[-2:])
     if times < 2:
         return video

@@ -1,4 +1,4 @@
-"""The page: a tab for each use of the cascade, the video as it comes into being, and a gallery."""
+"""The page: a tab for each use of the cascade, the video as its stages finish it, and a gallery."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -12,11 +12,11 @@ from .handlers import Handlers
 from .service import Service
 from .uses import SETTINGS, USES, Setting, Use
 
-SYSTEM_FONTS = ["system-ui", "sans-serif"]  # nothing is fetched from elsewhere
+SYSTEM_FONTS = ["system-ui", "sans-serif"]  # no fonts are loaded from other servers
 THEME = gr.themes.Default(font=SYSTEM_FONTS, font_mono=["ui-monospace", "monospace"], primary_hue="indigo")
 FOLDER = Path(__file__).parent
-INTRO = "# lightning-mav\nText to video, learnt without one text-video pair. One video is made at a time."
-# The job of the address, or the newest one that this browser knows.
+INTRO = "# lightning-mav\nText to video, learnt without any text-video pair. Videos are made one at a time."
+# The job in the page's address, or the newest one that this browser remembers.
 FIND_JOB = "(id, ids) => [new URLSearchParams(location.search).get('job') || (ids || [])[0] || '', ids]"
 SHOW_JOB = "(id) => { if (id) history.replaceState(null, '', '?job=' + id); }"
 
@@ -27,11 +27,11 @@ def _file(label: str) -> gr.File:
     move = field.async_move_resource_to_block_cache
 
     async def only_files(path: str | Path | None) -> str | None:
-        if path is not None and not Path(path).is_absolute():  # Gradio would fetch an address for a client
+        if path is not None and not Path(path).is_absolute():  # Gradio would fetch addresses of clients
             raise gr.Error("Send the file itself: addresses are not fetched.", print_exception=False)
         return await move(path)
 
-    # Not a subclass: for those Gradio writes type stubs beside the source.
+    # Not a subclass: Gradio writes type stubs of subclasses beside the source.
     field.async_move_resource_to_block_cache = only_files  # type: ignore[method-assign, assignment]
     return field
 
@@ -45,7 +45,7 @@ def build_page(service: Service) -> gr.Blocks:
     handlers = Handlers(service)
     with gr.Blocks(title="lightning-mav", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.Markdown(INTRO)
-        ids = gr.BrowserState([], storage_key="mav-jobs", secret="mav")  # of this browser, newest first
+        ids = gr.BrowserState([], storage_key="mav-jobs", secret="mav")  # jobs of this browser, newest first
         current = gr.Textbox(visible="hidden", elem_id="mav-current", label="Job")
         forms: list[Any] = []
         with gr.Tabs() as tabs:
@@ -54,7 +54,7 @@ def build_page(service: Service) -> gr.Blocks:
                     forms += _tab(name, use, service.examples, handlers, current)
         cancel, outputs = _result()
         gallery = gr.HTML(elem_id="mav-gallery")
-        gr.Markdown(f"{service.limits.text()} Videos are kept until newer ones need the room.")
+        gr.Markdown(f"{service.limits.text()} Videos are kept until newer ones need the space.")
         outputs = [*outputs, cancel, gallery]
         hidden: Any = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
         watch: Any = {"concurrency_limit": None, "show_progress": "hidden", "trigger_mode": "multiple"}
@@ -105,7 +105,7 @@ def _setting(setting: Setting) -> gr.components.Component:
         return gr.Checkbox(setting.default, label=setting.label)
     limits: Any = {"label": setting.label, "info": setting.info or None}
     if setting.default is None or setting.high > 1000:
-        # Limits are checked by the server, whose message says more than a number that changes by itself.
+        # The server checks the limits. Its message says more than a field that changes the number by itself.
         hint = "automatic" if setting.default is None else None
         return gr.Number(
             setting.default, placeholder=hint, precision=0 if setting.kind is int else None, **limits
@@ -115,7 +115,7 @@ def _setting(setting: Setting) -> gr.components.Component:
 
 
 def _result() -> tuple[gr.Button, list[Any]]:
-    """Draws what shows a job: how it stands, its bar, its three videos, and its files."""
+    """Draws the parts that show a job: its status, its progress bar, its three videos and its downloads."""
     status = gr.HTML("<p class='mav-state'>Your video will appear here.</p>", elem_id="mav-status")
     with gr.Row(elem_id="mav-going"):
         progress = gr.HTML(elem_id="mav-progress")

@@ -11,7 +11,7 @@ from .job import CANCELLED, DONE, FAILED, LIVE, RUNNING, Job
 from .uses import USES
 
 SLOTS = ("Key frames", "Smooth", "Sharp")
-# What is told while a stage is at work.
+# The status while a stage is at work.
 DOING = {"prior": "Reading the prompt", "decoder": "Drawing key frames", "interpolation": "Making it smooth"}
 
 
@@ -22,7 +22,7 @@ def slot_of(stage: str) -> int:
 
 
 def status_text(job: Job, place: int) -> str:
-    """Says how a job stands. It changes seldom, since screen readers read it aloud.
+    """Returns the status of a job. It changes seldom, because screen readers read it aloud.
 
     Args:
         job: The job.
@@ -32,7 +32,7 @@ def status_text(job: Job, place: int) -> str:
         before = f"{place} video{'s' * (place > 1)} before yours" if place else "yours is next"
         return f"In the queue: number {place + 1}; {before}."
     if job.state == RUNNING:
-        return f"{DOING.get(job.stage, 'Making it sharp' if job.stage else 'It begins')} ..."
+        return f"{DOING.get(job.stage, 'Making it sharp' if job.stage else 'Starting')} ..."
     if job.state == CANCELLED:
         return "Cancelled."
     if job.state == FAILED:
@@ -41,7 +41,7 @@ def status_text(job: Job, place: int) -> str:
 
 
 def status(job: Job, place: int) -> str:
-    """Shows how a job stands, and what else there is to tell."""
+    """Shows the status of a job, and its note if there is one."""
     note = f"<p class='mav-note'>{escape(job.note[:1].upper() + job.note[1:])}</p>" if job.note else ""
     kind = " mav-bad" if job.state == FAILED else ""
     return f"<p class='mav-state{kind}'>{escape(status_text(job, place))}</p>{note}"
@@ -54,7 +54,7 @@ def progress(job: Job, place: int, length: int, wait: float) -> str:
         job: The job.
         place: Jobs before it in the queue.
         length: Jobs in the queue.
-        wait: Seconds until it begins.
+        wait: Seconds until the job starts.
     """
     if job.state not in LIVE:
         return ""
@@ -79,7 +79,7 @@ def _time(seconds: float) -> str:
 
 
 def videos(job: Job) -> list[str]:
-    """Shows the newest video in each of ``SLOTS``; an empty text where there is none."""
+    """Returns the newest video for each of ``SLOTS``, or an empty text if there is none yet."""
     shown = ["" for _ in SLOTS]
     for stage in job.stages:
         slot = slot_of(stage["name"])
@@ -94,12 +94,12 @@ def videos(job: Job) -> list[str]:
 
 
 def title_of(job: Job) -> str:
-    """Names a job: its prompt, or what was made of which files."""
+    """Returns the title of a job: its prompt, or the name of its tab and of its files."""
     return job.prompt if not USES[job.use].files else f"{USES[job.use].title}: {job.prompt}"
 
 
 def downloads(job: Job, *, has_ground: bool) -> str:
-    """Lists the formats that a finished video can be had as."""
+    """Lists the formats in which a finished video can be downloaded."""
     if job.state != DONE:
         return ""
     links = [_link(job, name, title, "") for name, (title, _, _) in FORMATS.items()]
@@ -108,7 +108,7 @@ def downloads(job: Job, *, has_ground: bool) -> str:
         clear = [
             _link(job, name, title, "-clear") for name, (title, _, _) in FORMATS.items() if name not in OPAQUE
         ]
-        text += f"<h3>With a transparent ground</h3>{''.join(clear)}"
+        text += f"<h3>With a transparent background</h3>{''.join(clear)}"
     return text + "</div>"
 
 
@@ -117,7 +117,7 @@ def _link(job: Job, name: str, title: str, clear: str) -> str:
 
 
 def command(job: Job, weights: str = "") -> str:
-    """Returns the command that makes the same video with some weights; files are FILE1 and so on."""
+    """Returns the command that makes the same video; its files are called FILE1 and FILE2."""
     inputs = [f"FILE{i + 1}" for i in range(len(job.files))] or [shlex.quote(job.prompt)]
     words = ["mav", job.use, *inputs]
     for name, value in job.settings.items():

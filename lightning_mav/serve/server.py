@@ -1,4 +1,4 @@
-"""The web server: the page, the files of finished videos, and what no client may do."""
+"""The web server: the page, the files of finished videos, and protection against bad requests."""
 
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -14,7 +14,7 @@ from .job import DONE, Job
 from .page import FOLDER, THEME, build_page
 from .service import Service
 
-MAX_BODY = 64 * 2**10  # bytes of a request that is no upload
+MAX_BODY = 64 * 2**10  # bytes of a request that is not an upload
 SLACK = 2**20  # bytes that an upload's form may have besides the file
 NAME = re.compile(r"[a-z_]{1,40}\.mp4")
 Scope = MutableMapping[str, Any]
@@ -29,22 +29,22 @@ HEADERS = {
 
 
 class BodyTooLargeError(Exception):
-    """More bytes came than may come."""
+    """A request has more bytes than are allowed."""
 
 
 class Guard:
     """Refuses requests that are too large, before they fill memory or disk, and sets headers.
 
     Args:
-        app: What it guards, as ASGI has it.
-        max_upload: Bytes of a file.
+        app: The ASGI application that it guards.
+        max_upload: The most bytes that a file may have.
     """
 
     def __init__(self, app: Any, max_upload: int) -> None:
         self.app, self.max_upload = app, max_upload
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes a request on."""
+        """Passes a request on to the application, or refuses it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -87,7 +87,7 @@ async def _refuse(send: Send, code: int, text: str) -> None:
 
 
 def build_app(service: Service) -> Any:
-    """Builds the web application, as ASGI has it; the service's worker is started and ended with it."""
+    """Builds the web application (ASGI); the caller starts and ends the service's worker."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/jobs/{job_id}/{name}")
@@ -100,7 +100,7 @@ def build_app(service: Service) -> Any:
 
     @app.get("/jobs/{job_id}/download/{kind}")
     def download(job_id: str, kind: str) -> FileResponse:
-        """The finished video in a format; ``KIND-clear`` has a transparent ground."""
+        """The finished video in a format; ``KIND-clear`` has a transparent background."""
         job, name = _job(service, job_id), kind.removesuffix("-clear")
         ground = service.ground if kind.endswith("-clear") else None
         if (
@@ -138,7 +138,7 @@ def build_app(service: Service) -> Any:
 def _job(service: Service, job_id: str) -> Job:
     job = service.jobs.get(job_id)
     if job is None:
-        raise HTTPException(404, "no such video, or no longer")
+        raise HTTPException(404, "no such video, or it was removed")
     return job
 
 

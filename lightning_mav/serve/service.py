@@ -1,4 +1,4 @@
-"""What is behind the page: the cascade, the queue and the limits, together."""
+"""What is behind the page: the cascade, the queue and the limits."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,14 +14,14 @@ from .uses import USES
 
 
 class Service:
-    """Takes what clients ask for, checks it, and queues it.
+    """Checks the requests of clients, and queues them.
 
     Args:
         cascade: All stages.
         folder: Where jobs are kept.
-        limits: What clients may ask for.
-        weights: How commands may call the cascade's weights; empty if that is nobody's business.
-        options: Of ``Jobs``.
+        limits: The largest values that clients may ask for.
+        weights: Name of the cascade's weights in the commands to copy; empty leaves it out.
+        options: Further arguments of ``Jobs``.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Service:
         return job
 
     def standing(self, job: Job) -> tuple[int, int, float]:
-        """Returns the jobs before one in the queue, all in the queue, and seconds until it begins."""
+        """Returns how many jobs are before this one, how many are queued, and the seconds until it starts."""
         with self.jobs.changed:
             queue = [other for other in self.jobs.queue if other.state in LIVE]
         place = queue.index(job) if job in queue else 0

@@ -1,4 +1,4 @@
-"""What the page can make: one entry for each tab, with its inputs, its settings and how it is drawn.
+"""What the page can make: one entry for each tab, with its inputs, its settings and its function.
 
 A new use of the cascade is one more entry in ``USES``.
 """
@@ -29,7 +29,7 @@ class Setting:
         kind: ``int``, ``float`` or ``bool``.
         low: Least value.
         high: Largest value.
-        default: Value at first; None is what the weights or the stages choose themselves.
+        default: Value at first; None leaves the choice to the weights or the stages.
         info: What it does.
     """
 
@@ -45,14 +45,14 @@ SETTINGS = {
     "seed": Setting("Seed", int, 0, 2**31 - 1, 0, "The same seed and settings give the same video."),
     "seconds": Setting("Seconds to add", float, 0.1, 10, 1.0),
     "before": Setting("Before the beginning", bool, default=False),
-    "frames": Setting("Frames to add", int, 1, 14, None, "Without a number: about a second."),
-    "frame_skip": Setting("Frame skip", int, 1, 15, 5, "More frames between two: smoother, and slower."),
-    "fps": Setting("Frames per second", float, 1, 30, None, "Of the 16 key frames; few show much motion."),
-    "guidance_scale": Setting("Guidance", float, 0, 20, None, "How closely the prompt is followed."),
-    "steps": Setting("Steps", int, 1, 100, None, "Of every stage; more take longer."),
+    "frames": Setting("Frames to add", int, 1, 14, None, "1 to 14. If empty: about a second of frames."),
+    "frame_skip": Setting("Frame skip", int, 1, 15, 5, "A higher number: smoother, but slower."),
+    "fps": Setting("Frames per second", float, 1, 30, None, "Of the 16 key frames. Low: more motion."),
+    "guidance_scale": Setting("Guidance", float, 0, 20, None, "How closely to follow the prompt or file."),
+    "steps": Setting("Steps", int, 1, 100, None, "Denoising steps of every stage. More take longer."),
 }
 SAMPLING = ("seed", "steps")  # settings of all uses
-OF_DECODER = ("fps", "frame_skip", "guidance_scale")  # of those that run it
+OF_DECODER = ("fps", "frame_skip", "guidance_scale")  # settings of uses that run the decoder
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,14 @@ class Use:
     """One use of the cascade: a tab of the page, and a command.
 
     Args:
-        title: What its tab and its button say.
+        title: The label of its tab and its button.
         text: What it does, in a sentence.
-        draw: Called as ``draw(cascade, given, settings, sampling)``; ``given`` is the prompt, or what
-            ``read_upload`` returns for each file.
+        draw: Makes the video, as ``draw(cascade, given, settings, sampling)``; ``given`` is the prompt, or
+            what ``read_upload`` returns for each file.
         num_frames: Frames of the result, from the settings and the uploads.
-        files: Kind of each file that it takes, ``image`` or ``video``; without any it takes a prompt.
-        settings: Names of its settings, besides those of sampling.
+        files: Kind of each file that it takes, ``image`` or ``video``; if empty, it takes a prompt.
+        settings: Names of its settings, besides ``SAMPLING``.
+        least_frames: Least number of frames that an uploaded video must have.
     """
 
     title: str
@@ -75,6 +76,7 @@ class Use:
     num_frames: Callable[[Settings, Sequence[Upload]], int]
     files: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
+    least_frames: int = 1
 
     @property
     def all_settings(self) -> tuple[str, ...]:
@@ -162,10 +164,10 @@ def _smooth(settings: Settings, _: Sequence[Upload]) -> int:
 
 
 USES = {
-    "generate": Use("Generate", "A sentence becomes a video.", _generate, _smooth, settings=OF_DECODER),
+    "generate": Use("Generate", "Turns a sentence into a video.", _generate, _smooth, settings=OF_DECODER),
     "animate": Use(
         "Animate",
-        "An image moves: the video begins with it.",
+        "Makes an image move. The video begins with the image.",
         _animate,
         _smooth,
         ("image",),
@@ -173,16 +175,16 @@ USES = {
     ),
     "morph": Use(
         "Morph",
-        "One image turns into another.",
+        "Turns one image into another.",
         _morph,
         lambda settings, files: KEY_FRAMES,
         ("image", "image"),
         ("fps",),
     ),
-    "vary": Use("Vary", "A similar video.", _vary, _smooth, ("video",), OF_DECODER),
+    "vary": Use("Vary", "Makes a similar video.", _vary, _smooth, ("video",), OF_DECODER),
     "extend": Use(
         "Extend",
-        "The video goes on, after its end or before its beginning.",
+        "Continues a video after its end, or before its beginning.",
         _extend,
         lambda settings, files: files[0].num_frames + _frames_of(settings["seconds"], files[0].fps),
         ("video",),
@@ -190,7 +192,7 @@ USES = {
     ),
     "loop": Use(
         "Loop",
-        "New frames lead from the end of the video to its beginning.",
+        "Adds frames that lead from the end of a video to its beginning.",
         _loop,
         _looped,
         ("video",),
@@ -198,10 +200,11 @@ USES = {
     ),
     "interpolate": Use(
         "Interpolate",
-        "New frames between those of the video: it plays more smoothly.",
+        "Adds frames between those of a video, so that it plays more smoothly.",
         _interpolate,
         lambda settings, files: (files[0].num_frames - 1) * settings["frame_skip"] + 1,
         ("video",),
         ("frame_skip",),
+        least_frames=2,
     ),
 }

@@ -1,4 +1,4 @@
-"""Human study as in Make-A-Video, section 4: raters choose between the videos of two systems, blindly."""
+"""Human study as in Make-A-Video, section 4: raters compare videos without knowing which system made them."""
 
 from .count import count_votes, krippendorff_alpha, to_report
 from .key import Pair, Study, load_study

@@ -1,4 +1,4 @@
-"""Counts votes: the majority of each pair, how far raters agree, and a report."""
+"""Counts votes: the majority for each pair, how much raters agree, and a report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from .key import QUESTIONS, Study
 from .votes import Ballot
 
 NOTES = """As in Make-A-Video, section 4: raters see two videos of one prompt side by side and do not know
-which system made which. On quality they are asked without the text; on faithfulness they read the text, and
-are asked to leave differences in quality out of account. The majority of the raters of a pair decides it.
+which system made which. For quality, the text is not shown. For faithfulness, raters read the text and are
+asked to ignore differences in quality. The majority of its raters decides a pair.
 
-The interval is Wilson's, of the share of pairs: it says how far the share would vary with other prompts.
-Agreement is the share of pairs of raters who choose the same video, averaged over the pairs. Alpha is
-Krippendorff's for nominal data: 1 is full agreement, 0 what chance would give. Alpha is low, too, where
+The interval is a Wilson interval of the share of pairs. It says how much the share would vary with other
+prompts. Agreement is how often two raters of a pair of videos choose the same one, averaged over the pairs.
+Alpha is Krippendorff's for nominal data: 1 is full agreement, 0 is what chance would give. It is also low if
 nearly all votes are for one system."""
 
 
@@ -31,8 +31,8 @@ class Outcome:
         question: The question.
         counts: Votes for A and for B by pair, ``(N, 2)``.
         decided: Which pairs count, ``(N,)``: those with enough votes and a majority.
-        share: Share of those that A wins: ``value, low, high, n``; None if there are none.
-        agreement: Mean share of pairs of raters who choose alike; None if no pair has two votes.
+        share: Share of these pairs that A wins, ``value, low, high, n``; None if no pair counts.
+        agreement: How often two raters of a pair agree, on average; None if no pair has two votes.
         alpha: Krippendorff's alpha; None if all votes are for one system, or no pair has two.
     """
 
@@ -50,7 +50,7 @@ def count_votes(study: Study, ballots: Sequence[Ballot], raters: int = 5) -> lis
     Args:
         study: The study.
         ballots: Votes of all raters.
-        raters: Votes that a pair needs; those with fewer do not count.
+        raters: Votes that a pair needs; pairs with fewer do not count.
 
     Raises:
         UsageError: If no pair has that many.

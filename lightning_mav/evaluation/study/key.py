@@ -1,4 +1,4 @@
-"""The key of a study: which video is of which system. Raters must not see it."""
+"""The key of a study: which system made which video. Raters must not see it."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from ...utils.textfile import parse_json
 
 FORMAT = 1  # increase when the key, the page or the votes change
 QUESTIONS = ("quality", "faithfulness")
-REMEDY = "name the file that 'mav study make' has written beside the page by --key"
+REMEDY = "name the file that 'mav study make' has written beside the page, with --key"
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Pair:
         name: Name of the videos in both folders, without ending.
         prompt: Their prompt.
         a: Identifier of the video of system A; the page has it as ``videos/IDENTIFIER.mp4``.
-        b: That of system B.
+        b: Identifier of the video of system B.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Makes the page of a study, with videos under neutral names in random order, and the key to it."""
+"""Makes the page of a study, with videos under neutral names in random order, and its key."""
 
 import hashlib
 import json
@@ -30,8 +30,8 @@ SUFFIXES = (
     ".webp",
     ".apng",
     ".gif",
-)  # the first that is there counts
-PLAIN = re.compile(r"(-\d+)*")  # what ``mav generate`` puts behind a prompt: its seed, and a number
+)  # if there are several, the first of these counts
+PLAIN = re.compile(r"(-\d+)*")  # what ``mav generate`` adds to a prompt: the seed, and a number
 
 Found = tuple[str, str, Path, Path]  # name, prompt, video of A, video of B
 
@@ -39,20 +39,20 @@ Found = tuple[str, str, Path, Path]  # name, prompt, video of A, video of B
 def find_pairs(a: Path, b: Path, prompts: Sequence[str] | None) -> list[Found]:
     """Finds videos of the same name in two folders, and their prompts.
 
-    The prompt of NAME.mp4 is that in NAME.json, as ``mav generate`` writes it, or in NAME.txt, in one of the
-    folders; else it is the one of ``prompts`` that the name is made of.
+    The prompt of NAME.mp4 is read from NAME.json, which ``mav generate`` writes, or from NAME.txt, in one of
+    the folders. If there is neither, it is the one of ``prompts`` that the name was made from.
 
     Args:
         a: Folder of system A.
         b: Folder of system B.
-        prompts: Prompts to take; None takes all pairs.
+        prompts: Only pairs with these prompts are taken; None takes all pairs.
 
     Returns:
         Name, prompt, and the videos of A and of B, sorted by name.
 
     Raises:
-        UsageError: If there is no such pair, a prompt is not known, the folders disagree about it, or
-            a prompt has no pair.
+        UsageError: If there are no pairs, a prompt is not known, the folders give different ones, or one of
+            ``prompts`` has no pair.
     """
     videos = {folder: _videos(folder) for folder in (a, b)}
     names = sorted(videos[a].keys() & videos[b].keys())
@@ -130,8 +130,8 @@ def make_study(
 ) -> Study:
     """Writes ``index.html`` and ``videos/`` into a folder.
 
-    All videos are encoded anew in the same way, without sound: neither container nor codec nor what else
-    a file tells of its origin differs between the systems.
+    All videos are encoded again in the same way, without sound. So container, codec and metadata are the
+    same for both systems.
 
     Args:
         found: As ``find_pairs`` returns it.
@@ -139,7 +139,7 @@ def make_study(
         seed: Seed of the order, the sides and the identifiers.
         out: Where to write.
         title: Title of the page.
-        progress: Wraps the pairs, of which it is told the number, to show how far it is.
+        progress: Called with the pairs and their number; returns them, and shows how many are done.
 
     Raises:
         UsageError: If a video cannot be read.
@@ -150,7 +150,7 @@ def make_study(
     (out / "videos").mkdir(parents=True)
     pairs, shown, digest = [], [], hashlib.sha256()
     for i, (name, prompt, *paths) in enumerate(progress(order, len(order))):
-        sides = ids[2 * i : 2 * i + 2]  # that of A, that of B
+        sides = ids[2 * i : 2 * i + 2]  # identifiers of A's video and of B's
         for path, identifier in zip(paths, sides, strict=True):
             data = _encode(path)
             digest.update(hashlib.sha256(data).digest())

@@ -19,7 +19,7 @@ class Ballot:
 
     Args:
         rater: Name or code of the rater.
-        votes: Whether system A was chosen, by the number of the pair, from 0, and the question.
+        votes: Whether system A was chosen, by the number of the pair (from 0) and the question.
     """
 
     rater: str
@@ -27,11 +27,11 @@ class Ballot:
 
 
 def read_ballots(paths: Sequence[Path], study: Study) -> list[Ballot]:
-    """Reads files of votes; of a folder, all ``*.json`` in it.
+    """Reads files of votes; a folder stands for all ``*.json`` files in it.
 
     Raises:
-        UsageError: If a file is broken or of another study, a vote is of no video of its pair or there twice,
-            or two files are of the same rater.
+        UsageError: If a file is broken or belongs to another study, a vote is for no video of its pair, a
+            question is answered twice, or two files are of the same rater.
     """
     files = [file for path in paths for file in (visible(path, "*.json") if path.is_dir() else [path])]
     if not files:

@@ -1,4 +1,4 @@
-"""Weights that others have trained, for our networks: every tensor has its place, and none is left over."""
+"""Imports weights of other projects into our networks; no tensor may be missing or left over."""
 
 from .karlo import PARTS, TOLERANCE, Imported, Text, import_karlo
 from .reading import check_fit, check_room, read_tensors

@@ -1,6 +1,6 @@
-"""Karlo (Kakao Brain, 2022): the open weights of an unCLIP, as image networks that video networks start from.
+"""Imports Karlo (Kakao Brain, 2022), an open unCLIP, as image networks that video networks start from.
 
-The files are those of its authors, or a folder as diffusers keeps it.
+The files are those of Karlo's authors, or a folder in the format of diffusers.
 """
 
 import inspect
@@ -28,8 +28,8 @@ from .reference import (
     differences_of_decoder,
 )
 
-PARTS = ("prior", "decoder", "sr_lt")  # stages that have weights
-TOLERANCE = 1e-4  # of outputs, relative: far above rounding, far below any mistake
+PARTS = ("prior", "decoder", "sr_lt")  # stages that Karlo has weights for
+TOLERANCE = 1e-4  # of outputs, relative: rounding gives much less, a mistake much more
 
 
 class Imported(NamedTuple):
@@ -37,8 +37,8 @@ class Imported(NamedTuple):
 
     Attributes:
         module: Name of diffusers' module.
-        num_tensors: Tensors that were placed.
-        num_parameters: Numbers in them.
+        num_tensors: Number of tensors that were imported.
+        num_parameters: Number of values in them.
         difference: Largest difference of the outputs from those of diffusers' module, see ``difference``.
     """
 
@@ -49,7 +49,7 @@ class Imported(NamedTuple):
 
 
 class Networks(NamedTuple):
-    """Our networks, without storage."""
+    """Our networks."""
 
     prior: PriorTransformer
     decoder: Pseudo3DUNet
@@ -60,17 +60,17 @@ class Networks(NamedTuple):
 def import_karlo(
     folder: Path, settings: Mapping[str, Mapping[str, Any]], text: Text, files: Mapping[str, Path]
 ) -> list[Imported]:
-    """Writes the weights of the stages ``PARTS``, once all tensors have their places and outputs are equal.
+    """Writes the weights of the stages ``PARTS``, after checking that all tensors fit and outputs are equal.
 
     Args:
-        folder: The authors' files, or diffusers' folder.
-        settings: Settings of each stage's training, as in its YAML layers: they say which sizes are expected.
-        text: The text "", by the CLIP that Karlo was trained with.
+        folder: Folder with the authors' files, or in the format of diffusers.
+        settings: Training settings of each stage, as in its YAML layers: they give the expected sizes.
+        text: The text "", encoded by the CLIP that Karlo was trained with.
         files: File to write for each stage.
 
     Raises:
-        UsageError: If a file is missing, damaged, or not of these sizes; if outputs differ; or if there is no
-            room. No file has been written then, unless the disk fills up meanwhile.
+        UsageError: If a file is missing, damaged or of other sizes, if outputs differ, or if the disk has too
+            little room. Then no file has been written, unless the disk filled up during writing.
     """
     nets = build_networks(settings)
     _check_text(nets, text)
@@ -98,7 +98,7 @@ def import_karlo(
         if not largest <= TOLERANCE:
             raise UsageError(
                 f"{folder}: {module} differs from diffusers' by {largest:.1e}, more than {TOLERANCE:g}: its "
-                "numbers are damaged, or not finite: fetch the files again"
+                "weights are damaged or not finite: download the files again"
             )
         tensors = layouts[module].values()
         rows.append(Imported(module, len(tensors), sum(each.numel() for each in tensors), largest))
@@ -110,7 +110,7 @@ def import_karlo(
 
 
 def build_networks(settings: Mapping[str, Mapping[str, Any]]) -> Networks:
-    """Builds our networks in the sizes of the settings."""
+    """Builds our networks in the sizes of the settings, on the meta device."""
     of_prior, of_decoder, of_sr = (
         settings[stage][key]["init_args"]
         for stage, key in (("prior", "net"), ("decoder", "unet"), ("sr_lt", "unet"))
@@ -121,7 +121,7 @@ def build_networks(settings: Mapping[str, Mapping[str, Any]]) -> Networks:
 
 
 def _check_text(nets: Networks, text: Text) -> None:
-    """Refuses a CLIP of another kind."""
+    """Refuses a CLIP whose sizes do not match."""
     of_prior = nets.prior.config["init_args"]
     widths = (of_prior["embed_dim"], of_prior["context_length"], of_prior["text_width"])
     given = (text.embed.shape[-1], *text.hidden.shape[1:])
@@ -134,12 +134,12 @@ def _check_text(nets: Networks, text: Text) -> None:
     if needed != {int(text.mask.sum())}:
         raise UsageError(
             f'--clip: its text "" has {int(text.mask.sum())} tokens, but this scale has places for {needed}: '
-            "set num_null_tokens of the prior and num_text_tokens of the decoder to that"
+            "set num_null_tokens of the prior and num_text_tokens of the decoder to the number of tokens"
         )
 
 
 def _check_room(nets: Networks, files: Mapping[str, Path]) -> None:
-    """Refuses to begin if the files would not fit."""
+    """Refuses to begin if the disk has too little room for the files."""
     needed = sum(4 * tensor.numel() for net in nets for tensor in net.state_dict().values())
     check_room(next(iter(files.values())), needed, "Karlo's weights need")
 
@@ -162,7 +162,7 @@ def _names(nets: Networks, references: Mapping[str, nn.Module]) -> dict[str, Nam
 
 
 def _fill(nets: Networks, names: Mapping[str, Names], layouts: Mapping[str, Tensors], text: Text) -> None:
-    """Puts the tensors into our networks, and what becomes of the text ""."""
+    """Puts the tensors into our networks, and the constants that are computed from the text ""."""
     ours = {
         module: {name: layouts[module][theirs] for theirs, (name, _) in found.items() if name is not None}
         for module, found in names.items()
@@ -180,7 +180,7 @@ def _fill(nets: Networks, names: Mapping[str, Names], layouts: Mapping[str, Tens
 
 
 def _constants(proj: Tensors, embed: Tensor, hidden: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Yields what the decoder makes of a text's embedding, ``(D,)``, and hidden states, ``(L, W)``."""
+    """Yields what the decoder computes from a text's embedding, ``(D,)``, and hidden states, ``(L, W)``."""
 
     def linear(name: str, x: Tensor) -> Tensor:
         return F.linear(x, proj[f"{name}.weight"], proj[f"{name}.bias"])
@@ -195,7 +195,7 @@ def _constants(proj: Tensors, embed: Tensor, hidden: Tensor) -> Iterator[tuple[s
 
 
 def _models(nets: Networks, settings: Mapping[str, Mapping[str, Any]]) -> dict[str, nn.Module]:
-    """Returns the stages' models with these networks."""
+    """Returns the model of each stage, built with these networks."""
     of_stage = {
         "prior": nets.prior,
         "decoder": nets.decoder,

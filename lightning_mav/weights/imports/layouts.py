@@ -11,28 +11,28 @@ from .names import Source
 from .reading import check_fit, find_one, read_file, read_tensors
 
 MODULES = ("prior", "text_proj", "decoder", "super_res_first", "super_res_last")  # diffusers' folders
-FILES = {  # the authors' files: patterns, and the prefix of each module's tensors
+FILES = {  # the authors' files: a pattern, and the prefix of the names of each module's tensors
     "prior": ("*prior*.ckpt", "model."),
     "text_proj": ("*decoder*.ckpt", "model."),
     "decoder": ("*decoder*.ckpt", "model."),
     "super_res_first": ("*sr*.ckpt", "model_first_steps."),
     "super_res_last": ("*sr*.ckpt", "model_last_step."),
 }
-STATISTICS = "*stats*.th"  # mean and deviation of image embeddings
+STATISTICS = "*stats*.th"  # mean and standard deviation of image embeddings
 
 Tensors = dict[str, Tensor]
-Names = dict[str, tuple[str | None, Source]]  # by diffusers' name: ours and the authors'
+Names = dict[str, tuple[str | None, Source]]  # diffusers' name to our name and the authors'
 
 
 def read_layouts(
     folder: Path, names: Mapping[str, Names], references: Mapping[str, nn.Module]
 ) -> dict[str, Tensors]:
-    """Returns the tensors of all modules, by diffusers' names.
+    """Returns the tensors of all modules, with diffusers' names.
 
     Args:
         folder: Folder with diffusers' folders, or with the authors' files.
         names: Names of each module's tensors.
-        references: diffusers' modules, for the shapes.
+        references: diffusers' modules, which give the shapes.
 
     Raises:
         UsageError: If a file is missing or damaged, or if tensors are missing, left over or of another shape.
@@ -93,11 +93,11 @@ def _read_authors(
 
 
 def _statistics(folder: Path) -> Tensors:
-    """Returns mean and deviation of the image embeddings, which the authors keep in a file of their own."""
+    """Returns mean and standard deviation of image embeddings, which the authors keep in a separate file."""
     path = find_one(folder, [STATISTICS], "statistics of the image embeddings")
     content = read_file(path)
     if not isinstance(content, tuple | list) or [type(each) for each in content] != [Tensor, Tensor]:
-        raise UsageError(f"{path}: holds no mean and deviation: fetch the file again")
+        raise UsageError(f"{path}: holds no mean and standard deviation: fetch the file again")
     return {
         name: each.float().reshape(1, -1)
         for name, each in zip(("clip_mean", "clip_std"), content, strict=True)

@@ -1,7 +1,8 @@
-"""Where each tensor of our networks stands in diffusers' modules, and in the checkpoints of Karlo's authors.
+"""Names of our tensors in diffusers' modules, and in the checkpoints of Karlo's authors.
 
-Both were read from the code bases. In the authors' checkpoints the projections of an attention layer are one
-tensor whose rows go head by head: those of the first head's queries, of its keys, of its values, and so on.
+Both sets of names were taken from the code of these projects. In the authors' checkpoints the projections of
+an attention layer are one tensor. Its rows are ordered by head: first the rows for the queries, the keys and
+the values of the first head, then those of the second head, and so on.
 """
 
 import re
@@ -20,9 +21,9 @@ class Source(NamedTuple):
 
     Attributes:
         name: Name of the tensor.
-        part: Which part, from 0.
-        parts: Number of parts.
-        head: Rows of each part for one attention head.
+        part: Number of the part, from 0.
+        parts: Number of parts in the tensor.
+        head: Number of rows that each part has for one attention head.
     """
 
     name: str
@@ -31,7 +32,7 @@ class Source(NamedTuple):
     head: int = 1
 
     def take(self, tensors: Mapping[str, Tensor], shape: torch.Size) -> Tensor:
-        """Returns this tensor, or this part of it, for a place of that shape."""
+        """Returns this tensor, or this part of it, in the given shape."""
         tensor = tensors[self.name]
         if tensor.dim() == len(shape) + 1 and tensor.shape[-1] == 1:  # a convolution over tokens
             tensor = tensor[..., 0]
@@ -40,7 +41,7 @@ class Source(NamedTuple):
         return tensor.unflatten(0, (-1, self.parts, self.head))[:, self.part].flatten(0, 1)
 
 
-TEXT_PROJ = {  # diffusers' name, ours (if it is no constant of a text) and the authors'
+TEXT_PROJ = {  # diffusers' name, ours (None if it only serves to compute constants) and the authors'
     "learned_classifier_free_guidance_embeddings": ("null", "cf_param"),
     "clip_image_embeddings_project_to_time_embeddings": ("to_embed", "clip_emb"),
     "clip_extra_context_tokens_proj": ("to_context", "clip_tok_proj"),
@@ -75,7 +76,7 @@ LAYER = {
 
 
 class Place(NamedTuple):
-    """Where the parts of one of our U-Net's blocks stand in the other two."""
+    """Names of the parts of one of our U-Net's blocks, in diffusers and in the authors' checkpoints."""
 
     resnet: str
     attention: str
@@ -84,8 +85,8 @@ class Place(NamedTuple):
 
 
 def block_places(net: Pseudo3DUNet) -> Iterator[tuple[str, Place]]:
-    """Yields our prefix of each block, and the others' prefixes of its parts."""
-    k = 1  # the authors number the blocks of all levels in one row, after the first convolution
+    """Yields the prefix of each of our blocks, and the prefixes of its parts in the other two."""
+    k = 1  # the authors number the blocks of all levels in one sequence, after the first convolution
     for level, blocks in enumerate(net.down_blocks):
         for j, block in enumerate(cast(list[Block], blocks)):
             part = f"resnets.{j}" if block.resnet.resample is None else "downsamplers.0"
@@ -116,7 +117,7 @@ def block_places(net: Pseudo3DUNet) -> Iterator[tuple[str, Place]]:
 
 
 def unet_names(net: Pseudo3DUNet, head_channels: int) -> dict[str, tuple[str, Source]]:
-    """Maps our name of each tensor, but for those of the image embedding, to diffusers' and the authors'."""
+    """Maps our names to diffusers' and the authors', except those of the image embedding."""
     places, names = dict(block_places(net)), {}
     for name in net.state_dict():
         if name.startswith("image_embedding."):
@@ -137,7 +138,7 @@ def unet_names(net: Pseudo3DUNet, head_channels: int) -> dict[str, tuple[str, So
 
 
 def prior_names(net: PriorTransformer, head_channels: int) -> dict[str, tuple[str, Source]]:
-    """Maps our name of each tensor, but for those of the null text, to diffusers' and the authors'."""
+    """Maps our names to diffusers' and the authors', except those of the null text."""
     names = {}
     for name in net.state_dict():
         if name.startswith("null_text_"):
@@ -156,7 +157,7 @@ def prior_names(net: PriorTransformer, head_channels: int) -> dict[str, tuple[st
 
 
 def text_proj_names(text_proj: nn.Module) -> dict[str, tuple[str | None, Source]]:
-    """Maps diffusers' name of each tensor of its text projection to ours and the authors'."""
+    """Maps diffusers' names of the tensors of its text projection to ours and the authors'."""
     names: dict[str, tuple[str | None, Source]] = {}
     for name in text_proj.state_dict():
         layer, dot, last = name.partition(".")

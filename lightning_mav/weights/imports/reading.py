@@ -1,4 +1,4 @@
-"""Reads the tensors of files of others; no code in a file is run."""
+"""Reads tensors from files of other projects; no code in a file is run."""
 
 import pickle
 import shutil
@@ -16,7 +16,7 @@ from ...utils.errors import UsageError, first_line
 from ...utils.textfile import shortened
 from ...utils.torchscript import is_torchscript, read_torchscript
 
-# What torch raises for files that are no pickles of tensors, or only a part of one.
+# What torch raises for files that are not pickles of tensors, or are cut off.
 UNREADABLE = (
     *(OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError),
     SafetensorError,
@@ -24,12 +24,12 @@ UNREADABLE = (
 
 
 def read_file(path: Path) -> Any:
-    """Returns what a file holds: one of safetensors, of ``torch.save``, or a TorchScript archive.
+    """Returns what a file holds, which may be of safetensors, of ``torch.save`` or a TorchScript archive.
 
-    Tensors stay on the disk until they are used, but for those of an archive.
+    Except for an archive, tensors stay on the disk until they are used.
 
     Raises:
-        UsageError: If it is damaged, or a pickle of more than tensors and plain values.
+        UsageError: If the file is damaged, or is a pickle with more than tensors and plain values.
     """
     try:
         if path.suffix == ".safetensors":
@@ -38,7 +38,7 @@ def read_file(path: Path) -> Any:
             return read_torchscript(path)
         is_zip = path.open("rb").read(2) == b"PK"
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a pickle's protocol; what torch cannot read it refuses
+            warnings.simplefilter("ignore")  # about the pickle protocol; torch refuses what it cannot read
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
         if "Weights only load failed" in str(error):
@@ -56,10 +56,10 @@ def _damaged(path: Path, error: Exception) -> UsageError:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Returns the tensors of a file by name, those of its ``state_dict`` if it has one, in fp32.
+    """Returns the tensors of a file by name, in fp32; from its ``state_dict``, if it has one.
 
     Raises:
-        UsageError: If it holds anything else, or as ``read_file``.
+        UsageError: If the file holds anything else, or cannot be read, see ``read_file``.
     """
     content = read_file(path)
     if isinstance(content, dict):
@@ -69,7 +69,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return {str(name): tensor.float() for name, tensor in content.items()}
 
 
-KARLO = "name a folder with Karlo's weights, or the --scale that they have the sizes of"
+KARLO = "name a folder with Karlo's weights, or the --scale for weights of these sizes"
 
 
 def check_fit(
@@ -79,17 +79,17 @@ def check_fit(
     wanted: Mapping[str, torch.Size],
     remedy: str = KARLO,
 ) -> None:
-    """Refuses tensors of which some are missing, left over or of another shape.
+    """Refuses tensors if some are missing, left over or of another shape.
 
     Args:
         what: Name of the network.
-        path: File that the tensors are from.
+        path: File with the tensors.
         given: Tensors by name.
         wanted: Shape that each of them must have.
-        remedy: What to do about it.
+        remedy: What the user can do, for the message.
 
     Raises:
-        UsageError: If they are others, naming the first of each kind.
+        UsageError: If some do not match; the message names the first of each kind.
     """
     shapes = [
         f"{name} is {tuple(given[name].shape)}, not {tuple(shape)}"
@@ -107,10 +107,10 @@ def check_fit(
 
 
 def find_one(folder: Path, patterns: Iterable[str], what: str) -> Path:
-    """Returns the file of a folder that matches the first pattern that any matches.
+    """Returns the file in a folder that matches the first pattern with a match.
 
     Raises:
-        UsageError: If none does, or several match the same pattern.
+        UsageError: If no file matches, or several files match that pattern.
     """
     for pattern in patterns:
         found = sorted(folder.glob(pattern))
@@ -124,12 +124,12 @@ def find_one(folder: Path, patterns: Iterable[str], what: str) -> Path:
 
 
 def check_room(path: Path, needed: int, what: str) -> None:
-    """Refuses to begin if files would not fit.
+    """Refuses to begin if the disk has too little room for files.
 
     Args:
         path: A file that will be written.
-        needed: Bytes of all of them.
-        what: What they are, for the message: "Karlo's weights need".
+        needed: Bytes of all files together.
+        what: Subject and verb for the message, such as "Karlo's weights need".
 
     Raises:
         UsageError: If the disk has less room.

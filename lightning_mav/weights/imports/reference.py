@@ -1,4 +1,4 @@
-"""diffusers' modules of Karlo, for comparison: they were checked against the authors' code."""
+"""diffusers' modules for Karlo, for comparison; they were checked against the authors' code."""
 
 from typing import Any, NamedTuple
 
@@ -10,12 +10,12 @@ from ...nn import PriorTransformer, Pseudo3DUNet
 
 
 class Text(NamedTuple):
-    """The text "" as a CLIP gives it.
+    """The text "", as encoded by a CLIP.
 
     Attributes:
         embed: Its embedding, ``(1, D)``.
         hidden: Hidden states of its tokens, ``(1, L, W)``.
-        mask: Which of them are no padding, ``(1, L)``.
+        mask: Whether each token is real and not padding, ``(1, L)``.
     """
 
     embed: Tensor
@@ -26,7 +26,7 @@ class Text(NamedTuple):
 def build_references(
     prior: PriorTransformer, decoder: Pseudo3DUNet, sr: Pseudo3DUNet
 ) -> dict[str, nn.Module]:
-    """Builds all five of diffusers' modules, in the sizes of our networks, without storage."""
+    """Builds diffusers' five modules, in the sizes of our networks, on the meta device."""
     from diffusers import PriorTransformer as DiffusersPrior
     from diffusers import UNet2DConditionModel, UNet2DModel
     from diffusers.pipelines.deprecated.unclip.text_proj import UnCLIPTextProjModel
@@ -58,14 +58,14 @@ def build_references(
             "super_res_first": super_resolution[0],
             "super_res_last": super_resolution[1],
         }
-    # It is no weight, so that no file brings it.
+    # The mask is not a weight, so it is in no file.
     length = of_prior["context_length"] + 4
     references["prior"].causal_attention_mask = torch.full((1, length, length), -10000.0).triu(1)
     return {name: module.eval() for name, module in references.items()}
 
 
 def _sizes(net: Pseudo3DUNet) -> dict[str, Any]:
-    """Sizes of one of our U-Nets as diffusers' arguments."""
+    """Returns the sizes of one of our U-Nets as arguments for diffusers."""
     given = net.config["init_args"]
     levels, attention = range(len(given["channel_mults"])), given["attention_levels"]
     kinds = {False: "Resnet{}sampleBlock2D", True: "SimpleCrossAttn{}Block2D"}
@@ -83,7 +83,7 @@ def _sizes(net: Pseudo3DUNet) -> dict[str, Any]:
 
 @torch.no_grad()
 def difference_of_prior(net: PriorTransformer, reference: nn.Module, text: Text) -> float:
-    """Returns the largest difference of the outputs: for random texts, and for the null text."""
+    """Returns the largest difference of the outputs, for a random text and for the null text."""
     generator = torch.Generator().manual_seed(0)
     x_t, embed = torch.randn(2, 2, net.embed_dim, generator=generator)
     t = torch.tensor([50, 900])
@@ -100,12 +100,12 @@ def difference_of_prior(net: PriorTransformer, reference: nn.Module, text: Text)
 def differences_of_decoder(
     net: Pseudo3DUNet, text_proj: nn.Module, reference: nn.Module, text: Text
 ) -> tuple[float, float]:
-    """Returns the largest differences: of what the text projection gives, and of the output."""
+    """Returns the largest differences: of the outputs of the text projection, and of the decoder."""
     generator = torch.Generator().manual_seed(0)
-    size = 4 * 2 ** (len(net.down_blocks) - 1)  # 4 px where the U-Net is narrowest
+    size = 4 * 2 ** (len(net.down_blocks) - 1)  # 4 px at the lowest resolution of the U-Net
     image_embed = torch.randn(1, net.image_embed_dim, generator=generator)
     x_t, t = torch.randn(2, net.in_channels, size, size, generator=generator), torch.tensor([50, 900])
-    # The first of the two has no image embedding, as diffusers' guidance orders them.
+    # The first sample has no image embedding, in the order of diffusers' guidance.
     cond = net.conditions(image_embed=image_embed.expand(2, -1), drop=torch.tensor([True, False]))
     context, embed = text_proj(
         image_embeddings=image_embed,
@@ -132,5 +132,5 @@ def difference_of_super_resolution(net: Pseudo3DUNet, reference: nn.Module) -> f
 
 
 def difference(ours: Any, theirs: Tensor) -> float:
-    """Returns the largest difference, as a share of the largest number if that is above 1."""
+    """Returns the largest difference, divided by the largest value of ``theirs`` if that is above 1."""
     return float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1))
