@@ -22,7 +22,7 @@ from .utils.numbers import check_number
 from .utils.precision import autocast_context
 
 LOOP_KEYS = 8  # frames that lead from the end of a video to its beginning, before others are put between
-LOOP_FPS = 8.0  # how many of them play in a second, about
+LOOP_FPS = 3.5  # how many of them play in a second, about: with more, the loop hurries back
 MAX_LOOP_SKIP = 15  # frames from one of them to the next, at very high frame rates
 MAX_EMBEDDED = 16  # frames of a video whose embeddings are averaged
 
@@ -147,8 +147,8 @@ def loop(
         cascade: All stages.
         video: Videos ``(B, 3, F, H, W)``.
         fps: Their frame rate.
-        num_frames: Frames to add, at most two fewer than F's window has. None adds what plays in about a
-            second, see ``loop_frames``.
+        num_frames: Frames to add, at most two fewer than F's window has. None adds what plays in two to three
+            seconds, see ``loop_frames``.
         until: Last stage to run.
         sampling: How to sample.
     """
@@ -162,7 +162,7 @@ def loop(
 
 
 def loop_frames(fps: float) -> int:
-    """Returns how many frames ``loop`` adds to a video by itself: what plays in about a second."""
+    """Returns how many frames ``loop`` adds to a video by itself: what plays in two to three seconds."""
     return (LOOP_KEYS + 1) * _loop_skip(fps) - 1
 
 

@@ -1,8 +1,8 @@
 """Trains the interpolation within a given time, in both forms, several seeds side by side.
 
 ``python -m benchmarks.gpu.interpolation --seconds 420`` trains the form that starts from a blend of the
-neighbours and the paper's form, at the micro scale, between key frames alone. Other options are passed on to
-``mav train``; ``--model.between_prob=0.4`` adds masks before, after and between two ends. Weights are left in
+neighbours and the paper's form, at the micro scale, on all masks. Other options are passed on to ``mav
+train``; ``--model.between_prob=1`` leaves out masks before, after and between two ends. Weights are left in
 ``outputs/gpu_interpolation/FORM_SEED/weights``, logs beside them and numbers of steps in ``figures.json``.
 """
 
@@ -49,9 +49,10 @@ def main() -> None:
 
 
 def paper_form() -> list[str]:
-    """Returns the options that make the interpolation the paper's."""
+    """Returns the options that make the interpolation the paper's; they say nothing of masks."""
     ablation = yaml.safe_load((config_folder() / ABLATION).read_text(encoding="utf-8"))
-    return [*ablation["variants"]["skip_2"]["runs"][0]["overrides"]]
+    overrides = ablation["variants"]["skip_2"]["runs"][0]["overrides"]
+    return [option for option in overrides if "between_prob" not in option]
 
 
 def start(folder: Path, settings: list[str], deadline: float) -> subprocess.Popen[bytes]:

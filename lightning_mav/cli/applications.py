@@ -91,7 +91,7 @@ COMMANDS = {
             "frames": {
                 "type": number_in(int, 1, 14),
                 "metavar": "N",
-                "help": "frames to add, 1 to 14 (default: about a second of frames)",
+                "help": "frames to add, 1 to 14 (default: two to three seconds of frames)",
             }
         },
     ),

@@ -2,6 +2,7 @@
 
 from typing import Unpack
 
+import torch
 from torch import Tensor
 
 from ..diffusion import GaussianDiffusion, SampleOptions, Sampler, sample_noise
@@ -9,7 +10,7 @@ from ..nn import Pseudo3DUNet
 from ..utils.numbers import check_number
 from .base import DiffusionModel, part_of
 
-STILL_UNTIL = 0.4  # where a still is given and the decoder has no share of its own
+STILL_UNTIL = 0.7  # where a still is given and the decoder has no share of its own
 
 
 class Decoder(DiffusionModel):
@@ -64,14 +65,16 @@ class Decoder(DiffusionModel):
             image_embed: CLIP image embedding.
             fps: Frame rate.
             num_frames: Frames to make, if not as many as in training.
-            still: What the video starts with, ``(B, 3, 1, S, S)``; see ``still_until``, which is 0.4 here if
-                it is not set. If None, the decoder does without, or draws it.
+            still: First frame of the video, ``(B, 3, 1, S, S)``; see ``still_until``, which is 0.7 here if
+                it is not set. Below that share the other frames are free. If None, the decoder does without,
+                or draws one that the first frame may depart from.
             options: See ``SampleOptions``.
         """
         shape = (len(image_embed), 3, num_frames or self.num_frames, self.image_size, self.image_size)
         if not len(image_embed):
             return image_embed.new_zeros(shape)
         noise = sample_noise(shape, image_embed, options.get("generator"))
+        is_given = still is not None
         if still is None:
             if self.still_until is None or shape[2] == 1:
                 return self.denoise(noise, image_embed=image_embed, fps=fps, **options)
@@ -86,7 +89,7 @@ class Decoder(DiffusionModel):
 
         def start_with_still(x_0: Tensor, t: Tensor) -> Tensor:
             if t[0] < free_from:
-                return x_0
+                return torch.cat([still, x_0[:, :, 1:]], dim=2) if is_given else x_0
             return (x_0 + (still - x_0[:, :, :1])).clamp(-self.limit, self.limit)
 
         return self.denoise(

@@ -45,7 +45,7 @@ SETTINGS = {
     "seed": Setting("Seed", int, 0, 2**31 - 1, 0, "The same seed and settings give the same video."),
     "seconds": Setting("Seconds to add", float, 0.1, 10, 1.0),
     "before": Setting("Before the beginning", bool, default=False),
-    "frames": Setting("Frames to add", int, 1, 14, None, "1 to 14. If empty: about a second of frames."),
+    "frames": Setting("Frames to add", int, 1, 14, None, "1 to 14. If empty: two to three seconds."),
     "frame_skip": Setting("Frame skip", int, 1, 15, 5, "A higher number: smoother, but slower."),
     "fps": Setting("Frames per second", float, 1, 30, None, "Of the 16 key frames. Low: more motion."),
     "guidance_scale": Setting("Guidance", float, 0, 20, None, "How closely to follow the prompt or file."),

@@ -48,7 +48,7 @@ def apply(name, weights, out, *arguments):
         ("extend", ["a.gif", "--seconds", "0.5"], 11, 10),
         ("extend", ["a.mp4", "--seconds", "1", "--before"], 16, 10),
         ("loop", ["a.webp", "--frames", "4"], 10, 10),
-        ("loop", ["a.gif"], 14, 10),
+        ("loop", ["a.gif"], 32, 10),
         ("interpolate", ["a.mp4", "--frame-skip", "3"], 16, 30),
     ],
 )

@@ -296,6 +296,16 @@ def test_video_starts_with_the_still_and_moves_by_itself(guidance_scale):
     torch.testing.assert_close(decoder.sample(embed, fps), moving.expand_as(video))
 
 
+def test_a_given_still_is_the_first_frame_and_the_others_are_free_at_the_end():
+    moving = torch.tensor([-0.5, -0.4, -0.2])[None, None, :, None, None]
+    decoder, _ = model(Decoder, lambda x_t, **_: moving.expand_as(x_t), image_size=6, num_frames=3)
+    decoder.sampler = Sampler("diffusers.DDIMScheduler", num_steps=20)
+    still = torch.rand(2, 3, 1, 6, 6)
+    video = decoder.sample(torch.randn(2, 5), torch.tensor([4.0, 8.0]), still=still)
+    assert torch.equal(video[:, :, :1], still)
+    torch.testing.assert_close(video[:, :, 1:], moving[:, :, 1:].expand_as(video[:, :, 1:]))
+
+
 def test_learned_variances_are_not_moved_with_the_frames():
     def predict(x_t, fps=None, **_):
         estimate = torch.full_like(x_t, 0.5 if fps is None else -0.5)

@@ -158,7 +158,7 @@ def test_results_are_as_long_as_foretold_and_no_longer_than_allowed(files):
         ("generate", "frame_skip", 2): 31,
         ("extend", "seconds", 1.0): 16,
         ("loop", "frames", 4): 10,
-        ("loop", "frames", None): 14,
+        ("loop", "frames", None): 32,
         ("interpolate", "frame_skip", 3): 16,
         ("morph", "fps", 8.0): 16,
     }
