@@ -31,7 +31,7 @@ def main(argv: list[str]) -> None:
     add("--scale", metavar="SCALE", default="micro", help="size of everything (default: micro)")
     add("--devices", type=number_in(int, 1, 100_000), metavar="N", help="(default: trainer.devices)")
     add("--strategy", choices=["ddp", "fsdp"], help="how they share the work (default: trainer.strategy)")
-    batch = "samples in a step of all devices; batches are accumulated to it"
+    batch = "samples in a step of all devices together; gradients are accumulated until they are reached"
     add("--global-batch", type=number_in(int, 1), metavar="N", help=batch)
     mfu = "share of a card's peak speed that is reached (default: 0.3, see docs/plan.md)"
     add("--mfu", type=number_in(float, 0.001, 1), metavar="SHARE", help=mfu)

@@ -23,7 +23,7 @@ PIXELS = 0.02  # by which open_clip's rounding to bytes changes a picture, as a 
 
 def add_import_command(commands: Any) -> None:
     """Adds ``import`` to the commands of ``mav weights``."""
-    text = "make weights of others those of our stages"
+    text = "turn weights that others published into weights of these stages"
     parser = commands.add_parser("import", help=text, description=f"{text[0].upper()}{text[1:]}.")
     kinds: Any = parser.add_subparsers(metavar="clip|karlo", required=True, parser_class=CommandParser)
     clip = kinds.add_parser(
@@ -73,7 +73,7 @@ def _karlo(args: argparse.Namespace) -> None:
     except UsageError as error:
         raise UsageError(
             f'no weights of {args.clip or f"{name}/clip"}: the decoder needs what CLIP makes of the text "": '
-            "save OpenAI's ViT-L/14 first (docs/karlo.md says how), or name it by --clip"
+            "import OpenAI's ViT-L/14 first (docs/karlo.md says how), or name it by --clip"
         ) from error
     clip = load_stage("clip", path, text_half)
     rows = import_karlo(args.path, settings, Text(*clip.encode_text(clip.tokenize([""]))), files)

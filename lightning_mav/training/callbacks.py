@@ -161,20 +161,20 @@ class StopOnSignal(Callback):
         self.handling.enter_context(handled(self.note))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Gives the signals back."""
+        """Restores the handlers that were there before."""
         self.handling.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Gives the signals back."""
+        """Restores the handlers that were there before."""
         self.handling.close()
 
     def note(self, signum: int, frame: FrameType | None) -> None:
         """Remembers a signal.
 
-        Clusters often send a second one, before the first step is saved; only a user's does not wait.
+        Clusters often send a second signal before the step is saved. A second Ctrl-C of a user stops at once.
 
         Raises:
-            Stopped: If it is the second, and none of a cluster.
+            Stopped: If this is a second signal that does not come from a cluster.
         """
         is_echo = self.echoes.is_echo()
         if not self.signum:

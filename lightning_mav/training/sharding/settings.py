@@ -21,7 +21,7 @@ def add_sharing(parser: Any) -> None:
         "--num_replicas",
         type=PositiveInt,
         default=1,
-        help="Copies of the network that --trainer.strategy=fsdp makes, each shared by as many devices.",
+        help="Copies of the network with --trainer.strategy=fsdp; each is divided among as many devices.",
     )
 
 
