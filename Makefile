@@ -71,7 +71,7 @@ bench: .venv/.bench  ## Compare with peers: BENCH=train|sample|layers|memory|sta
 	@touch $@
 
 test: $(STAMP)  ## Run the tests: [ARGS="-k unet"]
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-slow: $(STAMP)  ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)

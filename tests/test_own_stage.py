@@ -91,6 +91,7 @@ def mav(tmp_path_factory, micro_world):
     return run
 
 
+@pytest.mark.slow
 def test_stage_of_ones_own_does_all_that_the_others_do(mav):
     own = ("--import", "own_stage")
     train = ("train", "sr_x", "--scale", "./mine")

@@ -172,6 +172,7 @@ def test_shares_hold_each_prompt_once_and_keep_names_together():
             assert share == [prompt for prompt in prompts if prompt in share]
 
 
+@pytest.mark.slow
 def test_several_processes_make_the_same_bytes(generate):
     generate("--prompts", "prompts.txt", out="one")
     generate("--prompts", "prompts.txt", "--devices", "2", out="several")

@@ -200,6 +200,7 @@ def test_a_job_can_be_cancelled_and_found_again(served, client, files):
     assert "Cancelled" in shown[0]
 
 
+@pytest.mark.slow
 def test_fifty_clients_at_once_are_answered_or_told_that_it_is_busy(weights, files, tmp_path, monkeypatch):
     with serving(weights, tmp_path, monkeypatch, max_waiting=4) as (address, service):
         begin, codes = threading.Barrier(50), []

@@ -25,6 +25,7 @@ def test_layers_parse(run, scale):
     assert stage in config.model.class_path.lower()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", scales())
 def test_clip_is_shown_as_large_pictures_by_all_stages(scale):
     sizes = {}
@@ -158,7 +159,7 @@ def test_mistakes_in_a_scale_of_ones_own_are_named(note, scale, words, tmp_path,
         config_layers(RUNS[7], scale)
 
 
-@pytest.mark.parametrize("scale", ["nano", "micro"])
+@pytest.mark.parametrize("scale", [pytest.param("nano", marks=pytest.mark.slow), "micro"])
 def test_all_runs_of_a_scale_share_one_world(scale):
     # Readers write the world anew when it is another than they want: two wishes would take turns for ever.
     worlds = set()

@@ -74,6 +74,7 @@ def undisturbed(place, micro_world):
     return read_newest(place / "undisturbed/sr_h/checkpoints")[1]
 
 
+SLOW = pytest.mark.slow
 MOMENTS = {
     "in a step": (StepSeed, "on_train_batch_start", at_step(1), 2),
     "in the first step": (StepSeed, "on_train_batch_start", at_step(0), 1),
@@ -292,7 +293,7 @@ def test_full_disk_is_one_line_and_leaves_whole_checkpoints_alone(fit, monkeypat
     assert not list(folder.rglob("*.part"))
 
 
-@pytest.mark.parametrize(("fresh", "num"), [(True, 3), (False, 1)])
+@pytest.mark.parametrize(("fresh", "num"), [(True, 3), pytest.param(False, 1, marks=SLOW)])
 def test_disk_without_room_for_checkpoints_is_found_before_training(fresh, num, fit, monkeypatch):
     folder, weights = fit("sr_h", 2, "--checkpoint.every_n_train_steps=1", fresh=True)
     before = weights.read_bytes(), names(folder)
@@ -471,7 +472,7 @@ def test_job_that_salloc_calls_interactive_trains(fit, monkeypatch):
         ("pickle", "could run code"),
         ("tensor", "is no checkpoint of a training"),
         ("weights alone", "holds weights alone .--checkpoint.save_weights_only"),
-        ("other stage", "another network"),
+        pytest.param("other stage", "another network", marks=SLOW),
     ],
 )
 def test_checkpoint_that_cannot_be_gone_on_from_is_one_line(made, words, fit, tmp_path):
@@ -521,8 +522,8 @@ def test_other_settings_of_the_trainer_work(options, fit, recwarn):
 @pytest.mark.parametrize(
     ("options", "steps"),
     [
-        (["--trainer.max_steps=-1"], 3),
-        (["--trainer.max_steps=5", "--trainer.max_epochs=-1"], 5),
+        pytest.param(["--trainer.max_steps=-1"], 3, marks=SLOW),
+        pytest.param(["--trainer.max_steps=5", "--trainer.max_epochs=-1"], 5, marks=SLOW),
         (["--trainer.max_steps=-1", "--trainer.max_epochs=2", "--trainer.accumulate_grad_batches=2"], 4),
     ],
 )

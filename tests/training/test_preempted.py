@@ -49,6 +49,7 @@ def check(starts, steps, place):
             assert_equal(newest(place / folder)[part], newest(place / "whole")[part], f"{folder}: {part}")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # for when other programs have the processors
 def test_two_processes_that_are_preempted_end_as_undisturbed_ones(tmp_path, micro_world):
     starts = preempt(2, 2, 20, 6, micro_world, tmp_path)  # this seed: SIGUSR1 to the second in a step,

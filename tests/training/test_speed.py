@@ -140,6 +140,7 @@ def test_operations_are_those_of_a_step_that_computes_nothing_twice():
     assert all(p.grad is None for p in recomputing.parameters())
 
 
+@pytest.mark.slow
 def test_a_run_shows_its_speed_and_measuring_changes_nothing(fit, micro_world, monkeypatch):
     more = ["--trainer.log_every_n_steps=2", "--trainer.precision=bf16-mixed"]
     _, weights = fit("sr_h", 6, *more, fresh=True)

@@ -19,7 +19,7 @@ from lightning_mav.utils import configured, threads
 from lightning_mav.utils.errors import UsageError
 from lightning_mav.weights import load_weights, read_training, save_weights
 
-LARGE = ("decoder", "sr_lt")  # their runs take longest
+LARGE = ("decoder", "decoder_image", "sr_lt", "interpolation")  # their runs take longest
 NEEDS = {
     "prior": ["clip"],
     "decoder_image": ["clip"],

@@ -21,6 +21,7 @@ print(json.dumps([understood, faults() - before]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="nothing happens without glibc")
 def test_freed_memory_is_used_again_without_page_faults():
     def run(mode):

@@ -210,6 +210,7 @@ def in_ascii(code, *arguments, cwd):
     )
 
 
+@pytest.mark.slow
 def test_the_locale_decides_nothing(tmp_path):
     (tmp_path / "layer.yaml").write_bytes("# café\nseed_everything: 3\n".encode())
     code = "import sys; from lightning_mav.cli import main; main(sys.argv[1:])"

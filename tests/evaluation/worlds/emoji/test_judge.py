@@ -39,6 +39,7 @@ def test_pictures_are_stills_and_frames_of_seen_clips_alone(emoji_world, picture
     assert {entries[label].code for label in labels.tolist()} == set(seen)
 
 
+@pytest.mark.slow
 def test_a_short_training_tells_altered_stills_and_hidden_clips_apart(emoji_world, pictures):
     stills, frames, labels = pictures
     judge = train_judge(stills, frames, labels, num_steps=60)
