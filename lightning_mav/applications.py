@@ -147,7 +147,7 @@ def loop(
         cascade: All stages.
         video: Videos ``(B, 3, F, H, W)``.
         fps: Their frame rate.
-        num_frames: Frames to add, at most two fewer than F's window has. None adds what plays in two to three
+        num_frames: Frames to add, 1 to 14 with a window of 16. None adds what plays in two to three
             seconds, see ``loop_frames``.
         until: Last stage to run.
         sampling: How to sample.
