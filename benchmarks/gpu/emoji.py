@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.gpu.timed import deadline_in, last_step, machine, until
+from benchmarks.gpu.timed import deadline_in, device_facts, last_step, until
 
 DATA, RUNS = Path("data/emoji"), Path("outputs/emoji")
 
@@ -56,7 +56,7 @@ def main() -> None:
         **vars(args),
         "steps": last_step(RUNS / ("decoder" if args.phase == "video" else "decoder_image")),
         "training_seconds": round(time.monotonic() - began),
-        **machine(),
+        **device_facts(),
     }
     text = json.dumps(figures, indent=1)
     (RUNS / f"gpu_{args.phase}.json").write_text(text + "\n", encoding="utf-8")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.gpu.timed import deadline_in, last_step, machine, until
+from benchmarks.gpu.timed import deadline_in, device_facts, last_step, until
 from lightning_mav.training.runs import config_folder
 
 OUT = Path("outputs/gpu_interpolation")
@@ -39,7 +39,7 @@ def main() -> None:
     figures = {
         "clips": args.clips,
         "steps": {name: last_step(OUT / name / "interpolation") for name in started if name not in failed},
-        **machine(),
+        **device_facts(),
     }
     text = json.dumps(figures, indent=1)
     (OUT / "figures.json").write_text(text + "\n", encoding="utf-8")

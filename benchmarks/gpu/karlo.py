@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import machine
+from benchmarks.gpu.timed import device_facts
 from benchmarks.karlo import profile
 from benchmarks.networks import FRAMES, KARLO, SIZE, Training, call_unet, unet
 from benchmarks.timing import count_flops, synchronize
@@ -64,8 +65,7 @@ def run(batch: int, steps: int, deadline: float, parts: str, **sizes: Any) -> It
     """Trains a network; yields the seconds of its first step, then its speed and memory, then its kernels."""
     on_gpu = torch.cuda.is_available()
     torch.backends.cudnn.benchmark = True  # shapes are fixed
-    device = torch.cuda.get_device_name() if on_gpu else "cpu"
-    yield {"device": device, "torch": torch.__version__, "compiled": on_gpu and parts}
+    yield {**device_facts(), "compiled": on_gpu and parts}
     training = None
     try:
         training = Training("ours", "bf16", batch=batch, **sizes)

@@ -31,7 +31,7 @@ def last_step(run: Path) -> int:
     return max(int(path.stem.partition("=")[2]) for path in (run / "checkpoints").glob("step=*.ckpt"))
 
 
-def machine() -> dict[str, Any]:
+def device_facts() -> dict[str, Any]:
     """Returns the device and the version of torch."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     return {"device": device, "torch": torch.__version__}

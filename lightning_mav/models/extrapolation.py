@@ -91,14 +91,12 @@ def join_videos(
     num_head = min(head.shape[2], max(kept - tail.shape[2], kept // 2))
     num_tail = min(tail.shape[2], kept - num_head)
     head, tail = head[:, :, -num_head:], tail[:, :, :num_tail]
-    progress = options.get("progress")
-    if frame_skip > 1:
-        options["progress"] = part_of(progress, 0, 2)
+    progress, parts = options.get("progress"), min(frame_skip, 2)
+    options["progress"] = part_of(progress, 0, parts)
     window = _fill(model, head, tail, image_embed, fps / frame_skip, options, num_frames)
     window = window[:, :, : num_head + num_frames + num_tail]
-    if frame_skip > 1:
-        options["progress"] = part_of(progress, 1, 2)
-        window = model.sample(window, image_embed, fps, frame_skip=frame_skip, **options)
+    options["progress"] = part_of(progress, 1, parts)
+    window = model.sample(window, image_embed, fps, frame_skip=frame_skip, **options)
     begin = (num_head - 1) * frame_skip + 1
     return window[:, :, begin : begin + (num_frames + 1) * frame_skip - 1]
 

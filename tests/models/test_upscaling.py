@@ -146,7 +146,7 @@ def test_a_seed_gives_the_same_frames_and_another_seed_others():
     assert (torch.stack([*other]) - first).abs().max() > 0.01
 
 
-@pytest.mark.parametrize("num_frames", [1, 17])
+@pytest.mark.parametrize("num_frames", [1, 17, pytest.param(28, marks=pytest.mark.slow)])
 def test_progress_ends_where_it_said_and_never_goes_back(num_frames):
     seen = {}
     sampling = Sampling(progress=lambda stage, done, total: seen.setdefault(stage, []).append((done, total)))

@@ -53,7 +53,7 @@ class Killed(BaseException):
     """Ends training as abruptly as this process survives."""
 
 
-@pytest.mark.parametrize(("workers", "accumulate"), [(2, 2), pytest.param(0, 1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("workers", "accumulate"), [pytest.param(0, 2, marks=pytest.mark.slow), (2, 1)])
 def test_interrupted_run_ends_as_one_that_is_not(workers, accumulate, tmp_path, micro_world, monkeypatch):
     start = StepSeed.on_train_batch_start
     for name, kills in (("whole", ()), ("killed", KILLS)):
