@@ -45,21 +45,25 @@ def animate(
         fps: Frame rate of the 16 key frames; None is the weights' own.
         frame_skip: Key frames lie this many frames apart, 1 to 15.
         until: Last stage to run.
-        by: ``decoder``, which begins with the image and is told its embedding, or ``interpolation``, which
-            goes on from the image (as in the paper).
+        by: ``decoder``, which is told the image's embedding and draws the key frames from the image on, or
+            ``interpolation``, which goes on from the image (as in the paper). Where the embedding of
+            training is that of the middle frame (``Decoder.embed_frame``), the decoder's first half is left
+            out, and the interpolation goes on from its second half.
         sampling: How to sample.
     """
     frame = middle_square(image)[:, :, None]
     still, embed = _small(cascade, frame), embed_frames(cascade, frame)
-    fps = cascade.known.fps if fps is None else fps
+    fps, num_frames = cascade.known.fps if fps is None else fps, cascade.decoder.num_frames
     if by == "decoder":
         keys = cascade.run("decoder", sampling, image_embed=embed, fps=fps, still=still)
+        keys = keys[:, :, cascade.decoder.embedded_place(num_frames) :]
     elif by == "interpolation":
-        missing = cascade.decoder.num_frames - 1
-        given = {"video": still, "num_frames": missing, "image_embed": embed, "fps": fps}
-        keys = cascade.run("interpolation", sampling, extend_video, **given)
+        keys = still
     else:
         raise ValueError(f"by must be decoder or interpolation, got {by!r}")
+    if missing := num_frames - keys.shape[2]:
+        given = {"video": keys, "num_frames": missing, "image_embed": embed, "fps": fps}
+        keys = cascade.run("interpolation", sampling, extend_video, **given)
     rest: dict[str, Any] = {"frame_skip": frame_skip, "until": until, "sampling": sampling}
     return cascade.render(embed, fps=fps, made={"decoder": keys.cpu()}, **rest)
 

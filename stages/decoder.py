@@ -1,16 +1,17 @@
 """D^t: a CLIP image embedding becomes 16 frames; on images first, then on unlabelled video (section 3.2)."""
 
-from typing import Any, get_args
+from typing import Any
 
 from torch import Tensor
 
 from lightning_mav.diffusion import GaussianDiffusion, Sampler
 from lightning_mav.models import Decoder
+from lightning_mav.models.decoder import EmbeddedFrame
 from lightning_mav.nn import Pseudo3DUNet
 from lightning_mav.stages.backbone import Pseudo3DBackboneMixin
 from lightning_mav.stages.base import Batch, DiffusionStage
 from lightning_mav.stages.conditions import FrozenClip
-from lightning_mav.stages.frames import EmbeddedFrame, as_video, embedded_frames, shrink_frames
+from lightning_mav.stages.frames import as_video, shrink_frames
 
 
 class DecoderStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
@@ -45,8 +46,6 @@ class DecoderStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
         embed_frame: EmbeddedFrame = "middle",
         **kwargs: Any,
     ) -> None:
-        if embed_frame not in get_args(EmbeddedFrame):
-            raise ValueError(f"embed_frame must be one of {get_args(EmbeddedFrame)}, got {embed_frame!r}")
         model = Decoder(
             unet,
             diffusion,
@@ -54,9 +53,9 @@ class DecoderStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
             image_size=image_size,
             num_frames=num_frames,
             still_until=still_until,
+            embed_frame=embed_frame,
         )
         super().__init__(model, **kwargs)
-        self.embed_frame = embed_frame
 
     def prepare(self, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
         """Returns ``x_0`` of ``(B, 3, F, S, S)`` and its embedding and frame rate.
@@ -64,7 +63,8 @@ class DecoderStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
         CLIP sees the frames at the size they are read at, which should be that of the prior's training.
         """
         video = as_video(batch)
-        image_embed = self.clip.encode_image(embedded_frames(video, self.embed_frame)).detach()
+        embedded = video[:, :, self.model.embedded_place(video.shape[2])]
+        image_embed = self.clip.encode_image(embedded).detach()
         x_0 = shrink_frames(video, self.model.image_size)
         return x_0, {"image_embed": image_embed, "fps": batch.get("fps"), "drop": self.sample_drops(x_0)}
 

@@ -1,7 +1,5 @@
 """Frames that the stages take from a batch, and their sizes."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
@@ -9,18 +7,11 @@ from lightning_mav.models import resize_frames
 from lightning_mav.stages.base import Batch
 from lightning_mav.utils.errors import UsageError
 
-EmbeddedFrame = Literal["middle", "first"]
-
 
 def random_frames(video: Tensor) -> Tensor:
     """Takes one frame at random of each video ``(B, 3, F, H, W)``: ``(B, 3, H, W)``."""
     index = torch.randint(video.shape[2], (len(video),), device=video.device)
     return video[torch.arange(len(video), device=video.device), :, index]
-
-
-def embedded_frames(video: Tensor, which: EmbeddedFrame = "middle") -> Tensor:
-    """Takes the first or the middle frame of each video ``(B, 3, F, H, W)``: ``(B, 3, H, W)``."""
-    return video[:, :, video.shape[2] // 2 if which == "middle" else 0]
 
 
 def shrink_frames(video: Tensor, size: int) -> Tensor:

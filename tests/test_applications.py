@@ -38,18 +38,23 @@ def test_an_animated_image_has_all_stages_and_the_size_of_the_cascade(cascade, b
     assert output.rates["decoder"] == cascade.known.fps
 
 
-def test_a_video_by_interpolation_begins_with_the_image(cascade):
+@pytest.mark.parametrize("by", ["decoder", "interpolation"])
+@pytest.mark.parametrize("embed_frame", ["first", "middle"])
+def test_a_video_begins_with_the_image(cascade, by, embed_frame, monkeypatch):
+    monkeypatch.setattr(cascade.decoder, "embed_frame", embed_frame)
     image = frames(8, 8)
-    output = applications.animate(cascade, image, by="interpolation", until="decoder", sampling=FAST)
+    output = applications.animate(cascade, image, by=by, until="decoder", sampling=FAST)
+    assert output.video.shape[2] == 16
     torch.testing.assert_close(output.video[:, :, 0], image)
 
 
-def test_a_video_by_the_decoder_begins_like_the_image(cascade):
-    image = frames(8, 8)
-    output = applications.animate(cascade, image, until="decoder", sampling=FAST)
-    other = applications.animate(cascade, frames(8, 8, seed=1), until="decoder", sampling=FAST)
-    first, others = output.video[:, :, 0], other.video[:, :, 0]
-    assert (first - image).abs().mean() < (others - image).abs().mean() / 2
+@pytest.mark.parametrize(("embed_frame", "drawn"), [("first", 16), ("middle", 8)])
+def test_what_the_decoder_draws_from_the_image_on_is_kept(cascade, embed_frame, drawn, monkeypatch):
+    monkeypatch.setattr(cascade.decoder, "embed_frame", embed_frame)
+    made, sample = [], cascade.decoder.sample
+    monkeypatch.setattr(cascade.decoder, "sample", lambda *a, **k: made.append(sample(*a, **k)) or made[-1])
+    output = applications.animate(cascade, frames(8, 8), until="decoder", sampling=FAST)
+    torch.testing.assert_close(output.video[:, :, :drawn], made[0][:, :, -drawn:])
 
 
 def test_another_way_to_animate_is_refused(cascade):

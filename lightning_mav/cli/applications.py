@@ -34,12 +34,14 @@ class _Command:
         files: Kind of each file that it takes, ``IMAGE`` or ``VIDEO``.
         shared: Options that other commands have as well.
         own: Its own options.
+        begins: Stage that makes the first of its videos; ``--until`` names this one or a later one.
     """
 
     text: str
     files: tuple[str, ...]
     shared: tuple[str, ...] = ()
     own: dict[str, Option] = field(default_factory=dict)
+    begins: str = "interpolation"
 
 
 COMMANDS = {
@@ -54,6 +56,7 @@ COMMANDS = {
                 "help": "stage that makes the key frames from the image (default: %(default)s)",
             }
         },
+        "decoder",
     ),
     "morph": _Command(
         "Turn one image into another.",
@@ -70,6 +73,7 @@ COMMANDS = {
         "Make a similar video, from the mean CLIP embedding of its frames.",
         ("VIDEO",),
         ("fps", "frame-skip", "guidance-scale"),
+        begins="decoder",
     ),
     "extend": _Command(
         "Continue a video after its end, or before its beginning.",
@@ -103,11 +107,11 @@ def main(argv: list[str]) -> None:
     """Runs the command that ``argv`` begins with."""
     name, *rest = argv
     args = _parser(name).parse_args(rest)
-    check_until(args)
+    check_until(args, COMMANDS[name].begins)
     check_background(args)
     start = time.perf_counter()
     with output_folder(args.out) as folder, plain_warnings():
-        cascade = load_cascade(args)
+        cascade = load_cascade(args, at_least=None if name == "vary" else "interpolation")
         from .. import applications
         from ..models.sampling import Sampling
 

@@ -73,22 +73,32 @@ def _shared() -> dict[str, Option]:
     }
 
 
-def check_until(args: argparse.Namespace) -> None:
+def check_until(args: argparse.Namespace, first: str = "decoder") -> None:
     """Refuses a stage that is none; after parsing, since a module that ``--import`` names may add stages.
 
+    Args:
+        args: The options.
+        first: Stage that the command begins with; an earlier one would give nothing.
+
     Raises:
-        UsageError: If ``--until`` names none.
+        UsageError: If ``--until`` names no stage, or an earlier one.
     """
-    if args.until not in video_stages():
-        raise UsageError(f"--until {args.until}: no such stage; one of {', '.join(video_stages())}")
+    known = video_stages()
+    possible = known[known.index(first) :]
+    if args.until not in possible:
+        problem = f"the first stage here is {first}" if args.until in known else "no such stage"
+        raise UsageError(f"--until {args.until}: {problem}; one of {', '.join(possible)}")
 
 
-def load_cascade(args: argparse.Namespace, *, text_only: bool = False) -> "Cascade":
+def load_cascade(
+    args: argparse.Namespace, *, text_only: bool = False, at_least: str | None = None
+) -> "Cascade":
     """Loads the stages that ``--weights`` and ``--until`` name, onto ``--device``.
 
     Args:
         args: Those options.
         text_only: See ``Cascade.from_pretrained``.
+        at_least: Stage that is needed even if ``--until`` names an earlier one.
 
     Raises:
         UsageError: If there are no such weights, or no such device.
@@ -102,4 +112,5 @@ def load_cascade(args: argparse.Namespace, *, text_only: bool = False) -> "Casca
     from ..utils.precision import usable_device
 
     device = None if args.device is None else usable_device("--device", args.device)
-    return Cascade.from_pretrained(args.weights, device, until=args.until, text_only=text_only)
+    until = max(args.until, at_least or args.until, key=video_stages().index)
+    return Cascade.from_pretrained(args.weights, device, until=until, text_only=text_only)

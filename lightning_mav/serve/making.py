@@ -55,7 +55,8 @@ class Clock:
     def step(self, stage: str, done: int, total: int) -> None:
         """Records that a stage has done some of its steps."""
         now = time.monotonic()
-        if stage != self.stage:  # it began when the previous one ended: its first step takes time, too
+        # A stage, or its second turn, began when the one before ended: its first step takes time, too.
+        if stage != self.stage or self.share == 1:
             self.stage, self.begun, self.share = stage, self.last, 0.0
         self.share = max(self.share, done / total)
         self._foretell(now - self.begun)

@@ -43,6 +43,7 @@ def apply(name, weights, out, *arguments):
     [
         ("animate", ["a.png", "--fps", "4", "--frame-skip", "2"], 31, 8),
         ("animate", ["b.jpg", "--by", "interpolation", "--frame-skip", "1"], 16, 6),
+        ("animate", ["b.jpg", "--until", "decoder"], 16, 6),
         ("morph", ["a.png", "b.jpg", "--fps", "12"], 16, 12),
         ("vary", ["a.mp4", "--frame-skip", "2"], 31, 12),
         ("extend", ["a.gif", "--seconds", "0.5"], 11, 10),
@@ -75,7 +76,8 @@ def test_each_command_writes_a_video_and_how_it_was_made(
         ("interpolate", ["a.png"], "has one frame: there is nothing between; see mav animate"),
         ("loop", ["a.mp4", "--frames", "15"], "--frames: must be a whole number from 1 to 14, got 15"),
         ("extend", ["a.mp4", "--seconds", "100"], "--seconds: must be a number from 0.01 to 60.0, got 100"),
-        ("animate", ["a.png", "--until", "nothing"], "--until nothing: no such stage"),
+        ("animate", ["a.png", "--until", "nothing"], "--until nothing: no such stage; one of decoder,"),
+        ("extend", ["a.mp4", "--until", "decoder"], "the first stage here is interpolation; one of interp"),
         ("morph", ["a.png"], "the following arguments are required"),
     ],
 )

@@ -273,20 +273,22 @@ def test_decoder_draws_what_it_is_asked_for():
     assert decoder.sample(embed, num_frames=1).shape[2] == 1
 
 
+@pytest.mark.parametrize(("embed_frame", "place"), [("first", 0), ("middle", 1)])
 @pytest.mark.parametrize("guidance_scale", [1.0, 2.0])
-def test_video_starts_with_the_still_and_moves_by_itself(guidance_scale):
+def test_video_shows_the_still_and_moves_by_itself(guidance_scale, embed_frame, place):
     # Images are bright. Videos are dark and get brighter from frame to frame.
     moving = torch.tensor([-0.5, -0.4, -0.2])[None, None, :, None, None]
 
     def predict(x_t, fps=None, **_):
         return torch.full_like(x_t, 0.25) if fps is None else moving.expand_as(x_t)
 
-    decoder, net = model(Decoder, predict, image_size=6, num_frames=3, still_until=0.0)
+    still = {"still_until": 0.0, "embed_frame": embed_frame}
+    decoder, net = model(Decoder, predict, image_size=6, num_frames=3, **still)
     decoder.sampler = Sampler("diffusers.DDIMScheduler", num_steps=4)
     embed, fps, seen = torch.randn(2, 5), torch.tensor([4.0, 8.0]), []
     options = {"guidance_scale": guidance_scale, "progress": lambda *step: seen.append(step)}
     video = decoder.sample(embed, fps, **options)
-    torch.testing.assert_close(video, (moving + 0.75).expand_as(video))
+    torch.testing.assert_close(video, (moving - moving[:, :, place] + 0.25).expand_as(video))
     assert [call["x_t"].shape[2] for call in net.calls] == [1] * 4 + [3] * 4  # the still first
     assert net.calls[0]["fps"] is None  # an image has none
     assert net.calls[-1]["fps"][:2].tolist() == [4.0, 8.0]
@@ -296,14 +298,17 @@ def test_video_starts_with_the_still_and_moves_by_itself(guidance_scale):
     torch.testing.assert_close(decoder.sample(embed, fps), moving.expand_as(video))
 
 
-def test_a_given_still_is_the_first_frame_and_the_others_are_free_at_the_end():
+@pytest.mark.parametrize(("embed_frame", "place"), [("first", 0), ("middle", 1)])
+def test_a_given_still_is_where_its_embedding_belongs_and_the_rest_is_free_at_the_end(embed_frame, place):
     moving = torch.tensor([-0.5, -0.4, -0.2])[None, None, :, None, None]
-    decoder, _ = model(Decoder, lambda x_t, **_: moving.expand_as(x_t), image_size=6, num_frames=3)
+    options = {"image_size": 6, "num_frames": 3, "embed_frame": embed_frame}
+    decoder, _ = model(Decoder, lambda x_t, **_: moving.expand_as(x_t), **options)
     decoder.sampler = Sampler("diffusers.DDIMScheduler", num_steps=20)
     still = torch.rand(2, 3, 1, 6, 6)
     video = decoder.sample(torch.randn(2, 5), torch.tensor([4.0, 8.0]), still=still)
-    assert torch.equal(video[:, :, :1], still)
-    torch.testing.assert_close(video[:, :, 1:], moving[:, :, 1:].expand_as(video[:, :, 1:]))
+    wanted = moving.expand_as(video).clone()
+    wanted[:, :, place] = still[:, :, 0]
+    torch.testing.assert_close(video, wanted)
 
 
 def test_learned_variances_are_not_moved_with_the_frames():

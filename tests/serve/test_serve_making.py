@@ -17,7 +17,7 @@ from lightning_mav.models.sampling import Sampling
 from lightning_mav.serve.formats import FORMATS, OPAQUE, made_format
 from lightning_mav.serve.job import Job, StopError
 from lightning_mav.serve.limits import Limits, check_result, check_settings, check_upload
-from lightning_mav.serve.making import Maker, read_pixels
+from lightning_mav.serve.making import Clock, Maker, Pace, read_pixels
 from lightning_mav.serve.uses import USES
 
 
@@ -113,6 +113,17 @@ def test_time_left_and_share_go_to_the_end(cascade, files, tmp_path):
     assert shares == sorted(shares)
     assert 0 <= min(shares) <= max(shares) < 1
     assert seen[-1][1] < seen[1][1]
+
+
+def test_a_stage_that_runs_twice_is_timed_anew(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    pace = Pace()
+    clock = Clock(Job("0" * 16, "animate", "", {}, num_frames=16), {"interpolation": 2.0}, pace)
+    for seconds, done in ((10.0, 1), (10.0, 2), (1.0, 1), (1.0, 2)):
+        now[0] += seconds
+        clock.step("interpolation", done, 2)
+    assert pace.of("interpolation", 2.0) == 2.0
 
 
 def test_it_ends_within_a_step_when_told_to(cascade, files, tmp_path):
