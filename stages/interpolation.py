@@ -27,8 +27,8 @@ class InterpolationStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
         blend: Whether masked frames are filled with a blend of neighbours, not zeros (see ``Interpolation``).
         extrapolation_steps: Sampling steps before, after and between videos; None takes the sampler's.
         between_prob: Share of masks that keep every K-th frame, K drawn from ``frame_skips``. Of the others,
-            a third each keeps frames at the beginning (to extend a video), at the end, and at both (to join
-            two videos, or to close a loop). A single frame is as frequent there as half of the window.
+            a fourth each keeps the first frame alone (to animate an image), frames at the beginning (to
+            extend a video), at the end, and at both (to join two videos, or to close a loop).
         frame_skips: Distances of key frames to draw from.
         kwargs: See ``FrozenClip``, ``Pseudo3DBackboneMixin`` and ``DiffusionStage``.
     """
@@ -81,8 +81,8 @@ class InterpolationStage(FrozenClip, Pseudo3DBackboneMixin, DiffusionStage):
                 row[:: self.frame_skips[int(torch.randint(len(self.frame_skips), ()))]] = False
             else:
                 first, last = (lengths[int(torch.randint(len(lengths), ()))] for _ in "ab")
-                kept = ((first, 0), (0, last), (first, min(last, num_frames - first - 1)))
-                first, last = kept[int(torch.randint(3, ()))]
+                kept = ((1, 0), (first, 0), (0, last), (first, min(last, num_frames - first - 1)))
+                first, last = kept[int(torch.randint(4, ()))]
                 row[:first] = False
                 row[num_frames - last :] = False
         return masked, torch.tensor(between)

@@ -31,7 +31,7 @@ def weights(tmp_path_factory):
 
 def run(out, weights, *arguments):
     main([*map(str, arguments), "--weights", str(weights), "--out", str(out), "--steps", "1"])
-    (settings,) = out.glob("*.json")
+    (settings,) = (path for path in out.glob("*.json") if not path.stem.endswith("sprites"))
     found = check_files(out)
     sys.stdout.write(f"{[Path(str(x)).name for x in arguments]} -> {found}\n")  # shown by pytest -rP
     return json.loads(settings.read_text())["video"]
