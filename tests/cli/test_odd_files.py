@@ -1,13 +1,12 @@
 """Files as people have them: each command writes whole files, or says in one line what is wrong."""
 
 import itertools
-import json
 
 import numpy as np
 import pytest
 
 from helpers.odd_files import animation, write_bad_videos, write_odd_images, write_odd_videos
-from helpers.outside import check_files
+from helpers.outside import check_files, read_settings
 from helpers.tiny_cascade import save_tiny_cascade
 from lightning_mav.cli import main
 from lightning_mav.data.codecs.film import look_through
@@ -37,11 +36,11 @@ def images(tmp_path_factory):
 
 def run(out, weights, *arguments):
     main([*map(str, arguments), "--weights", str(weights), "--out", str(out), "--steps", "1"])
-    (settings,) = out.glob("*.json")
-    return json.loads(settings.read_text())
+    return read_settings(out)
 
 
 def refused(out, weights, capsys, *arguments):
+    capsys.readouterr()  # what earlier commands said
     with pytest.raises(SystemExit) as error:
         run(out, weights, *arguments)
     assert error.value.code == 2

@@ -1,13 +1,12 @@
 """Real footage goes through each command; the clips are no part of the project, see ``MAV_CLIPS``."""
 
-import json
 import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from helpers.outside import check_files
+from helpers.outside import check_files, read_settings
 from helpers.places import ROOT
 from helpers.tiny_cascade import save_tiny_cascade
 from lightning_mav.cli import main
@@ -31,10 +30,9 @@ def weights(tmp_path_factory):
 
 def run(out, weights, *arguments):
     main([*map(str, arguments), "--weights", str(weights), "--out", str(out), "--steps", "1"])
-    (settings,) = (path for path in out.glob("*.json") if not path.stem.endswith("sprites"))
     found = check_files(out)
     sys.stdout.write(f"{[Path(str(x)).name for x in arguments]} -> {found}\n")  # shown by pytest -rP
-    return json.loads(settings.read_text())["video"]
+    return read_settings(out)["video"]
 
 
 @pytest.mark.parametrize("command", ["vary", "extend", "loop", "interpolate"])

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from helpers.coded import encode
-from helpers.outside import check_files
+from helpers.outside import check_files, read_settings
 from helpers.tiny_cascade import save_tiny_cascade
 from lightning_mav import applications
 from lightning_mav.cascade import Cascade
@@ -39,8 +39,7 @@ def clip(tmp_path_factory):
 
 def run(weights, out, clip, *arguments):
     main(["upscale", str(clip), "--weights", str(weights), "--out", str(out), *map(str, arguments)])
-    (settings,) = (path for path in out.glob("*.json") if "sprites" not in path.name)
-    return json.loads(settings.read_text())
+    return read_settings(out)
 
 
 @pytest.mark.parametrize(

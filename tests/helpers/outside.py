@@ -43,6 +43,12 @@ def animation(path):
         return np.stack(frames), times, image.info.get("loop")
 
 
+def read_settings(folder):
+    """Returns how the one result in a folder was made; a sprite sheet has a JSON file of its own."""
+    (path,) = (path for path in folder.glob("*.json") if not path.stem.endswith("-sprites"))
+    return json.loads(path.read_text())
+
+
 def check_files(folder):
     """Opens all files that a command has written; returns what each is."""
     found = {}
