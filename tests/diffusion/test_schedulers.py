@@ -79,6 +79,19 @@ def test_noise_added_on_the_way_leaves_the_data_as_it_is(scheduler, args):
     assert std == pytest.approx(STD, rel=0.06)
 
 
+def test_a_single_step_draws_no_noise_on_the_way():
+    diffusion, noise = GaussianDiffusion(prediction="x_0"), torch.randn(50, 1)
+    name, args = STOCHASTIC["sde of several steps"]
+    drawn = [
+        DiffusionModel(Best(diffusion), diffusion, Sampler(name, num_steps=1, scheduler_args=own)).denoise(
+            noise, generator=torch.Generator().manual_seed(seed)
+        )
+        for seed, own in enumerate((args, args, {}))
+    ]
+    torch.testing.assert_close(drawn[0], drawn[1])
+    torch.testing.assert_close(drawn[0], drawn[2])
+
+
 @pytest.mark.parametrize(
     ("name", "args"),
     [
