@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from . import pieces
 from .handlers import Handlers
@@ -21,19 +22,28 @@ FIND_JOB = "(id, ids) => [new URLSearchParams(location.search).get('job') || (id
 SHOW_JOB = "(id) => { if (id) history.replaceState(null, '', '?job=' + id); }"
 
 
-def _file(label: str) -> gr.File:
-    """Draws a field for a file that is sent as bytes."""
-    field = gr.File(label=label, file_count="single", height=120)
-    move = field.async_move_resource_to_block_cache
+def _only_uploads(block: Any) -> None:
+    """Makes a field refuse paths and addresses, which Gradio would read: any field can be sent one.
 
-    async def only_files(path: str | Path | None) -> str | None:
-        if path is not None and not Path(path).is_absolute():  # Gradio would fetch addresses of clients
-            raise gr.Error("Send the file itself: addresses are not fetched.", print_exception=False)
-        return await move(path)
+    Gradio itself compares paths with its upload folder only in a page that ``launch()`` started; this one is
+    mounted in an application.
+    """
+    move = block.async_move_resource_to_block_cache
+
+    async def checked(path: str | Path | None) -> str | None:
+        if path is not None and not _is_upload(path):
+            raise gr.Error("Send the file itself: addresses and paths are not read.", print_exception=False)
+        found: str | None = await move(path)
+        return found
 
     # Not a subclass: Gradio writes type stubs of subclasses beside the source.
-    field.async_move_resource_to_block_cache = only_files  # type: ignore[method-assign, assignment]
-    return field
+    block.async_move_resource_to_block_cache = checked
+
+
+def _is_upload(path: str | Path) -> bool:
+    """Whether a path that a client names is that of a file which a client has sent."""
+    place = Path(path).resolve()
+    return place.is_relative_to(Path(get_upload_folder()).resolve()) and place.is_file()
 
 
 def build_page(service: Service) -> gr.Blocks:
@@ -64,6 +74,8 @@ def build_page(service: Service) -> gr.Blocks:
         cancel.click(handlers.cancel, current, None, api_name="cancel", show_progress="hidden")
         found = page.load(handlers.found, [current, ids], current, js=FIND_JOB, **hidden)
         found.then(handlers.fill, current, [tabs, *forms], **hidden)
+    for block in page.blocks.values():
+        _only_uploads(block)
     page.queue(max_size=200, default_concurrency_limit=4)
     return page
 
@@ -76,7 +88,7 @@ def _tab(name: str, use: Use, examples: Sequence[str], handlers: Handlers, curre
     if use.files:
         for number, kind in enumerate(use.files, 1):
             label = kind.capitalize() + (f" {number}" if len(use.files) > 1 else "")
-            inputs.append(_file(label))
+            inputs.append(gr.File(label=label, file_count="single", height=120))
     else:
         prompt = gr.Textbox(label="Prompt", placeholder="a red car", lines=1, max_lines=4, autofocus=True)
         inputs.append(prompt)

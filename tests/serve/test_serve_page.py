@@ -1,9 +1,11 @@
 """The page over HTTP: what a browser sends, what comes back, and what is refused."""
 
+import os
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from lightning_mav.serve.formats import FORMATS
 from lightning_mav.serve.uses import USES
 
 httpx = pytest.importorskip("httpx", reason="gradio, which brings httpx, is not installed")
+get_upload_folder = pytest.importorskip("gradio.utils").get_upload_folder
 
 SETTINGS = {"seed": 0, "seconds": 0.5, "before": False, "frames": 4, "frame_skip": 2, "steps": 1}
 BAD = {  # for each setting a value that is out of its range
@@ -116,6 +119,28 @@ def test_neither_paths_nor_addresses_are_read(served, client, files, path):
     assert isinstance(message, str)
     assert "root:" not in message
     assert len(served[1].jobs.jobs) == before
+
+
+@pytest.mark.parametrize("kind", ["picture", "picture of another", "folder", "pipe"])
+@pytest.mark.parametrize("field", [0, 1], ids=["file", "seed"])
+def test_no_file_of_the_server_is_read_whatever_it_is(served, client, files, tmp_path, kind, field):
+    own = tmp_path / "own"
+    if kind == "pipe":
+        os.mkfifo(own)  # who opens it waits for ever
+    elif kind == "folder":
+        own.mkdir()
+    else:
+        Image.new("RGB", (8, 8), "red").save(own, "PNG")
+    given = own
+    if kind == "picture of another":  # by a way that begins in the folder of uploads
+        given = f"{get_upload_folder()}/../{os.path.relpath(own, Path(get_upload_folder()).resolve().parent)}"
+    before, cached = len(served[1].jobs.jobs), sum(1 for _ in Path(get_upload_folder()).rglob("*"))
+    data = fields(client, "animate", files)
+    data[field] = {"path": str(given), "meta": {"_type": "gradio.FileData"}}
+    status, _ = call(client, "animate", data)
+    assert status < 500
+    assert len(served[1].jobs.jobs) == before
+    assert sum(1 for _ in Path(get_upload_folder()).rglob("*")) <= cached + 2  # the true upload alone
 
 
 @pytest.mark.parametrize(
