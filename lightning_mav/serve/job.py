@@ -1,7 +1,9 @@
 """One requested video: its settings, its progress, and what has been made of it."""
 
 import threading
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .limits import RefusedError
@@ -58,3 +60,28 @@ class Job:
         self.begun = 0.0
         self.stopped = threading.Event()
         self.version = 0  # grows with every change
+
+
+def read_job(content: Any) -> Job:
+    """Returns the job that ``asdict`` made ``content`` of; keys of later versions are passed over.
+
+    Raises:
+        ValueError: If a value is missing, or is not of its kind.
+    """
+    example, given = asdict(Job("", "", "", {})), content if isinstance(content, dict) else {}
+    for name, value in example.items():
+        kinds = (int, float) if isinstance(value, float) else type(value)
+        if name in given and (not isinstance(given[name], kinds) or isinstance(given[name], bool)):
+            raise ValueError(f"{name} of a job must be like {value!r}, got {given[name]!r}")
+    if missing := {"id", "use", "prompt", "settings"} - given.keys():
+        raise ValueError(f"a job needs {', '.join(sorted(missing))}")
+    return Job(**{name: given[name] for name in example if name in given})
+
+
+def folder_bytes(folder: Path) -> int:
+    """Returns how many bytes the files of a folder have; a file that is removed meanwhile counts nothing."""
+    total = 0
+    for file in folder.glob("*"):
+        with suppress(OSError):
+            total += file.stat().st_size
+    return total

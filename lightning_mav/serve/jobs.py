@@ -11,13 +11,25 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..utils.errors import UsageError, first_line
 from ..utils.textfile import parse_json, write_json
-from .job import CANCELLED, DONE, FAILED, LIVE, RUNNING, WAITING, BusyError, Job, StopError
+from .job import (
+    CANCELLED,
+    DONE,
+    FAILED,
+    LIVE,
+    RUNNING,
+    WAITING,
+    BusyError,
+    Job,
+    StopError,
+    folder_bytes,
+    read_job,
+)
 from .limits import RefusedError, Upload
 
 FILE = "job.json"
@@ -159,12 +171,10 @@ class Jobs:
 
     def _load(self) -> None:
         """Finds the jobs of earlier runs; those that were not finished wait again, in their order."""
-        names = {each.name for each in fields(Job)}
         for path in self.folder.glob(f"*/{FILE}"):
             try:
-                content = parse_json(path.read_bytes())
-                job = Job(**{name: value for name, value in content.items() if name in names})
-            except (OSError, ValueError, TypeError, AttributeError):
+                job = read_job(parse_json(path.read_bytes()))
+            except (OSError, ValueError):
                 continue  # such as half a file, of a machine that was switched off
             if job.id != path.parent.name:
                 continue
@@ -235,10 +245,7 @@ class Jobs:
 
     def _clean(self) -> None:
         """Removes the oldest finished jobs until the rest fits."""
-        sizes = {
-            job.id: sum(file.stat().st_size for file in self.path(job).glob("*") if file.is_file())
-            for job in list(self.jobs.values())
-        }
+        sizes = {job.id: folder_bytes(self.path(job)) for job in list(self.jobs.values())}
         total = sum(sizes.values())
         for job in list(self.jobs.values()):
             if total <= self.keep_bytes:

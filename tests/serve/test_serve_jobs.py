@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from helpers.serving import wait_for
-from lightning_mav.serve.job import CANCELLED, DONE, FAILED, RUNNING, WAITING, BusyError
+from lightning_mav.serve.job import CANCELLED, DONE, FAILED, RUNNING, WAITING, BusyError, folder_bytes
 from lightning_mav.serve.jobs import MAX_TRIES, Jobs
 from lightning_mav.serve.limits import RefusedError, Upload
 from lightning_mav.utils.errors import UsageError
@@ -162,6 +162,24 @@ def test_damaged_folders_are_passed_over(work, tmp_path):
         (tmp_path / "jobs" / name).mkdir(parents=True)
         (tmp_path / "jobs" / name / "job.json").write_text(text)
     assert Jobs(tmp_path / "jobs", work).jobs == {}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"created": None}, {"created": "x"}, {"tries": None}, {"stages": {}}, {"id": 3}]
+)
+def test_a_job_with_a_wrong_value_is_passed_over(work, tmp_path, wrong):
+    jobs = Jobs(tmp_path / "jobs", work)
+    kept, damaged = submit(jobs), submit(jobs)
+    file = jobs.path(damaged) / "job.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **wrong}))
+    again = Jobs(tmp_path / "jobs", work)
+    assert [job.id for job in again.queue] == [kept.id]
+
+
+def test_a_file_that_is_gone_counts_nothing(tmp_path):
+    (tmp_path / "here").write_bytes(b"12345")
+    (tmp_path / "gone").symlink_to(tmp_path / "nothing")  # has a name, but nothing can be asked of it
+    assert folder_bytes(tmp_path) == 5
 
 
 def test_the_oldest_make_room(work, tmp_path):
