@@ -16,7 +16,7 @@ from .data.codecs.pixels import middle_square, spread
 from .models import shrink
 from .models.extrapolation import extend_video, join_videos
 from .models.sampling import Sampling
-from .stage_table import LAST
+from .stage_table import LAST, stages_until
 from .upscale import upscale as upscale
 from .utils.numbers import check_number
 from .utils.precision import autocast_context
@@ -87,6 +87,7 @@ def morph(
         until: Last stage to run.
         sampling: How to sample.
     """
+    stages_until(until, "interpolation")
     num_frames = cascade.stage("interpolation").num_frames
     both = [middle_square(image)[:, :, None] for image in (first, second)]
     ends = torch.cat([_small(cascade, image) for image in both], dim=2)
@@ -130,6 +131,7 @@ def extend(
         until: Last stage to run.
         sampling: How to sample.
     """
+    stages_until(until, "interpolation")
     small, embed = _small(cascade, video), embed_frames(cascade, video)
     given = {"video": small, "num_frames": num_frames, "image_embed": embed, "fps": fps, "before": before}
     made = {"interpolation": cascade.run("interpolation", sampling, extend_video, **given).cpu()}
@@ -156,6 +158,7 @@ def loop(
         until: Last stage to run.
         sampling: How to sample.
     """
+    stages_until(until, "interpolation")
     small, embed = _small(cascade, video), embed_frames(cascade, video)
     given: dict[str, Any] = {"first": small, "second": small, "image_embed": embed, "fps": fps}
     keys, skip = (LOOP_KEYS, _loop_skip(fps)) if num_frames is None else (num_frames, 1)

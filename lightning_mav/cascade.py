@@ -20,9 +20,9 @@ from .clip import Clip, text_half
 from .models import SRH, SRLT, Decoder, Interpolation, Prior
 from .models.sampling import Sampling, chosen_seed, chosen_steps
 from .prompts import KnownPrompts, read_known
-from .stage_table import DEFAULT_WEIGHTS, LAST, stages, stages_until
+from .stage_table import DEFAULT_WEIGHTS, LAST, stages, stages_until, video_stages
 from .utils.configured import allow_modules
-from .utils.numbers import check_number
+from .utils.numbers import MIN_FPS, check_number
 from .utils.precision import autocast_context
 from .weights import load_stage, weights_files
 
@@ -154,7 +154,7 @@ class Cascade(nn.Module):
         """
         model = self.stage(stage)
         if "fps" in given:
-            check_number("fps", given["fps"], 0)
+            check_number("fps", given["fps"], MIN_FPS)
             first = next(x for x in given.values() if isinstance(x, Tensor))
             given["fps"] = torch.full((len(first),), float(given["fps"]), device=first.device)
         draw = model.sample if draw is None else partial(draw, model)
@@ -182,8 +182,9 @@ class Cascade(nn.Module):
             made: Videos ``(B, 3, F, H, W)`` that stand for what the first stages make, by stage, in order.
         """
         fps, made = self.known.fps if fps is None else fps, dict(made or {})
-        chain = [spec for name in stages_until(until) if (spec := stages()[name]).makes_video]
-        chain = chain[1 + max((i for i, spec in enumerate(chain) if spec.name in made), default=-1) :]
+        there = max(made, key=video_stages().index, default=None)
+        names = [name for name in stages_until(until, there) if name in video_stages()]
+        chain = [stages()[name] for name in names[0 if there is None else names.index(there) + 1 :]]
         given: dict[str, Any] = {"image_embed": image_embed, "frame_skip": frame_skip}
         seconds, rates = dict.fromkeys(made, 0.0), dict.fromkeys(made, fps)
         for name, video in made.items():
@@ -239,10 +240,9 @@ class Cascade(nn.Module):
             if warning := self.known.warning(prompt, *self.nearest_names(prompt)):
                 warnings.warn(warning, stacklevel=2)
             start = time.perf_counter()
-            image_embed = self.embed([prompt], own)
-            seconds = time.perf_counter() - start
-            output = self.render(image_embed, fps=fps, frame_skip=frame_skip, until=until, sampling=own)
-            output.stages = {"prior": image_embed.cpu(), **output.stages}
+            embed, seconds = self.embed([prompt], own), time.perf_counter() - start
+            output = self.render(embed, fps=fps, frame_skip=frame_skip, until=until, sampling=own)
+            output.stages = {"prior": embed.cpu(), **output.stages}
             output.seconds = {"prior": seconds, **output.seconds}
             outputs.append(output)
         return join_outputs(outputs)

@@ -152,14 +152,20 @@ def video_stages() -> list[str]:
     return [name for name, spec in stages().items() if spec.makes_video]
 
 
-def stages_until(last: str) -> list[str]:
+def stages_until(last: str, first: str | None = None) -> list[str]:
     """Names of all stages up to ``last``, in order.
 
+    Args:
+        last: A stage that makes a video.
+        first: Stage that is there already, or begins; ``last`` must not come before it.
+
     Raises:
-        ValueError: If no stage of that name makes a video.
+        ValueError: If no stage of that name makes a video, or it comes too early.
     """
-    if last not in video_stages():
-        raise ValueError(f"until must be one of {', '.join(video_stages())}, got {last!r}")
+    possible = video_stages()
+    possible = possible[0 if first is None else possible.index(first) :]
+    if last not in possible:
+        raise ValueError(f"until must be one of {', '.join(possible)}, got {last!r}")
     names = list(stages())
     return names[: names.index(last) + 1]
 

@@ -57,6 +57,28 @@ def test_what_the_decoder_draws_from_the_image_on_is_kept(cascade, embed_frame, 
     torch.testing.assert_close(output.video[:, :, :drawn], made[0][:, :, -drawn:])
 
 
+@pytest.mark.parametrize("name", ["morph", "extend", "loop"])
+def test_what_begins_with_the_interpolation_does_not_end_before_it(cascade, name):
+    given = {
+        "morph": [frames(8, 8), frames(8, 8)],
+        "extend": [frames(4, 8, 8), 8.0, 2],
+        "loop": [frames(4, 8, 8), 8.0],
+    }[name]
+    with pytest.raises(ValueError, match="until must be one of interpolation, sr_lt, sr_h, got 'decoder'"):
+        getattr(applications, name)(cascade, *given, until="decoder", sampling=FAST)
+    made = {"interpolation": frames(4, 8, 8)}
+    with pytest.raises(ValueError, match="until must be one of interpolation"):
+        cascade.render(torch.zeros(1, cascade.clip.embed_dim), until="decoder", made=made)
+
+
+@pytest.mark.parametrize("fps", [0, -1.0, float("nan"), float("inf")])
+def test_impossible_frame_rates_are_refused(cascade, fps):
+    with pytest.raises(ValueError, match=r"fps must be at least 0\.001"):
+        applications.animate(cascade, frames(8, 8), fps=fps, until="decoder", sampling=FAST)
+    with pytest.raises(ValueError, match=r"fps must be at least 0\.001"):
+        applications.extend(cascade, frames(4, 8, 8), fps, 2, until="interpolation", sampling=FAST)
+
+
 def test_another_way_to_animate_is_refused(cascade):
     with pytest.raises(ValueError, match="by must be decoder or interpolation, got 'prior'"):
         applications.animate(cascade, frames(8, 8), by="prior")

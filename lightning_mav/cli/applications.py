@@ -13,7 +13,7 @@ from .arguments import CommandParser, add_import, number_in
 from .options import Option, add_options, check_until, load_cascade
 from .output import base_name, output_folder
 from .provenance import provenance
-from .results import add_results, check_background, publish
+from .results import add_results, check_background, check_ground, publish
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -112,6 +112,7 @@ def main(argv: list[str]) -> None:
     start = time.perf_counter()
     with output_folder(args.out) as folder, plain_warnings():
         cascade = load_cascade(args, at_least=None if name == "vary" else "interpolation")
+        check_ground(args, cascade.known.ground)
         from .. import applications
         from ..models.sampling import Sampling
 

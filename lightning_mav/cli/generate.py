@@ -12,7 +12,7 @@ from .arguments import CommandParser, add_import, given, number_in, prompt_of
 from .options import add_options, check_until, load_cascade
 from .output import base_name, made_before, output_folder
 from .provenance import provenance
-from .results import add_results, check_background, endings_of, publish
+from .results import add_results, check_background, check_ground, endings_of, publish
 from .shares import run_shares, share_of
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def _generate(args: argparse.Namespace, prompts: list[str]) -> None:
     with output_folder(args.out) as folder, plain_warnings():
         args.device = _own_device(args)
         cascade = load_cascade(args, text_only=True)
+        check_ground(args, cascade.known.ground)
         origin = provenance(cascade, "diffusers")
         names: dict[str, Any] = {}
         for prompt in prompts:

@@ -61,6 +61,16 @@ def check_background(args: argparse.Namespace) -> None:
         )
 
 
+def check_ground(args: argparse.Namespace, ground: Any) -> None:
+    """Refuses ``--background`` where the weights do not say which colour their ground has.
+
+    Raises:
+        UsageError: If that is asked for.
+    """
+    if args.background is not None and ground is None:
+        raise UsageError("--background: these weights know no ground of one colour: leave it out")
+
+
 def endings_of(args: argparse.Namespace) -> list[str]:
     """Returns what the names of a video's files end with."""
     return [*(FORMATS[kind] for kind in args.formats), ".png", ".json"]

@@ -17,7 +17,7 @@ from .arguments import CommandParser, add_import, given, number_in
 from .options import add_options
 from .output import FORMATS, base_name, output_folder, own_name, publishing
 from .provenance import provenance
-from .results import add_results, check_background
+from .results import add_results, check_background, check_ground
 
 if TYPE_CHECKING:
     import torch
@@ -129,8 +129,7 @@ def _check_size(args: argparse.Namespace, film: "Film", loaded: _Loaded) -> None
     """
     from ..data.streamed import MAX_KEPT, kept_bytes
 
-    if args.background is not None and loaded.ground is None:
-        raise UsageError("--background: these weights know no ground of one colour: leave it out")
+    check_ground(args, loaded.ground)
     height, width = (side * loaded.scale for side in film.size)
     stages = ", ".join(f"{name} x{model.scale}" for name, model in loaded.models.items())
     before = f"{args.file}: {len(film)} frames of {film.size[1]}x{film.size[0]}"

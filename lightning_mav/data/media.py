@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..utils.errors import UsageError, first_line
+from ..utils.numbers import MIN_FPS
 from .codecs.animations import read_animation
 from .codecs.decode import IMAGE_FORMATS, VIDEO_FORMATS, decode_image, decode_video
 from .codecs.film import Film, look_through
@@ -69,6 +70,8 @@ def read_video_file(path: Path, shrink: Callable[[Tensor], Tensor] | None = None
             fps = (len(times) - 1) / float(times[-1] - times[0]) if len(times) > 1 else 1.0
     except ValueError as error:
         raise _unreadable(path, error) from error
+    if fps < MIN_FPS:
+        raise UsageError(f"{path}: its frames last {1 / fps:g} s on average; give it more frames a second")
     if frames.shape[1] > MAX_FRAMES:
         raise UsageError(f"{path}: {frames.shape[1]} frames are more than {MAX_FRAMES}: cut it into pieces")
     parts = (from_uint8(part)[None] for part in frames.split(PART, dim=1))

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from ..diffusion import Progress, SampleOptions, fork_seed
-from ..utils.numbers import check_number
+from ..utils.numbers import MIN_FPS, check_number
 from ..utils.precision import autocast_context
 from .base import part_of
 from .sampling import Sampling
 from .super_resolution import SRLT, SuperResolution
 from .tiling import TILE, PlacedNoise, count_tiles, enlarge
 
-MIN_TILE, MIN_FPS = 64, 0.001
+MIN_TILE = 64
 
 
 def upscale_frames(

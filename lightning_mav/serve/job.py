@@ -4,7 +4,7 @@ import threading
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from .limits import RefusedError
 
@@ -61,21 +61,21 @@ class Job:
         self.stopped = threading.Event()
         self.version = 0  # grows with every change
 
+    @classmethod
+    def from_dict(cls, content: Any) -> Self:
+        """Returns the job that ``asdict`` made ``content`` of; keys of later versions are passed over.
 
-def read_job(content: Any) -> Job:
-    """Returns the job that ``asdict`` made ``content`` of; keys of later versions are passed over.
-
-    Raises:
-        ValueError: If a value is missing, or is not of its kind.
-    """
-    example, given = asdict(Job("", "", "", {})), content if isinstance(content, dict) else {}
-    for name, value in example.items():
-        kinds = (int, float) if isinstance(value, float) else type(value)
-        if name in given and (not isinstance(given[name], kinds) or isinstance(given[name], bool)):
-            raise ValueError(f"{name} of a job must be like {value!r}, got {given[name]!r}")
-    if missing := {"id", "use", "prompt", "settings"} - given.keys():
-        raise ValueError(f"a job needs {', '.join(sorted(missing))}")
-    return Job(**{name: given[name] for name in example if name in given})
+        Raises:
+            ValueError: If a value is missing, or is not of its kind.
+        """
+        example, given = asdict(cls("", "", "", {})), content if isinstance(content, dict) else {}
+        for name, value in example.items():
+            kinds = (int, float) if isinstance(value, float) else type(value)
+            if name in given and (not isinstance(given[name], kinds) or isinstance(given[name], bool)):
+                raise ValueError(f"{name} of a job must be like {value!r}, got {given[name]!r}")
+        if missing := {"id", "use", "prompt", "settings"} - given.keys():
+            raise ValueError(f"a job needs {', '.join(sorted(missing))}")
+        return cls(**{name: given[name] for name in example if name in given})
 
 
 def folder_bytes(folder: Path) -> int:

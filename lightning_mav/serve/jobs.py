@@ -17,19 +17,7 @@ from typing import Any
 
 from ..utils.errors import UsageError, first_line
 from ..utils.textfile import parse_json, write_json
-from .job import (
-    CANCELLED,
-    DONE,
-    FAILED,
-    LIVE,
-    RUNNING,
-    WAITING,
-    BusyError,
-    Job,
-    StopError,
-    folder_bytes,
-    read_job,
-)
+from .job import CANCELLED, DONE, FAILED, LIVE, RUNNING, WAITING, BusyError, Job, StopError, folder_bytes
 from .limits import RefusedError, Upload
 
 FILE = "job.json"
@@ -173,7 +161,7 @@ class Jobs:
         """Finds the jobs of earlier runs; those that were not finished wait again, in their order."""
         for path in self.folder.glob(f"*/{FILE}"):
             try:
-                job = read_job(parse_json(path.read_bytes()))
+                job = Job.from_dict(parse_json(path.read_bytes()))
             except (OSError, ValueError):
                 continue  # such as half a file, of a machine that was switched off
             if job.id != path.parent.name:

@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 MAX_SEED = 2**63 - 1  # what torch's generators take
 MAX_COUNT = 10**7  # of samples, steps, pixels and the like: beyond what memory holds
+MIN_FPS = 0.001  # frames a second; slower videos are stills
 MAX_FLOAT = sys.float_info.max
 MAX_GUIDANCE = 10**4  # far beyond useful guidance, but numbers stay finite
 

@@ -25,6 +25,8 @@ def files(tmp_path_factory):
         save_video(folder / name, video, 10.0)
     for name in ("a.png", "b.jpg"):
         Image.new("RGB", (40, 30), "red").save(folder / name)
+    slow = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    slow[0].save(folder / "slow.webp", save_all=True, append_images=slow[1:], duration=2_000_000)
     (folder / "text.mp4").write_text("no video")
     return folder
 
@@ -79,6 +81,8 @@ def test_each_command_writes_a_video_and_how_it_was_made(
         ("animate", ["a.png", "--until", "nothing"], "--until nothing: no such stage; one of decoder,"),
         ("extend", ["a.mp4", "--until", "decoder"], "the first stage here is interpolation; one of interp"),
         ("morph", ["a.png"], "the following arguments are required"),
+        ("animate", ["a.png", "--background", "red"], "--background: these weights know no ground"),
+        ("loop", ["slow.webp"], "slow.webp: its frames last 2000 s on average; give it more frames a second"),
     ],
 )
 def test_mistakes_are_one_line(name, given, words, weights, files, tmp_path, capsys):
