@@ -115,6 +115,7 @@ def main(argv: list[str]) -> None:
         check_ground(args, cascade.known.ground)
         from .. import applications
         from ..models.sampling import Sampling
+        from ..weights.digest import sha256
 
         inputs, given = _read(name, args, cascade)
         guidance_scale = given.pop("guidance_scale", None)
@@ -126,6 +127,7 @@ def main(argv: list[str]) -> None:
             "prompt": f"{name} {' '.join(path.name for path in args.files)}",
             "command": name,
             "files": [str(path) for path in args.files],
+            "sha256": [sha256(path) for path in args.files],
             "seed": args.seed,
             **given,
             "steps": args.steps,

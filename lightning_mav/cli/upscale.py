@@ -199,10 +199,13 @@ def _publish(args: argparse.Namespace, film: "Film", loaded: _Loaded, result: "S
 def _settings(
     args: argparse.Namespace, film: "Film", loaded: _Loaded, result: "StreamedVideo"
 ) -> dict[str, Any]:
+    from ..weights.digest import sha256
+
     return {
         "prompt": f"upscale {args.file.name}",
         "command": "upscale",
         "files": [str(args.file)],
+        "sha256": [sha256(args.file)],
         "seed": args.seed,
         "from": args.first,
         "until": args.until,

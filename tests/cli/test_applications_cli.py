@@ -67,6 +67,16 @@ def test_each_command_writes_a_video_and_how_it_was_made(
     assert settings["weights"].keys() >= {"clip", "decoder", "interpolation"}
 
 
+def test_another_file_of_the_same_name_overwrites_nothing(weights, tmp_path):
+    made = []
+    for colour in ("red", "blue", "red"):
+        Image.new("RGB", (8, 8), colour).save(tmp_path / "a.png")
+        apply_once = ["animate", tmp_path / "a.png", "--until", "decoder", "--weights", weights]
+        main([*map(str, apply_once), "--out", str(tmp_path / "out"), "--steps", "1", "--formats", "mp4"])
+        made.append(sorted(path.name for path in (tmp_path / "out").glob("*.mp4")))
+    assert [len(names) for names in made] == [1, 2, 2]  # the first again is the same video
+
+
 @pytest.mark.parametrize(
     ("name", "given", "words"),
     [
