@@ -35,6 +35,8 @@ def _key_of(out: Path) -> Path:
 
 def _make(args: argparse.Namespace) -> None:
     out = Path(os.path.abspath(args.out))  # a name, also of "."
+    if not out.name:
+        raise UsageError(f"--out {args.out}: the page needs a folder of its own; choose another")
     key = _key_of(out)
     for path in (out, key):
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):

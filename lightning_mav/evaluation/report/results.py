@@ -138,15 +138,17 @@ def _check_inside(name: str) -> None:
 
 
 def keep_other_report(folder: Path, title: str) -> None:
-    """Refuses a folder that holds the report of another evaluation; the same one may be replaced.
+    """Refuses a folder that holds the report of another evaluation, or another page; its own may be replaced.
 
     Args:
         folder: Where a report is to be written.
         title: Its title.
 
     Raises:
-        UsageError: If the folder holds a report with another title.
+        UsageError: If the folder holds a report with another title, or a page that is no report.
     """
+    if (folder / "index.html").exists() and not (folder / "report.json").exists():
+        raise UsageError(f"--out {folder}: holds a page that is no report, index.html; choose another")
     try:
         there = load_report(folder).title
     except UsageError:

@@ -72,6 +72,17 @@ def test_a_known_preference_lies_in_its_interval(place, capsys):
     assert re.search(r"quality +│ \d\d\.\d% +│ \d\d\.\d% to \d+\.\d% +│ 40 ", shown)
 
 
+@pytest.mark.usefixtures("place")
+def test_the_page_of_the_raters_is_not_replaced_by_the_report():
+    Path("page").mkdir()
+    Path("page/index.html").write_text("for raters")
+    with pytest.raises(UsageError, match="page: holds a page that is no report"):
+        count("votes", "--out", "page")
+    assert Path("page/index.html").read_text() == "for raters"
+    for _ in range(2):  # a report of the same may be replaced
+        count("votes", "--out", "report")
+
+
 @pytest.mark.parametrize("p", [0.5, 0.65, 0.8, 0.9])
 def test_the_interval_covers_the_truth_as_often_as_it_says(p):
     truth, hits, num = majority(p), 0, 500
