@@ -56,7 +56,7 @@ COMMANDS = {
                 "help": "stage that makes the key frames from the image (default: %(default)s)",
             }
         },
-        "decoder",
+        begins="decoder",
     ),
     "morph": _Command(
         "Turn one image into another.",
