@@ -92,9 +92,9 @@ class Handlers:
             pieces.status(job, place),
             pieces.progress(job, place, length, wait),
             *pieces.videos(job),
-            pieces.downloads(job, has_ground=self.service.ground is not None),
+            pieces.downloads(job),
             gr.update(visible=job.state in LIVE),
-            pieces.gallery(own, self.service.weights),
+            pieces.gallery(own),
         ]
 
     def _known(self, job_id: Any, ids: Any, most: int) -> list[Job]:

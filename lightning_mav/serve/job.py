@@ -38,6 +38,8 @@ class Job:
         tries: How often the server has started to make it.
         created: When it was requested, in seconds since 1970.
         seconds: How many seconds it took to make.
+        weights: Name of the weights that made it; empty if they have none.
+        ground: Colour of the ground on which they draw, three bytes; empty if it is not known.
     """
 
     id: str
@@ -53,6 +55,8 @@ class Job:
     tries: int = 0
     created: float = 0.0
     seconds: float = 0.0
+    weights: str = ""
+    ground: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         # Only for this run of the server; not saved.
@@ -79,9 +83,9 @@ class Job:
 
 
 def folder_bytes(folder: Path) -> int:
-    """Returns how many bytes the files of a folder have; a file that is removed meanwhile counts nothing."""
+    """Returns how many bytes the files in a folder have; a file that is removed meanwhile counts nothing."""
     total = 0
-    for file in folder.glob("*"):
+    for file in folder.rglob("*"):
         with suppress(OSError):
             total += file.stat().st_size
     return total

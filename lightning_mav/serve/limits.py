@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..utils.errors import first_line
-from ..utils.numbers import in_range, range_text
+from ..utils.numbers import in_range
 from ..utils.textfile import has_surrogates, is_blank, shortened
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Limits:
         upload_seconds: Seconds of an uploaded video.
         aspect: How many times the longer side of a video may be as long as the shorter one.
         frames: Frames of the result.
+        kept_bytes: Bytes of all files that clients have sent; each is removed after an hour.
     """
 
     prompt: int = 300
@@ -44,6 +45,7 @@ class Limits:
     upload_seconds: float = 20.0
     aspect: float = 2.5
     frames: int = 240
+    kept_bytes: int = 2 * 2**30
 
     def text(self) -> str:
         """Returns the limits as a sentence."""
@@ -110,7 +112,7 @@ def check_settings(use: "Use", values: dict[str, Any]) -> dict[str, Any]:
             whole = setting.kind is int
             if not in_range(value, setting.low, setting.high) or (whole and value != int(value)):
                 noun = "a whole number" if whole else "a number"
-                allowed = range_text(setting.low, setting.high)
+                allowed = f"from {setting.low} to {setting.high}"
                 raise RefusedError(f"{setting.label}: must be {noun} {allowed}, not {shortened(value)}.")
             checked[name] = setting.kind(value)
     return checked

@@ -87,10 +87,11 @@ class Maker:
 
     Args:
         cascade: All stages.
+        weights: Their name; empty if they have none.
     """
 
-    def __init__(self, cascade: Cascade) -> None:
-        self.cascade, self.pace = cascade, Pace()
+    def __init__(self, cascade: Cascade, weights: str = "") -> None:
+        self.cascade, self.weights, self.pace = cascade, weights, Pace()
 
     def __call__(
         self, job: Job, folder: Path, step: Callable[[], None], uploads: Sequence[Upload] = ()
@@ -108,6 +109,7 @@ class Maker:
             ValueError: If the stages cannot make it.
         """
         use, cascade = USES[job.use], self.cascade
+        job.weights, job.ground = self.weights, [*(cascade.known.ground or [])]
         given: Any = [read_upload(cascade, upload) for upload in uploads] if use.files else job.prompt
         clock = Clock(job, self.costs(job), self.pace)
 

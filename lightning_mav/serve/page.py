@@ -112,15 +112,20 @@ def _tab(name: str, use: Use, examples: Sequence[str], handlers: Handlers, curre
     return inputs
 
 
-def _setting(setting: Setting) -> gr.components.Component:
+def _setting(setting: Setting) -> Any:
+    field: Any = _field(setting)
+    field.preprocess = lambda value: value  # ``check_settings`` refuses it with a message that helps
+    return field
+
+
+def _field(setting: Setting) -> gr.components.Component:
     if setting.kind is bool:
         return gr.Checkbox(setting.default, label=setting.label)
     limits: Any = {"label": setting.label, "info": setting.info or None}
     if setting.default is None or setting.high > 1000:
-        # The server checks the limits. Its message says more than a field that changes the number by itself.
-        hint = "automatic" if setting.default is None else None
+        # The server checks the number. Its message says more than a field that changes it by itself.
         return gr.Number(
-            setting.default, placeholder=hint, precision=0 if setting.kind is int else None, **limits
+            setting.default, placeholder="automatic" if setting.default is None else None, **limits
         )
     step = 1 if setting.kind is int else 0.1
     return gr.Slider(setting.low, setting.high, setting.default, step=step, **limits)

@@ -98,13 +98,13 @@ def title_of(job: Job) -> str:
     return job.prompt if not USES[job.use].files else f"{USES[job.use].title}: {job.prompt}"
 
 
-def downloads(job: Job, *, has_ground: bool) -> str:
+def downloads(job: Job) -> str:
     """Lists the formats in which a finished video can be downloaded."""
     if job.state != DONE:
         return ""
     links = [_link(job, name, title, "") for name, (title, _, _) in FORMATS.items()]
     text = f"<div class='mav-files'><h3>Download</h3>{''.join(links)}"
-    if has_ground:
+    if job.ground:
         clear = [
             _link(job, name, title, "-clear") for name, (title, _, _) in FORMATS.items() if name not in OPAQUE
         ]
@@ -116,28 +116,32 @@ def _link(job: Job, name: str, title: str, clear: str) -> str:
     return f"<a class='mav-file' href='jobs/{job.id}/download/{name}{clear}' download>{title}</a>"
 
 
-def command(job: Job, weights: str = "") -> str:
+def command(job: Job) -> str:
     """Returns the command that makes the same video; its files are called FILE1 and FILE2."""
     inputs = [f"FILE{i + 1}" for i in range(len(job.files))] or [shlex.quote(job.prompt)]
-    words = ["mav", job.use, *inputs]
+    words = []
     for name, value in job.settings.items():
         if value is None or value is False:
             continue
         words.append(f"--{name.replace('_', '-')}")
         if value is not True:
             words.append(f"{value:g}" if isinstance(value, float) else str(value))
-    return " ".join([*words, *(["--weights", shlex.quote(weights)] if weights else [])])
+    words += ["--weights", shlex.quote(job.weights)] if job.weights else []
+    begin = ["mav", job.use]
+    if inputs[0].startswith(("-", "'-")):  # else it would be read as an option
+        return " ".join([*begin, *words, "--", *inputs])
+    return " ".join([*begin, *inputs, *words])
 
 
-def gallery(jobs: Sequence[Job], weights: str = "") -> str:
+def gallery(jobs: Sequence[Job]) -> str:
     """Shows the finished videos of a browser, newest first, with their settings."""
-    cards = [_card(job, weights) for job in jobs if job.state == DONE]
+    cards = [_card(job) for job in jobs if job.state == DONE]
     if not cards:
         return ""
     return f"<h2>Your videos</h2><ul class='mav-gallery'>{''.join(cards)}</ul>"
 
 
-def _card(job: Job, weights: str) -> str:
+def _card(job: Job) -> str:
     title, last = escape(title_of(job)), job.stages[-1]["name"]
     lines = [f"{name.replace('_', ' ')} {value}" for name, value in job.settings.items() if value is not None]
     copied = json.dumps({"use": job.use, "prompt": job.prompt, **job.settings}, ensure_ascii=False)
@@ -145,7 +149,7 @@ def _card(job: Job, weights: str) -> str:
         f"<li><a href='?job={job.id}' aria-label='Open: {title}'><video src='jobs/{job.id}/{last}.mp4#t=0.1' "
         f"muted loop playsinline preload='metadata' tabindex='-1' class='mav-hover'></video>"
         f"<span>{title}</span></a><p>{escape(', '.join(lines))}</p>"
-        f"{_copy('settings', copied)}{_copy('command', command(job, weights))}</li>"
+        f"{_copy('settings', copied)}{_copy('command', command(job))}</li>"
     )
 
 

@@ -1,21 +1,26 @@
 """The web server: the page, the files of finished videos, and protection against bad requests."""
 
 import re
+import sys
 from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse
+from gradio.utils import get_upload_folder
 
 from ..utils.textfile import decode_text, slug
 from .formats import FORMATS, OPAQUE, made_format
-from .job import DONE, Job
+from .job import DONE, Job, folder_bytes
+from .limits import Limits
 from .page import FOLDER, THEME, build_page
 from .service import Service
 
 MAX_BODY = 64 * 2**10  # bytes of a request that is not an upload
 SLACK = 2**20  # bytes that an upload's form may have besides the file
+GONE = "no such video, or it was removed"
 NAME = re.compile(r"[a-z_]{1,40}\.mp4")
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -37,19 +42,24 @@ class Guard:
 
     Args:
         app: The ASGI application that it guards.
-        max_upload: The most bytes that a file may have.
+        limits: What clients may send.
+        uploads: Folder of the files that they have sent.
     """
 
-    def __init__(self, app: Any, max_upload: int) -> None:
-        self.app, self.max_upload = app, max_upload
+    def __init__(self, app: Any, limits: Limits, uploads: Path) -> None:
+        self.app, self.limits, self.uploads = app, limits, uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on to the application, or refuses it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        most = self.max_upload + SLACK if scope["path"].endswith("/upload") else MAX_BODY
-        got, begun = 0, False
+        most, got, begun = MAX_BODY, 0, False
+        if scope["path"].endswith("/upload"):
+            most = self.limits.upload_bytes + SLACK
+            if folder_bytes(self.uploads) + most > self.limits.kept_bytes:
+                await _refuse(send, 503, "too many files are being sent: try again in some minutes")
+                return
 
         async def counted() -> MutableMapping[str, Any]:
             nonlocal got
@@ -96,24 +106,32 @@ def build_app(service: Service) -> Any:
         job = _job(service, job_id)
         if not NAME.fullmatch(name) or name[:-4] not in [stage["name"] for stage in job.stages]:
             raise HTTPException(404, "no such video")
-        return FileResponse(service.jobs.path(job) / name, media_type="video/mp4")
+        path = service.jobs.path(job) / name
+        if not path.is_file():  # removed a moment ago
+            raise HTTPException(404, GONE)
+        return FileResponse(path, media_type="video/mp4")
 
     @app.get("/jobs/{job_id}/download/{kind}")
     def download(job_id: str, kind: str) -> FileResponse:
         """The finished video in a format; ``KIND-clear`` has a transparent background."""
         job, name = _job(service, job_id), kind.removesuffix("-clear")
-        ground = service.ground if kind.endswith("-clear") else None
+        ground = job.ground if kind.endswith("-clear") else None
         if (
             name not in FORMATS
             or job.state != DONE
             or (ground is None) != (name == kind)
-            or (ground is not None and name in OPAQUE)
+            or (ground is not None and (name in OPAQUE or not ground))
         ):
             raise HTTPException(404, "no such file")
         try:
             path = made_format(service.jobs.path(job), job.stages[-1]["fps"], name, ground=ground)
         except ValueError as error:
             raise HTTPException(400, str(error)) from None
+        except FileNotFoundError:
+            raise HTTPException(404, GONE) from None
+        except OSError as error:
+            print(f"mav: warning: {error}", file=sys.stderr)
+            raise HTTPException(503, "the server has no room for this file") from None
         return FileResponse(path, filename=_file_name(job, FORMATS[name][1]))
 
     app = gr.mount_gradio_app(
@@ -132,13 +150,13 @@ def build_app(service: Service) -> Any:
         enable_monitoring=False,
         mcp_server=False,
     )
-    return Guard(app, service.limits.upload_bytes)
+    return Guard(app, service.limits, Path(get_upload_folder()))
 
 
 def _job(service: Service, job_id: str) -> Job:
     job = service.jobs.get(job_id)
     if job is None:
-        raise HTTPException(404, "no such video, or it was removed")
+        raise HTTPException(404, GONE)
     return job
 
 

@@ -33,10 +33,8 @@ class Service:
         **options: Any,
     ) -> None:
         self.limits = limits or Limits()
-        self.maker = Maker(cascade)
+        self.maker = Maker(cascade, weights)
         self.jobs = Jobs(folder, self.maker, **options)
-        self.weights = weights
-        self.ground = cascade.known.ground
         self.examples = examples_of(cascade.known)
 
     def submit(self, name: str, given: Sequence[Any], values: dict[str, Any]) -> Job:

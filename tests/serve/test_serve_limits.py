@@ -185,9 +185,9 @@ def test_the_command_to_copy_is_one(name, capsys):
     values |= {each: 2.5 for each in ("fps", "guidance_scale") if each in values}
     values |= {each: 4 for each in ("frames",) if each in values}
     files = [{"kind": kind} for kind in use.files]
-    words = shlex.split(
-        command(Job("0" * 16, name, "it's; a $HOME", check_settings(use, values), files), "micro")
-    )
+    settings = check_settings(use, values)
+    job = Job("0" * 16, name, "it's; a $HOME", settings, files, weights="micro")
+    words = shlex.split(command(job))
     assert words[:2] == ["mav", name]
     assert ("it's; a $HOME" in words) == (not files)
     with pytest.raises(SystemExit):
@@ -196,3 +196,5 @@ def test_the_command_to_copy_is_one(name, capsys):
     given = {word for word in words if word.startswith("--")}
     assert given == {f"--{each.replace('_', '-')}" for each in use.all_settings} | {"--weights"}
     assert given <= known
+    job.prompt = "--help me"
+    assert shlex.split(command(job))[-2:] == ["--", "--help me"] or files

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from dataclasses import asdict
 from io import BytesIO
 
 import av
@@ -15,9 +16,10 @@ from lightning_mav.applications import interpolate
 from lightning_mav.data.export import save_video
 from lightning_mav.models.sampling import Sampling
 from lightning_mav.serve.formats import FORMATS, OPAQUE, made_format
-from lightning_mav.serve.job import Job, StopError
+from lightning_mav.serve.job import DONE, Job, StopError
 from lightning_mav.serve.limits import Limits, check_result, check_settings, check_upload
 from lightning_mav.serve.making import Clock, Maker, Pace, read_pixels
+from lightning_mav.serve.pieces import command, downloads
 from lightning_mav.serve.uses import USES
 
 
@@ -98,6 +100,23 @@ def test_pixels_are_those_of_the_cascade(cascade, files, tmp_path):
     make(cascade, tmp_path, files, "generate", seed=5, frame_skip=2, fps=4.0)
     expected = cascade("a red ball", seed=5, fps=4.0, num_steps=1, frame_skip=2)
     assert (read_pixels(tmp_path) - expected.video[0]).abs().max() <= 1 / 255 + 1e-6
+
+
+def test_a_job_remembers_its_weights_and_their_ground(cascade, files, tmp_path, monkeypatch):
+    monkeypatch.setattr(cascade.known, "ground", (1, 2, 3))
+    settings = check_settings(USES["generate"], {"steps": 1, "frame_skip": 1})
+    job = Job("0" * 16, "generate", "x", settings, num_frames=16)
+    Maker(cascade, "emoji")(job, tmp_path, lambda: None)
+    again = Job.from_dict(json.loads(json.dumps(asdict(job))))
+    assert (again.weights, again.ground) == ("emoji", [1, 2, 3])
+    again.state = DONE
+    assert command(again).endswith("--weights emoji")
+    assert "webp-clear" in downloads(again)
+    monkeypatch.setattr(cascade.known, "ground", None)
+    Maker(cascade)(job, tmp_path, lambda: None)
+    job.state = DONE
+    assert "--weights" not in command(job)
+    assert "webp-clear" not in downloads(job)
 
 
 def test_time_left_and_share_go_to_the_end(cascade, files, tmp_path):

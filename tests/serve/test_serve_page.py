@@ -1,7 +1,9 @@
 """The page over HTTP: what a browser sends, what comes back, and what is refused."""
 
+import errno
 import os
 import re
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,6 +21,7 @@ from lightning_mav.serve.uses import USES
 
 httpx = pytest.importorskip("httpx", reason="gradio, which brings httpx, is not installed")
 get_upload_folder = pytest.importorskip("gradio.utils").get_upload_folder
+server = pytest.importorskip("lightning_mav.serve.server")
 
 SETTINGS = {"seed": 0, "seconds": 0.5, "before": False, "frames": 4, "frame_skip": 2, "steps": 1}
 BAD = {  # for each setting a value that is out of its range
@@ -98,6 +101,16 @@ def test_values_out_of_range_are_refused_with_a_message(served, client, files, n
     assert len(served[1].jobs.jobs) == before
 
 
+@pytest.mark.parametrize("value", [1.6, True, "1", [1], {"a": 1}, "1e400"])
+@pytest.mark.parametrize("setting", ["seed", "steps", "frame_skip"])
+def test_numbers_are_not_rounded_but_refused(served, client, files, setting, value):
+    before = len(served[1].jobs.jobs)
+    status, message = call(client, "generate", fields(client, "generate", files, **{setting: value}))
+    assert status < 500
+    assert "must be a whole number from" in message
+    assert len(served[1].jobs.jobs) == before
+
+
 HOSTILE_FILES = [
     "/etc/passwd",
     "http://127.0.0.1:1/secret.png",
@@ -167,6 +180,35 @@ def test_nothing_but_videos_is_handed_out(served, client, files, address):
     wait_for(lambda: served[1].jobs.get(job_id).state == "done")
     answer = client.get(address.format(job=job_id))
     assert 400 <= answer.status_code < 500
+
+
+def test_a_video_that_was_removed_is_not_found(served, client, files):
+    _, (job_id,) = call(client, "generate", fields(client, "generate", files))
+    wait_for(lambda: served[1].jobs.get(job_id).state == "done")
+    shutil.rmtree(served[1].jobs.path(served[1].jobs.get(job_id)))
+    for address in ("sr_h.mp4", *(f"download/{kind}" for kind in FORMATS)):
+        assert client.get(f"/jobs/{job_id}/{address}").status_code == 404
+
+
+def test_a_file_for_which_there_is_no_room_is_no_error_of_the_server(served, client, files, monkeypatch):
+    def fails(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    _, (job_id,) = call(client, "generate", fields(client, "generate", files))
+    wait_for(lambda: served[1].jobs.get(job_id).state == "done")
+    monkeypatch.setattr(server, "made_format", fails)
+    answer = client.get(f"/jobs/{job_id}/download/gif")
+    assert (answer.status_code, answer.json()["detail"]) == (503, "the server has no room for this file")
+
+
+def test_all_uploads_together_are_limited(served, client, files, monkeypatch):
+    assert upload(client, files["image"])["path"]
+    monkeypatch.setattr(server, "folder_bytes", lambda folder: served[1].limits.kept_bytes)
+    answer = upload(client, files["image"])
+    assert (answer.status_code, answer.text) == (
+        503,
+        "too many files are being sent: try again in some minutes",
+    )
 
 
 @pytest.mark.parametrize(
