@@ -3,9 +3,12 @@
 import errno
 import importlib
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ..utils.console import drop_output, open_streams
 from ..utils.errors import UsageError
@@ -40,8 +43,14 @@ APPLICATIONS = ("animate", "morph", "vary", "extend", "loop", "interpolate")
 TRAINING = ("fit", "train")  # only the files that they write matter, not what they print
 
 
+class TerminatedError(KeyboardInterrupt):
+    """The process received SIGTERM."""
+
+
 def main(argv: list[str] | None = None) -> None:
     """Runs one command; a user's mistake is reported in one line on stderr, with exit code 2.
+
+    Ctrl-C and SIGTERM end it with 130 and 143, as a shell expects. Nothing unfinished stays behind.
 
     Args:
         argv: The command and its arguments; by default those the program was started with.
@@ -50,14 +59,18 @@ def main(argv: list[str] | None = None) -> None:
         _restart_in_utf8()
     open_streams()
     try:
-        run(sys.argv[1:] if argv is None else argv)
+        with _terminable():
+            run(sys.argv[1:] if argv is None else argv)
         if sys.stdout is not None:
             sys.stdout.flush()  # here, where a full disk can still be reported
     except UsageError as error:
         raise _exit(str(error)) from None
+    except TerminatedError:
+        print("mav: terminated", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGTERM) from None
     except KeyboardInterrupt:
         print("mav: interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
+        raise SystemExit(128 + signal.SIGINT) from None
     except BrokenPipeError:  # the reader of our output has closed it, as `mav --help | head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
@@ -65,6 +78,24 @@ def main(argv: list[str] | None = None) -> None:
         if (reason := _outside(error)) is None:
             raise
         raise _exit(reason) from None
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Lets SIGTERM end a command as Ctrl-C does; training replaces this by a handler of its own."""
+
+    def end(signum: int, frame: Any) -> NoReturn:
+        raise TerminatedError
+
+    try:
+        former = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def _restart_in_utf8() -> NoReturn:

@@ -31,8 +31,8 @@ HELP = """The size of the result is that of the video times the scales of the st
 sr_lt makes it 4 times as large in each direction and sr_h 2 times: 8 times together. --until sr_lt takes the
 first stage alone, --from sr_h the second. Shape, frame rate and the times of the frames stay the same.
 Sound is left out. Frames are read, enlarged and written one after the other, so a long video needs more time
-but no more memory. Ctrl-C keeps the finished frames. mp4 and frames can have any length; GIF and the other
-formats need a short video, as they are written in one piece."""
+but no more memory. If Ctrl-C or a full disk ends it, the finished frames are kept. mp4 and frames can have
+any length; GIF and the other formats need a short video, as they are written in one piece."""
 
 
 @dataclass
@@ -121,6 +121,11 @@ def _load(args: argparse.Namespace) -> _Loaded:
     return _Loaded(models, files, device, known.ground)
 
 
+def _fits_mp4(size: tuple[int, int], scale: int) -> bool:
+    height, width = (side * scale for side in size)
+    return max(height, width) <= MAX_SIDE and height * width <= MAX_PIXELS
+
+
 def _check_size(args: argparse.Namespace, film: "Film", loaded: _Loaded) -> None:
     """Prints the size of the result, and refuses one that mp4 or memory cannot hold.
 
@@ -133,10 +138,12 @@ def _check_size(args: argparse.Namespace, film: "Film", loaded: _Loaded) -> None
     height, width = (side * loaded.scale for side in film.size)
     stages = ", ".join(f"{name} x{model.scale}" for name, model in loaded.models.items())
     before = f"{args.file}: {len(film)} frames of {film.size[1]}x{film.size[0]}"
-    if max(height, width) > MAX_SIDE or height * width > MAX_PIXELS:
+    if not _fits_mp4(film.size, loaded.scale):
         remedy = "make it smaller"
-        if len(loaded.models) > 1:
-            remedy = f"take one stage, --until {args.first} or --from {args.until}, or {remedy}"
+        fitting = [name for name, model in loaded.models.items() if _fits_mp4(film.size, model.scale)]
+        if fitting and len(loaded.models) > 1:
+            alone = " or ".join(f"{'--until' if name == args.first else '--from'} {name}" for name in fitting)
+            remedy = f"take one stage, {alone}, or {remedy}"
         raise UsageError(
             f"{before} would become {width}x{height} ({stages}), more than mp4 can hold: {remedy}"
         )
@@ -151,7 +158,7 @@ def _check_size(args: argparse.Namespace, film: "Film", loaded: _Loaded) -> None
 
 
 def _upscale(args: argparse.Namespace, film: "Film", loaded: _Loaded, folder: Path) -> tuple[list[Path], int]:
-    """Enlarges all frames and publishes the files; after Ctrl-C, those of the finished frames."""
+    """Enlarges all frames and publishes the files; what is finished if it is stopped or the disk is full."""
     import torch
 
     from ..data.codecs.pixels import from_uint8
@@ -175,12 +182,12 @@ def _upscale(args: argparse.Namespace, film: "Film", loaded: _Loaded, folder: Pa
             options: dict[str, Any] = {"num_frames": len(film), "tile": args.tile}
             for frame in upscale_frames(loaded.models, frames, film.fps, sampling=sampling, **options):
                 result.add(frame)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, OSError):
         if result.num_frames:
-            print(*_publish(args, film, loaded, result), sep="\n")
+            print(*_publish(args, film, loaded, result), sep="\n", flush=True)
         raise
     except ValueError as error:
-        raise UsageError(f"{args.file}: {first_line(error)}; try again") from error
+        raise UsageError(f"{args.file}: {first_line(error)}; mend the file or the options") from error
     return _publish(args, film, loaded, result), result.num_frames
 
 

@@ -1,5 +1,8 @@
 """Writes a long or large video while it is made: what can be written frame by frame is, the rest is kept."""
 
+import errno
+import os
+import shutil
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +20,7 @@ from .matte import on_background
 from .video import MAX_GIF_SIDE, chosen_frames, contact_sheet
 
 MAX_KEPT = 2**27  # bytes of all frames of a format that is written at the end
+SPARE = 2**23  # bytes that have to stay free on the disk, so that files can be finished
 SHEET_WIDTH = 320  # pixels of a frame that waits for the contact sheet
 
 
@@ -56,7 +60,14 @@ class StreamedVideo:
         self.sheet_frames: list[Tensor] = []
 
     def add(self, frame: Tensor) -> None:
-        """Takes the next frame, ``(3, H, W)`` in [-1, 1]."""
+        """Takes the next frame, ``(3, H, W)`` in [-1, 1].
+
+        Raises:
+            OSError: If the disk is nearly full. What was taken before can still be saved.
+        """
+        kept = sum(part.numel() for frames in self.kept.values() for part in frames)
+        if shutil.disk_usage(self.folder).free < SPARE + kept + frame.numel():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         video, alpha = on_background(frame[:, None], self.ground, self.background)
         if self.num_frames in self.shown:
             self.sheet_frames.append(_smaller(to_uint8(frame), SHEET_WIDTH))

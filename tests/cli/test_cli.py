@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -119,6 +120,15 @@ def test_interruption_is_no_traceback(monkeypatch, capsys):
         cli.main(["train"])
     assert exit_info.value.code == 130
     assert capsys.readouterr().err == "mav: interrupted\n"
+
+
+def test_a_signal_to_end_is_no_traceback_and_leaves_the_handler_as_it_was(monkeypatch, capsys):
+    former = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(train_command, "main", lambda argv: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(SystemExit) as error:
+        cli.main(["train", "prior"])
+    assert (error.value.code, capsys.readouterr().err) == (143, "mav: terminated\n")
+    assert signal.getsignal(signal.SIGTERM) is former
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """``mav upscale``: files, sizes, formats, what is refused, what an interruption leaves, and its memory."""
 
 import json
+import shutil
+import signal
 import subprocess
 import sys
 
@@ -118,24 +120,45 @@ def test_a_result_larger_than_mp4_or_memory_holds_is_refused(weights, clip, tmp_
         assert error.value.code == 2
         assert words in capsys.readouterr().err.strip().splitlines()[-1]
     run(weights, tmp_path / "out", clip, "--from", "sr_h", "--formats", "mp4,frames")
+    monkeypatch.setattr(upscale, "MAX_PIXELS", 1)
+    with pytest.raises(SystemExit):  # no stage can help
+        run(weights, tmp_path / "out", clip)
+    assert capsys.readouterr().err.strip().endswith("more than mp4 can hold: make it smaller")
 
 
-def test_what_is_done_is_kept_after_an_interruption(weights, clip, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_what_is_done_is_kept_after_an_interruption(signum, code, weights, clip, tmp_path, monkeypatch):
     add = streamed.StreamedVideo.add
 
     def stop(self, frame):
         if self.num_frames == 3:
-            raise KeyboardInterrupt
+            signal.raise_signal(signum)
         add(self, frame)
 
     monkeypatch.setattr(streamed.StreamedVideo, "add", stop)
     with pytest.raises(SystemExit) as error:
         run(weights, tmp_path, clip, "--formats", "mp4,gif,frames")
-    assert error.value.code == 130
+    assert error.value.code == code
     settings = json.loads((tmp_path / "upscale-clip-0.json").read_text())
     assert (settings["interrupted"], settings["video"]["shape"][1]) == (True, 3)
     assert len(look_through(tmp_path / "upscale-clip-0.mp4")) == 3
     assert len(look_through(tmp_path / "upscale-clip-0.gif")) == 3
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".unfinished")]
+
+
+def test_a_nearly_full_disk_keeps_the_finished_frames(weights, clip, tmp_path, monkeypatch, capsys):
+    usage = shutil.disk_usage(tmp_path)
+    free = iter([usage] * 4)
+    monkeypatch.setattr(streamed.shutil, "disk_usage", lambda path: next(free, usage._replace(free=2**20)))
+    with pytest.raises(SystemExit) as error:
+        run(weights, tmp_path, clip, "--formats", "mp4,webp,frames")
+    assert error.value.code == 2
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1].endswith("(No space left on device); make room or choose another folder")
+    assert str(tmp_path / "upscale-clip-0.mp4") in said.out
+    assert json.loads((tmp_path / "upscale-clip-0.json").read_text())["interrupted"]
+    assert len(look_through(tmp_path / "upscale-clip-0.mp4")) == 4
+    assert len([*(tmp_path / "upscale-clip-0-frames").iterdir()]) == 4
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".unfinished")]
 
 
