@@ -14,6 +14,7 @@ from torch import Tensor
 from ..utils.textfile import write_text
 from .codecs.pixels import to_frames
 
+FRAME_DIGITS = 4  # of the names of frames, or more if there are more frames
 MAX_SHEET = 16384  # pixels of a side of a sprite sheet: the largest texture of today's graphics cards
 
 
@@ -76,14 +77,20 @@ def _save(
 
 
 def write_frames(folder: str | Path, video: Tensor, *, alpha: Tensor | None = None) -> list[Path]:
-    """Writes each frame as a PNG file into a folder: ``0000.png`` and so on; returns their paths."""
+    """Writes each frame as a PNG file into a folder: ``0000.png`` and so on; returns their paths.
+
+    Frames of an earlier, longer video in that folder are removed.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     pictures = to_pictures(video, alpha)
-    digits = max(4, len(str(len(pictures) - 1)))
+    digits = max(FRAME_DIGITS, len(str(len(pictures) - 1)))
     paths = [folder / f"{index:0{digits}d}.png" for index in range(len(pictures))]
     for picture, path in zip(pictures, paths, strict=True):
         picture.save(path, "PNG")
+    for path in folder.glob("*.png"):
+        if path.stem.isdecimal() and len(path.stem) >= FRAME_DIGITS and path not in paths:
+            path.unlink()
     return paths
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..utils.numbers import MIN_FPS, check_number
 from .animated import write_apng, write_frames, write_sprites, write_webp
 from .video import contact_sheet, write_gif, write_mp4
 
@@ -25,8 +26,8 @@ OPAQUE = (".mp4", ".png")  # these have no transparent ground
 def save_video(path: str | Path, video: Tensor, fps: float, *, alpha: Tensor | None = None) -> None:
     """Saves a video: ``.mp4``, ``.gif``, ``.webp``, ``.apng``, or others by the path's ending.
 
-    ``.json`` is a sprite sheet with a PNG file beside it, ``.png`` a contact sheet, and a path without an
-    ending is a folder of PNG frames.
+    ``x.json`` is a sprite sheet, whose picture is ``x.png``. ``x.png`` alone is a contact sheet, so give the
+    two different names. A path without an ending is a folder of PNG frames.
 
     Args:
         path: Where to.
@@ -35,8 +36,10 @@ def save_video(path: str | Path, video: Tensor, fps: float, *, alpha: Tensor | N
         alpha: Opacity ``(F, H, W)`` in [0, 1]; all but mp4 and contact sheets can hold it.
 
     Raises:
-        ValueError: If the ending is unknown, or ``alpha`` is given for what cannot hold it.
+        ValueError: If the ending is unknown, ``fps`` is out of its range, or ``alpha`` is given for what
+            cannot hold it.
     """
+    check_number("fps", fps, MIN_FPS)
     suffix = Path(path).suffix.lower()
     if suffix not in WRITERS:
         known = ", ".join(filter(None, WRITERS))

@@ -182,3 +182,22 @@ def test_flood_goes_round_corners_and_nowhere_else():
     assert torch.equal(reached[0], expected)
     assert torch.equal(reached[2], expected)
     assert not reached[1].any()
+
+
+def test_a_shorter_video_leaves_no_frames_of_a_longer_one(tmp_path):
+    folder = tmp_path / "frames"
+    save_video(folder, moving_square(9)[0], 8.0)
+    (folder / "cover.png").write_bytes(b"another file")
+    (folder / "12.png").write_bytes(b"another file")
+    save_video(folder, moving_square(3)[0], 8.0)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "0000.png", "0001.png", "0002.png", "12.png", "cover.png",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("fps", [0, -1.0, float("inf"), float("nan")])
+@pytest.mark.parametrize("suffix", [*ANIMATIONS, ".mp4", ".json", ".png", ""])
+def test_impossible_frame_rates_are_refused_before_anything_is_written(suffix, fps, tmp_path):
+    with pytest.raises(ValueError, match="fps must be at least"):
+        save_video(tmp_path / f"a{suffix}", moving_square(3)[0], fps)
+    assert not [*tmp_path.iterdir()]
