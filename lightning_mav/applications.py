@@ -2,7 +2,8 @@
 
 All take and give videos in [-1, 1]. A video is brought to the size that the stages were trained on: F works
 on small frames, and super-resolution makes them large. So what comes back has the cascade's own size, but
-for ``upscale``, which keeps what it is given.
+for ``upscale``, which keeps what it is given. A value of another type or shape, or out of its range, is a
+``ValueError`` that names it.
 """
 
 from typing import Any
@@ -18,12 +19,13 @@ from .models.extrapolation import extend_video, join_videos
 from .models.sampling import Sampling
 from .stage_table import LAST, stages_until
 from .upscale import upscale as upscale
-from .utils.numbers import check_number
+from .utils.numbers import MIN_FPS, check_number
 from .utils.precision import autocast_context
+from .utils.tensors import IMAGES, VIDEOS, check_batches, check_pixels
 
 LOOP_KEYS = 8  # frames that lead from the end of a video to its beginning, before others are put between
 LOOP_FPS = 3.5  # how many of them play in a second, about: with more, the loop hurries back
-MAX_LOOP_SKIP = 15  # frames from one of them to the next, at very high frame rates
+WINDOW = 16  # frames in a window of the shipped interpolations
 MAX_EMBEDDED = 16  # frames of a video whose embeddings are averaged
 
 
@@ -51,7 +53,7 @@ def animate(
             out, and the interpolation goes on from its second half.
         sampling: How to sample.
     """
-    frame = middle_square(image)[:, :, None]
+    frame = middle_square(check_pixels("image", image, IMAGES))[:, :, None]
     still, embed = _small(cascade, frame), embed_frames(cascade, frame)
     fps, num_frames = cascade.known.fps if fps is None else fps, cascade.decoder.num_frames
     if by == "decoder":
@@ -89,6 +91,8 @@ def morph(
     """
     stages_until(until, "interpolation")
     num_frames = cascade.stage("interpolation").num_frames
+    first, second = check_pixels("first", first, IMAGES), check_pixels("second", second, IMAGES)
+    check_batches(first=first, second=second)
     both = [middle_square(image)[:, :, None] for image in (first, second)]
     ends = torch.cat([_small(cascade, image) for image in both], dim=2)
     embed = torch.stack([embed_frames(cascade, image) for image in both]).mean(dim=0)
@@ -107,7 +111,8 @@ def vary(cascade: Cascade, video: Tensor, *, fps: float | None = None, **rest: A
         fps: Frame rate of the 16 key frames; None is the weights' own.
         rest: ``frame_skip``, ``until`` and ``sampling``, see ``Cascade.render``.
     """
-    return cascade.render(embed_frames(cascade, middle_square(video)), fps=fps, **rest)
+    video = middle_square(check_pixels("video", video, VIDEOS))
+    return cascade.render(embed_frames(cascade, video), fps=fps, **rest)
 
 
 def extend(
@@ -132,6 +137,7 @@ def extend(
         sampling: How to sample.
     """
     stages_until(until, "interpolation")
+    video = check_pixels("video", video, VIDEOS)
     small, embed = _small(cascade, video), embed_frames(cascade, video)
     given = {"video": small, "num_frames": num_frames, "image_embed": embed, "fps": fps, "before": before}
     made = {"interpolation": cascade.run("interpolation", sampling, extend_video, **given).cpu()}
@@ -159,23 +165,27 @@ def loop(
         sampling: How to sample.
     """
     stages_until(until, "interpolation")
+    video = check_pixels("video", video, VIDEOS)
     small, embed = _small(cascade, video), embed_frames(cascade, video)
     given: dict[str, Any] = {"first": small, "second": small, "image_embed": embed, "fps": fps}
-    keys, skip = (LOOP_KEYS, _loop_skip(fps)) if num_frames is None else (num_frames, 1)
+    window = cascade.stage("interpolation").num_frames
+    keys, skip = _loop_keys(fps, window) if num_frames is None else (num_frames, 1)
     given |= {"num_frames": keys, "frame_skip": skip}
     closing = cascade.run("interpolation", sampling, join_videos, **given)
     made = {"interpolation": torch.cat([small, closing], dim=2).cpu()}
     return cascade.render(embed, fps=fps, until=until, sampling=sampling, made=made)
 
 
-def loop_frames(fps: float) -> int:
+def loop_frames(fps: float, window: int = WINDOW) -> int:
     """Returns how many frames ``loop`` adds to a video by itself: what plays in two to three seconds."""
-    return (LOOP_KEYS + 1) * _loop_skip(fps) - 1
+    keys, skip = _loop_keys(fps, window)
+    return (keys + 1) * skip - 1
 
 
-def _loop_skip(fps: float) -> int:
-    """Returns how far apart frames are made first, so that eight of them reach the beginning in time."""
-    return min(max(1, round(fps / LOOP_FPS)), MAX_LOOP_SKIP)
+def _loop_keys(fps: float, window: int) -> tuple[int, int]:
+    """Returns how many frames are made first, and how far apart: as slow as the window allows."""
+    check_number("fps", fps, MIN_FPS)
+    return min(LOOP_KEYS, window - 2), min(max(1, round(fps / LOOP_FPS)), window - 1)
 
 
 def interpolate(
@@ -190,6 +200,7 @@ def interpolate(
         frame_skip: 1 to 15.
         rest: ``until`` and ``sampling``, see ``Cascade.render``.
     """
+    video = check_pixels("video", video, VIDEOS)
     small, embed = _small(cascade, video), embed_frames(cascade, video)
     return cascade.render(embed, fps=fps, frame_skip=frame_skip, made={"decoder": small.cpu()}, **rest)
 

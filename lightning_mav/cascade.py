@@ -20,10 +20,11 @@ from .clip import Clip, text_half
 from .models import SRH, SRLT, Decoder, Interpolation, Prior
 from .models.sampling import Sampling, chosen_seed, chosen_steps
 from .prompts import KnownPrompts, read_known
-from .stage_table import DEFAULT_WEIGHTS, LAST, stages, stages_until, video_stages
+from .stage_table import DEFAULT_WEIGHTS, LAST, video_chain, video_stages
 from .utils.configured import allow_modules
 from .utils.numbers import MIN_FPS, check_number
 from .utils.precision import autocast_context
+from .utils.tensors import check_batches, check_floats
 from .weights import load_stage, weights_files
 
 DEFAULT = Sampling()
@@ -182,9 +183,9 @@ class Cascade(nn.Module):
             made: Videos ``(B, 3, F, H, W)`` that stand for what the first stages make, by stage, in order.
         """
         fps, made = self.known.fps if fps is None else fps, dict(made or {})
-        there = max(made, key=video_stages().index, default=None)
-        names = [name for name in stages_until(until, there) if name in video_stages()]
-        chain = [stages()[name] for name in names[0 if there is None else names.index(there) + 1 :]]
+        image_embed = check_floats("image_embed", image_embed, "(B, D)")
+        check_batches(image_embed=image_embed, **made)
+        chain = video_chain(until, max(made, key=video_stages().index, default=None))
         given: dict[str, Any] = {"image_embed": image_embed, "frame_skip": frame_skip}
         seconds, rates = dict.fromkeys(made, 0.0), dict.fromkeys(made, fps)
         for name, video in made.items():
@@ -192,8 +193,7 @@ class Cascade(nn.Module):
             sampling.tell(name, video, fps)
         for spec in chain:
             start = time.perf_counter()
-            fps *= frame_skip if spec.adds_frames else 1
-            given["fps"] = rates[spec.name] = fps
+            fps = given["fps"] = rates[spec.name] = fps * (frame_skip if spec.adds_frames else 1)
             given["video"] = self.run(spec.name, sampling, **{name: given[name] for name in spec.inputs})
             made[spec.name] = given["video"].cpu()
             seconds[spec.name] = time.perf_counter() - start

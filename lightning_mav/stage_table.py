@@ -170,6 +170,17 @@ def stages_until(last: str, first: str | None = None) -> list[str]:
     return names[: names.index(last) + 1]
 
 
+def video_chain(last: str, after: str | None = None) -> list[StageSpec]:
+    """Returns the stages that make a video after one stage, or from the first one on, up to ``last``.
+
+    Raises:
+        ValueError: As ``stages_until``.
+    """
+    names = stages_until(last, after)
+    begin = 0 if after is None else names.index(after) + 1
+    return [stages()[name] for name in names[begin:] if stages()[name].makes_video]
+
+
 def enlarging(first: str, last: str) -> list[str]:
     """Names of the super-resolution stages from ``first`` to ``last``, in order.
 

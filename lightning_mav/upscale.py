@@ -11,6 +11,7 @@ from .models.sampling import Sampling
 from .models.tiling import TILE
 from .models.upscaling import upscale_frames
 from .stage_table import LAST, enlarging
+from .utils.tensors import VIDEOS, check_pixels
 
 
 def upscale(
@@ -45,7 +46,7 @@ def upscale(
         raise ValueError(f"this cascade lacks {' or '.join(models)}: load it")
     options: dict[str, Any] = {"sampling": sampling, "tile": tile, "precision": cascade.precision}
     large = []
-    for one in video.cpu():
+    for one in check_pixels("video", video, VIDEOS).cpu():
         frames = upscale_frames(models, one.unbind(1), fps, num_frames=one.shape[1], **options)
         large.append(torch.stack([*frames], dim=1))
     result = torch.stack(large)

@@ -1,5 +1,7 @@
 """Uses of the cascade: what is given stays where it is, and what is added fits it."""
 
+import re
+
 import pytest
 import torch
 
@@ -77,6 +79,74 @@ def test_impossible_frame_rates_are_refused(cascade, fps):
         applications.animate(cascade, frames(8, 8), fps=fps, until="decoder", sampling=FAST)
     with pytest.raises(ValueError, match=r"fps must be at least 0\.001"):
         applications.extend(cascade, frames(4, 8, 8), fps, 2, until="interpolation", sampling=FAST)
+
+
+GOOD = frames(4, 8, 8)
+WRONG = {
+    "a tensor of floats, got list": [1.0],
+    "got bytes: divide them by 127.5": (GOOD * 100).byte(),
+    "a tensor of floats, got torch.int64": (GOOD * 100).long(),
+    "must be (B, 3, F, H, W), each 1 or more, got (3, 4, 8, 8)": GOOD[0],
+    "got (1, 4, 4, 8, 8)": torch.zeros(1, 4, 4, 8, 8),
+    "got (0, 3, 4, 8, 8)": GOOD[:0],
+    "got (1, 3, 0, 8, 8)": GOOD[:, :, :0],
+    "must lie in [-1, 1], got values from 0 to 255": torch.linspace(0, 255, 768).view(1, 3, 4, 8, 8),
+    "must lie in [-1, 1], got values from nan to nan": GOOD / 0 * 0,
+}
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_what_is_no_video_is_refused_by_name(cascade, words):
+    uses = (
+        lambda video: applications.vary(cascade, video),
+        lambda video: applications.extend(cascade, video, 8, 2),
+        lambda video: applications.loop(cascade, video, 8),
+        lambda video: applications.interpolate(cascade, video, 8),
+        lambda video: applications.upscale(cascade, video, 8),
+    )
+    for use in uses:
+        with pytest.raises(ValueError, match=f"video must .*{re.escape(words)}|^video .*{re.escape(words)}"):
+            use(WRONG[words])
+
+
+def test_what_is_no_image_is_refused_by_name(cascade):
+    for value in (GOOD, GOOD[0, :, 0], GOOD[:, :, 0].double() * 300, GOOD[:, :2, 0]):
+        with pytest.raises(ValueError, match="image must"):
+            applications.animate(cascade, value)
+        with pytest.raises(ValueError, match="second must"):
+            applications.morph(cascade, GOOD[:, :, 0], value)
+    two = torch.cat([GOOD, GOOD])[:, :, 0]
+    with pytest.raises(ValueError, match="as many are needed of each, got 2 of first and 1 of second"):
+        applications.morph(cascade, two, two[:1])
+
+
+def test_double_precision_is_as_good(cascade):
+    draw = {"until": "interpolation", "sampling": FAST}
+    single = applications.extend(cascade, GOOD, 8, 2, **draw)
+    torch.testing.assert_close(applications.extend(cascade, GOOD.double(), 8, 2, **draw).video, single.video)
+
+
+@pytest.mark.parametrize("num_frames", [0, 2.5, True, "2"])
+def test_a_number_of_frames_is_whole(cascade, num_frames):
+    for use in (applications.extend, applications.loop):
+        with pytest.raises(ValueError, match=r"num_frames must be (a whole number|from 1|at least 1)"):
+            use(cascade, GOOD, 8, num_frames, sampling=FAST)
+
+
+def test_embeddings_of_another_number_are_refused(cascade):
+    embed = torch.zeros(2, cascade.clip.embed_dim)
+    with pytest.raises(ValueError, match="got 2 of image_embed and 1 of decoder"):
+        cascade.render(embed, made={"decoder": GOOD})
+    with pytest.raises(ValueError, match=r"image_embed must be \(B, D\), each 1 or more, got \(8,\)"):
+        cascade.render(embed[0])
+
+
+@pytest.mark.parametrize("window", [3, 4, 8, 9])
+@pytest.mark.parametrize("fps", [2.0, 12.0, 60.0])
+def test_a_loop_fits_the_window_of_any_weights(cascade, window, fps, monkeypatch):
+    monkeypatch.setattr(cascade.interpolation, "num_frames", window)
+    output = applications.loop(cascade, GOOD, fps, until="interpolation", sampling=FAST)
+    assert output.video.shape[2] == 4 + applications.loop_frames(fps, window)
 
 
 def test_another_way_to_animate_is_refused(cascade):

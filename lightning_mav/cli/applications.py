@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..stage_table import ENLARGING, enlarging
 from ..utils.console import plain_warnings, stage_progress
-from ..utils.errors import UsageError
+from ..utils.errors import UsageError, refusals
 from .arguments import CommandParser, add_import, number_in
 from .options import Option, add_options, check_until, load_cascade
 from .output import base_name, output_folder
@@ -35,6 +35,7 @@ class _Command:
         shared: Options that other commands have as well.
         own: Its own options.
         begins: Stage that makes the first of its videos; ``--until`` names this one or a later one.
+        needs: Stage that has to be loaded, even if ``--until`` names an earlier one.
     """
 
     text: str
@@ -42,6 +43,7 @@ class _Command:
     shared: tuple[str, ...] = ()
     own: dict[str, Option] = field(default_factory=dict)
     begins: str = "interpolation"
+    needs: str = "interpolation"
 
 
 COMMANDS = {
@@ -74,6 +76,7 @@ COMMANDS = {
         ("VIDEO",),
         ("fps", "frame-skip", "guidance-scale"),
         begins="decoder",
+        needs="decoder",
     ),
     "extend": _Command(
         "Continue a video after its end, or before its beginning.",
@@ -111,7 +114,7 @@ def main(argv: list[str]) -> None:
     check_background(args)
     start = time.perf_counter()
     with output_folder(args.out) as folder, plain_warnings():
-        cascade = load_cascade(args, at_least=None if name == "vary" else "interpolation")
+        cascade = load_cascade(args, at_least=COMMANDS[name].needs)
         check_ground(args, cascade.known.ground)
         from .. import applications
         from ..models.sampling import Sampling
@@ -122,7 +125,8 @@ def main(argv: list[str]) -> None:
         with stage_progress(f"{name} {args.files[0].name}") as progress:
             sampling = Sampling(args.seed, "", args.steps, guidance_scale, progress)
             function = getattr(applications, name)
-            output = function(cascade, *inputs, **given, until=args.until, sampling=sampling)
+            with refusals(f"mav {name}"):
+                output = function(cascade, *inputs, **given, until=args.until, sampling=sampling)
         settings = {
             "prompt": f"{name} {' '.join(path.name for path in args.files)}",
             "command": name,
@@ -205,7 +209,8 @@ def _check_result(
 
     count = (video.shape[1] - 1) * given.get("frame_skip", 1) + 1
     if "num_frames" in given:
-        count += loop_frames(given["fps"]) if given["num_frames"] is None else given["num_frames"]
+        window = cascade.stage("interpolation").num_frames
+        count += given["num_frames"] or loop_frames(given["fps"], window)
     share = cascade.decoder.image_size / min(video.shape[-2:])
     for stage in enlarging(ENLARGING[0], args.until) if args.until in ENLARGING else []:
         share *= getattr(cascade, stage).scale

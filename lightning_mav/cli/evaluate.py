@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..utils.console import plain_warnings, stage_progress
-from ..utils.errors import UsageError
+from ..utils.errors import UsageError, refusals
 from .arguments import CommandParser, add_evaluation, given, number_in
 from .output import output_folder, publishing
 from .provenance import provenance, sign
@@ -65,7 +65,7 @@ def main(argv: list[str]) -> None:
         settings = world.load_settings(config, **overrides)
         keep_other_report(out, world.title_of(scope))
         cascade = _load(args, world, scope)
-        with stage_progress(f"evaluate {bench}, {scope}") as progress:
+        with stage_progress(f"evaluate {bench}, {scope}") as progress, refusals(f"mav evaluate {bench}"):
             evaluation = world.evaluate(cascade, settings, scope, progress)
         report = world.to_report(evaluation, scope)
         report.settings = dataclasses.asdict(settings)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..utils.console import plain_warnings, stage_progress
-from ..utils.errors import UsageError
+from ..utils.errors import UsageError, refusals
 from ..utils.textfile import read_prompts
 from .arguments import CommandParser, add_import, given, number_in, prompt_of
 from .options import add_options, check_until, load_cascade
@@ -69,7 +69,7 @@ def _generate(args: argparse.Namespace, prompts: list[str]) -> None:
             if args.skip_existing and (name := made_before(args.out, base, asked, endings_of(args), names)):
                 names[name] = []
                 continue
-            with stage_progress(prompt) as progress:
+            with stage_progress(prompt) as progress, refusals("mav generate"):
                 output = cascade(
                     prompt,
                     seed=args.seed,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ..stage_table import DEFAULT_WEIGHTS, LAST, video_stages
+from ..stage_table import DEFAULT_WEIGHTS, LAST, stages_until, video_stages
 from ..utils.errors import UsageError
 from ..utils.numbers import MAX_GUIDANCE
 from .arguments import number_in, seed
@@ -83,11 +83,10 @@ def check_until(args: argparse.Namespace, first: str = "decoder") -> None:
     Raises:
         UsageError: If ``--until`` names no stage, or an earlier one.
     """
-    known = video_stages()
-    possible = known[known.index(first) :]
-    if args.until not in possible:
-        problem = f"the first stage here is {first}" if args.until in known else "no such stage"
-        raise UsageError(f"--until {args.until}: {problem}; one of {', '.join(possible)}")
+    try:
+        stages_until(args.until, first)
+    except ValueError as error:
+        raise UsageError(f"--{error}") from None
 
 
 def load_cascade(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..utils.configured import Configured
-from ..utils.numbers import check_number
+from ..utils.numbers import check_number, check_whole
 from .gaussian import GaussianDiffusion
 from .noise import StepNoise, StepNoiseMode, sample_noise
 from .schedulers import (
@@ -161,9 +161,13 @@ class Sampler(Configured):
             generator: Source of the noise of the steps.
             step_noise: The noise of the steps, instead of ``generator``.
             progress: Called after each step.
+
+        Raises:
+            ValueError: If there are more steps than the forward process has.
         """
-        scheduler = self.build_scheduler(diffusion)
-        scheduler.set_timesteps(check_steps(self.scheduler, num_steps or self.num_steps))
+        scheduler, num_steps = self.build_scheduler(diffusion), num_steps or self.num_steps
+        check_whole("num_steps", num_steps, 1, diffusion.num_timesteps)
+        scheduler.set_timesteps(check_steps(self.scheduler, num_steps))
         if hasattr(scheduler, "set_begin_index"):
             # Else it finds its place by timestep, and uneven spacing can repeat a timestep.
             scheduler.set_begin_index(0)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..diffusion import SampleOptions
-from ..utils.numbers import check_number
+from ..utils.numbers import check_whole
 from .base import part_of
 from .interpolation import Interpolation
 
@@ -34,8 +34,11 @@ def extend_video(
 
     Returns:
         Old and new frames, ``(B, 3, F + num_frames, H, W)``.
+
+    Raises:
+        ValueError: If ``num_frames`` is not a whole number, 1 or more.
     """
-    check_number("num_frames", num_frames, 1)
+    check_whole("num_frames", num_frames, 1)
     known = min(model.num_frames // 2, video.shape[2])
     per_window, missing, progress = model.num_frames - known, num_frames, options.get("progress")
     num_windows = -(-num_frames // per_window)
@@ -84,8 +87,8 @@ def join_videos(
     Raises:
         ValueError: If a number is out of its range.
     """
-    check_number("num_frames", num_frames, 1, model.num_frames - 2)
-    check_number("frame_skip", frame_skip, 1, model.num_frames - 1)
+    check_whole("num_frames", num_frames, 1, model.num_frames - 2)
+    check_whole("frame_skip", frame_skip, 1, model.num_frames - 1)
     head, tail = first[:, :, (first.shape[2] - 1) % frame_skip :: frame_skip], second[:, :, ::frame_skip]
     kept = model.num_frames - num_frames
     num_head = min(head.shape[2], max(kept - tail.shape[2], kept // 2))

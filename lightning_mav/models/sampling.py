@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..diffusion import SampleOptions
-from ..utils.numbers import check_number, check_types, seed_from
+from ..stage_table import stages
+from ..utils.numbers import MAX_SEED, check_number, check_types, check_whole, seed_from
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Sampling:
             ``(B, 3, F, H, W)`` on the CPU, as soon as it is there.
 
     Raises:
-        ValueError: If a number is not finite or out of its range.
+        ValueError: If a number is not finite or out of its range, or there is no stage of a name.
 
     Examples:
         >>> sampling = Sampling(seed=1, key="a red ball", num_steps={"decoder": 10}, guidance_scale=2.0)
@@ -48,14 +49,17 @@ class Sampling:
 
     def __post_init__(self) -> None:
         check_types(type(self).__init__, vars(self))
-        check_number("seed", self.seed, 0)
-        for name, values, low in (
-            ("num_steps", self.num_steps, 1),
-            ("guidance_scale", self.guidance_scale, 0),
+        check_whole("seed", self.seed, 0, MAX_SEED)
+        for name, values, check, low in (
+            ("num_steps", self.num_steps, check_whole, 1),
+            ("guidance_scale", self.guidance_scale, check_number, 0),
         ):
-            for value in values.values() if isinstance(values, Mapping) else [values]:
+            by_stage = values if isinstance(values, Mapping) else {None: values}
+            for stage, value in by_stage.items():
+                if stage is not None and stage not in stages():
+                    raise ValueError(f"{name} must name some of {', '.join(stages())}, got {stage!r}")
                 if value is not None:
-                    check_number(name, value, low)
+                    check(name, value, low)
 
     def stage_seed(self, stage: str) -> int:
         """Returns the seed of one stage's generator."""

@@ -25,6 +25,22 @@ def first_line(error: BaseException) -> str:
 
 
 @contextmanager
+def refusals(place: object) -> Iterator[None]:
+    """Says in one line which of a user's values the library refuses.
+
+    Args:
+        place: What the block works on.
+
+    Raises:
+        UsageError: Instead of a ``ValueError``.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(f"{place}: {first_line(error)}; choose another value") from error
+
+
+@contextmanager
 def writing(place: object, remedy: str, *others: type[Exception]) -> Iterator[None]:
     """Says in one line what cannot be written.
 

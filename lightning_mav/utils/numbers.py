@@ -46,6 +46,17 @@ def check_number(name: str, value: Any, low: float, high: float = math.inf) -> N
         raise ValueError(f"{name} must be {range_text(low, high)}, got {shortened(value)}")
 
 
+def check_whole(name: str, value: Any, low: int, high: float = math.inf) -> None:
+    """Refuses what is not a whole number from ``low`` to ``high``.
+
+    Raises:
+        ValueError: If it is not, naming it.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{name} must be a whole number, got {shortened(repr(value))}")
+    check_number(name, value, low, high)
+
+
 def subsample(values: Sequence[T], num: int | None) -> list[T]:
     """Returns ``num`` evenly spaced values; all if None, or if there are no more than that."""
     if num is None or num >= len(values):

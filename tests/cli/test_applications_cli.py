@@ -10,6 +10,8 @@ from PIL import Image
 from helpers.tiny_cascade import save_tiny_cascade
 from lightning_mav.cli import main
 from lightning_mav.data.export import save_video
+from lightning_mav.utils.configured import from_config
+from lightning_mav.weights import load_weights, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +90,12 @@ def test_another_file_of_the_same_name_overwrites_nothing(weights, tmp_path):
         ("interpolate", ["a.png"], "has one frame: there is nothing between; see mav animate"),
         ("loop", ["a.mp4", "--frames", "15"], "--frames: must be a whole number from 1 to 14, got 15"),
         ("extend", ["a.mp4", "--seconds", "100"], "--seconds: must be a number from 0.01 to 60.0, got 100"),
-        ("animate", ["a.png", "--until", "nothing"], "--until nothing: no such stage; one of decoder,"),
-        ("extend", ["a.mp4", "--until", "decoder"], "the first stage here is interpolation; one of interp"),
+        ("animate", ["a.png", "--until", "nothing"], "--until must be one of decoder, "),
+        (
+            "extend",
+            ["a.mp4", "--until", "decoder"],
+            "--until must be one of interpolation, sr_lt, sr_h, got 'decod",
+        ),
         ("morph", ["a.png"], "the following arguments are required"),
         ("animate", ["a.png", "--background", "red"], "--background: these weights know no ground"),
         ("loop", ["slow.webp"], "slow.webp: its frames last 2000 s on average; give it more frames a second"),
@@ -105,4 +111,29 @@ def test_mistakes_are_one_line(name, given, words, weights, files, tmp_path, cap
     assert error.value.code == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert words in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "words"),
+    [
+        ("interpolate", ["a.gif", "--frame-skip", "9"], "frame_skip must lie in 1..7, got 9"),
+        ("animate", ["a.png", "--frame-skip", "9"], "frame_skip must lie in 1..7, got 9"),
+        ("loop", ["a.gif", "--frames", "9"], "num_frames must be from 1 to 6, got 9"),
+        ("extend", ["a.gif", "--steps", "30"], "num_steps must be from 1 to 20, got 30"),
+    ],
+)
+def test_what_weights_of_your_own_cannot_do_is_one_line(name, given, words, tmp_path, files, capsys):
+    folder = save_tiny_cascade(tmp_path)
+    path = folder / "interpolation.safetensors"
+    config = load_weights(path).config
+    config["init_args"]["num_frames"] = 8
+    config["init_args"]["diffusion"]["init_args"]["num_timesteps"] = 20
+    save_weights(from_config(config), path)
+    options = ["--weights", str(folder), "--out", str(tmp_path / "out"), "--formats", "mp4"]
+    with pytest.raises(SystemExit) as error:
+        main([name, str(files / given[0]), *given[1:], *options])
+    line = capsys.readouterr().err.strip().splitlines()[-1]  # after the progress of stages before
+    assert error.value.code == 2
+    assert line == f"mav: error: mav {name}: {words}; choose another value"
     assert not (tmp_path / "out").exists()
