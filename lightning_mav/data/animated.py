@@ -15,6 +15,8 @@ from ..utils.textfile import write_text
 from .codecs.pixels import to_frames
 
 FRAME_DIGITS = 4  # of the names of frames, or more if there are more frames
+MIN_MS = 11  # of a frame in WebP and APNG: browsers show one of at most 10 ms for 100 ms
+MAX_FPS = 1000 / MIN_MS
 MAX_SHEET = 16384  # pixels of a side of a sprite sheet: the largest texture of today's graphics cards
 
 
@@ -37,19 +39,23 @@ def to_pictures(video: Tensor, alpha: Tensor | None = None) -> list[Image.Image]
     return [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
 
 
-def durations(num_frames: int, fps: float) -> list[int]:
-    """Returns how long each frame is shown, in milliseconds.
+def durations(num_frames: int, fps: float, stride: int = 1, *, shortest: int = 1) -> list[int]:
+    """Returns how long each frame is shown, in milliseconds, so that they last as long as the video.
 
-    They differ by one at most, so that the animation lasts as long as the video.
+    Args:
+        num_frames: Number of frames of the video.
+        fps: Their rate.
+        stride: Only every ``stride``-th frame is shown, for the time of those left out, too.
+        shortest: The least duration.
     """
-    ends = [round(1000 * index / fps) for index in range(num_frames + 1)]
-    return [max(1, end - start) for start, end in pairwise(ends)]
+    ends = [round(1000 * index / fps) for index in (*range(0, num_frames, stride), num_frames)]
+    return [max(shortest, end - start) for start, end in pairwise(ends)]
 
 
 def write_webp(
     path: str | Path, video: Tensor, fps: float, *, alpha: Tensor | None = None, quality: int = 90
 ) -> None:
-    """Writes an endless animated WebP.
+    """Writes an endless animated WebP. Above 91 frames per second, only every n-th frame is kept.
 
     Args:
         path: File to write.
@@ -71,8 +77,9 @@ def _save(
     path: str | Path, kind: str, video: Tensor, fps: float, alpha: Tensor | None, options: dict[str, Any]
 ) -> None:
     """Lets Pillow write an animation; it joins frames that are alike, and shows them longer."""
-    first, *others = to_pictures(video, alpha)
-    times = durations(1 + len(others), fps)
+    stride = ceil(fps / MAX_FPS)
+    times = durations(video.shape[1], fps, stride, shortest=MIN_MS)
+    first, *others = to_pictures(video[:, ::stride], None if alpha is None else alpha[::stride])
     first.save(path, kind, save_all=True, append_images=others, duration=times, loop=0, **options)
 
 

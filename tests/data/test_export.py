@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from lightning_mav.data.animated import durations
+from lightning_mav.data.codecs.animations import read_animation
 from lightning_mav.data.codecs.pixels import to_uint8
 from lightning_mav.data.export import save_video
 from lightning_mav.data.matte import cut_out, flood
@@ -45,6 +46,15 @@ def test_animations_last_as_long_as_the_video_and_never_end(suffix, fps, tmp_pat
     frames, times, loop = read(tmp_path / f"a{suffix}")
     assert (len(frames), loop) == (12, 0)
     assert abs(sum(times) - 12_000 / fps) <= (5 if suffix == ".gif" else 0.5)
+
+
+@pytest.mark.parametrize("suffix", ANIMATIONS)
+@pytest.mark.parametrize("fps", [60.0, 91.0, 120.0, 360.0, 1364.0])
+def test_fast_videos_last_as_long_in_a_browser(suffix, fps, tmp_path):
+    video, alpha = moving_square(60, size=80)
+    save_video(tmp_path / f"a{suffix}", video, fps, alpha=alpha)
+    _, ends = read_animation((tmp_path / f"a{suffix}").read_bytes())  # shown as long as in a browser
+    assert ends[-1] == pytest.approx(60_000 / fps, abs=20)
 
 
 @pytest.mark.parametrize("suffix", ANIMATIONS)
