@@ -17,6 +17,7 @@ from ..utils.textfile import printable
 
 COMMANDS = {
     "generate": "turn prompts into videos",
+    "blend": "show what lies between two sentences",
     "animate": "make an image move",
     "morph": "lead from one image to another",
     "vary": "make a similar video",

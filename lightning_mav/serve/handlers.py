@@ -30,10 +30,10 @@ class Handlers:
     def submit(self, name: str, *values: Any) -> str:
         """Queues a job with the inputs of a tab, and returns the job's id."""
         use = USES[name]
-        count = max(1, len(use.files))
+        given, chosen = values[: use.num_inputs], values[use.num_inputs :]
         try:
-            settings = dict(zip(use.all_settings, values[count:], strict=True))
-            return self.service.submit(name, values[:count], settings).id
+            settings = dict(zip(use.all_settings, chosen, strict=True))
+            return self.service.submit(name, given, settings).id
         except RefusedError as error:
             raise gr.Error(str(error), duration=15, title="Not possible", print_exception=False) from None
 
@@ -52,9 +52,9 @@ class Handlers:
         updates: list[Any] = [gr.update(selected=job.use) if job else gr.skip()]
         for name, use in USES.items():
             if job is None or name != job.use:
-                updates += [gr.skip()] * (max(1, len(use.files)) + len(use.all_settings))
+                updates += [gr.skip()] * (use.num_inputs + len(use.all_settings))
                 continue
-            updates += [gr.skip() for _ in use.files] or [job.prompt]  # files have to be sent again
+            updates += [gr.skip() for _ in use.files] or job.prompts  # files have to be sent again
             updates += [job.settings.get(each) for each in use.all_settings]
         return updates
 

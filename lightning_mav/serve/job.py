@@ -27,7 +27,7 @@ class Job:
     Args:
         id: Sixteen hexadecimal digits that nobody can guess: whoever knows them may see the video.
         use: A key of ``USES``.
-        prompt: The prompt; the names of the files if it takes files.
+        prompt: Its prompts, or the names of its files, as one text.
         settings: Checked settings.
         files: Names of the files in its folder, with their kinds and what was measured of them.
         num_frames: Frames of the result.
@@ -40,6 +40,7 @@ class Job:
         seconds: How many seconds it took to make.
         weights: Name of the weights that made it; empty if they have none.
         ground: Colour of the ground on which they draw, three bytes; empty if it is not known.
+        prompts: The prompts one by one, if it takes some.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Job:
     seconds: float = 0.0
     weights: str = ""
     ground: list[int] = field(default_factory=list)
+    prompts: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         # Only for this run of the server; not saved.
@@ -79,7 +81,10 @@ class Job:
                 raise ValueError(f"{name} of a job must be like {value!r}, got {given[name]!r}")
         if missing := {"id", "use", "prompt", "settings"} - given.keys():
             raise ValueError(f"a job needs {', '.join(sorted(missing))}")
-        return cls(**{name: given[name] for name in example if name in given})
+        job = cls(**{name: given[name] for name in example if name in given})
+        if "prompts" not in given and not job.files:  # of an earlier version
+            job.prompts = [job.prompt]
+        return job
 
 
 def folder_bytes(folder: Path) -> int:

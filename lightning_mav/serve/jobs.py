@@ -73,15 +73,15 @@ class Jobs:
         prompt: str,
         settings: dict[str, Any],
         uploads: Sequence[Upload] = (),
-        num_frames: int = 0,
+        **known: Any,
     ) -> Job:
-        """Puts a job into the queue; its files are copied into its folder.
+        """Puts a job into the queue; its files are copied into its folder, ``known`` are further fields.
 
         Raises:
             BusyError: If too many are waiting.
             RefusedError: If the disk is full.
         """
-        job = Job(secrets.token_hex(8), use, prompt, settings, num_frames=num_frames, created=time.time())
+        job = Job(secrets.token_hex(8), use, prompt, settings, created=time.time(), **known)
         with self.changed:
             if self.closing:
                 raise BusyError("The server is being stopped. Try again in a minute.")

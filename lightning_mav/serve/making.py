@@ -110,7 +110,7 @@ class Maker:
         """
         use, cascade = USES[job.use], self.cascade
         job.weights, job.ground = self.weights, [*(cascade.known.ground or [])]
-        given: Any = [read_upload(cascade, upload) for upload in uploads] if use.files else job.prompt
+        given: Any = [read_upload(cascade, upload) for upload in uploads] if use.files else job.prompts
         clock = Clock(job, self.costs(job), self.pace)
 
         def progress(stage: str, done: int, total: int) -> None:
@@ -127,14 +127,14 @@ class Maker:
 
         sampling = Sampling(
             job.settings["seed"],
-            "" if use.files else job.prompt,
+            job.prompt if len(job.prompts) == 1 else "",  # as the commands do
             job.settings["steps"],
             job.settings.get("guidance_scale"),
             progress,
             finished,
         )
-        if not use.files:
-            job.note = cascade.known.warning(job.prompt, *cascade.nearest_names(job.prompt)) or ""
+        warned = (cascade.known.warning(each, *cascade.nearest_names(each)) for each in job.prompts)
+        job.note = "; ".join(filter(None, warned))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             output = use.draw(cascade, given, job.settings, sampling)
@@ -160,7 +160,8 @@ class Maker:
         This also measures how long the stages take. The videos go to ``folder``.
         """
         settings = {"seed": 0, "fps": None, "frame_skip": 1, "guidance_scale": None, "steps": None}
-        self(Job("0" * 16, "generate", "a red ball", settings, num_frames=KEY_FRAMES), folder, lambda: None)
+        job = Job("0" * 16, "generate", "", settings, num_frames=KEY_FRAMES, prompts=["a red ball"])
+        self(job, folder, lambda: None)
 
 
 def _enlarged(video: Tensor) -> Tensor:

@@ -90,12 +90,15 @@ def _tab(name: str, use: Use, examples: Sequence[str], handlers: Handlers, curre
             label = kind.capitalize() + (f" {number}" if len(use.files) > 1 else "")
             inputs.append(gr.File(label=label, file_count="single", height=120))
     else:
-        prompt = gr.Textbox(label="Prompt", placeholder="a red car", lines=1, max_lines=4, autofocus=True)
-        inputs.append(prompt)
-        triggers.append(prompt.submit)
-        with gr.Row(elem_classes="mav-examples"):
-            for text in examples:
-                gr.Button(text, size="sm", min_width=60).click(None, None, prompt, js=f"() => {text!r}")
+        for label in use.prompts:
+            prompt = gr.Textbox(
+                label=label, placeholder="a red car", lines=1, max_lines=4, autofocus=len(use.prompts) == 1
+            )
+            inputs.append(prompt)
+            triggers.append(prompt.submit)
+            with gr.Row(elem_classes="mav-examples"):
+                for text in examples:
+                    gr.Button(text, size="sm", min_width=60).click(None, None, prompt, js=f"() => {text!r}")
     button = gr.Button(use.title, variant="primary", elem_id=f"mav-{name}")
     with gr.Accordion("Settings", open=False):
         inputs += [_setting(SETTINGS[each]) for each in use.all_settings]

@@ -118,7 +118,9 @@ def _link(job: Job, name: str, title: str, clear: str) -> str:
 
 def command(job: Job) -> str:
     """Returns the command that makes the same video; its files are called FILE1 and FILE2."""
-    inputs = [f"FILE{i + 1}" for i in range(len(job.files))] or [shlex.quote(job.prompt)]
+    inputs = [f"FILE{i + 1}" for i in range(len(job.files))] or [
+        shlex.quote(prompt) for prompt in job.prompts
+    ]
     words = []
     for name, value in job.settings.items():
         if value is None or value is False:
@@ -128,7 +130,7 @@ def command(job: Job) -> str:
             words.append(f"{value:g}" if isinstance(value, float) else str(value))
     words += ["--weights", shlex.quote(job.weights)] if job.weights else []
     begin = ["mav", job.use]
-    if inputs[0].startswith(("-", "'-")):  # else it would be read as an option
+    if any(each.startswith(("-", "'-")) for each in inputs):  # else it would be read as an option
         return " ".join([*begin, *words, "--", *inputs])
     return " ".join([*begin, *inputs, *words])
 

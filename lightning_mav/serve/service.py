@@ -42,7 +42,7 @@ class Service:
 
         Args:
             name: A key of ``USES``.
-            given: The prompt, or paths of the files that were sent.
+            given: The prompts, or paths of the files that were sent.
             values: Settings by name.
 
         Raises:
@@ -51,16 +51,18 @@ class Service:
         use = USES[name]
         settings = check_settings(use, values)
         uploads: list[Upload] = []
+        prompts: list[str] = []
         if use.files:
             if any(path is None for path in given):
                 raise RefusedError(f"Choose {'both files' if len(use.files) > 1 else 'a file'} first.")
             for number, (path, kind) in enumerate(zip(given, use.files, strict=True), 1):
                 uploads.append(check_upload(Path(path), kind, self.limits, number))
-            prompt = ", ".join(Path(path).name[:60] for path in given)
+            title = ", ".join(Path(path).name[:60] for path in given)
         else:
-            prompt = check_prompt(given[0], self.limits)
+            prompts = [check_prompt(prompt, self.limits) for prompt in given]
+            title = " | ".join(prompts)
         num_frames = check_result(use, settings, uploads, self.limits)
-        job = self.jobs.submit(name, prompt, settings, uploads, num_frames)
+        job = self.jobs.submit(name, title, settings, uploads, num_frames=num_frames, prompts=prompts)
         job.left = self.maker.estimate(job)
         return job
 

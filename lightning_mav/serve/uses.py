@@ -49,6 +49,7 @@ SETTINGS = {
     "frame_skip": Setting("Frame skip", int, 1, 15, 5, "A higher number: smoother, but slower."),
     "fps": Setting("Frames per second", float, 1, 30, None, "Of the 16 key frames. Low: more motion."),
     "guidance_scale": Setting("Guidance", float, 0, 20, None, "How closely to follow the prompt or file."),
+    "share": Setting("Share of the second sentence", float, 0, 1, 0.5),
     "steps": Setting("Steps", int, 1, 100, None, "Denoising steps of every stage. More take longer."),
 }
 SAMPLING = ("seed", "steps")  # settings of all uses
@@ -62,10 +63,11 @@ class Use:
     Args:
         title: The label of its tab and its button.
         text: What it does, in a sentence.
-        draw: Makes the video, as ``draw(cascade, given, settings, sampling)``; ``given`` is the prompt, or
+        draw: Makes the video, as ``draw(cascade, given, settings, sampling)``; ``given`` are the prompts, or
             what ``read_upload`` returns for each file.
         num_frames: Frames of the result, from the settings and the uploads.
-        files: Kind of each file that it takes, ``image`` or ``video``; if empty, it takes a prompt.
+        files: Kind of each file that it takes, ``image`` or ``video``; if empty, it takes prompts.
+        prompts: What the page calls each prompt that it takes, if it takes no files.
         settings: Names of its settings, besides ``SAMPLING``.
         least_frames: Least number of frames that an uploaded video must have.
     """
@@ -75,8 +77,14 @@ class Use:
     draw: Callable[["Cascade", Any, Settings, "Sampling"], "CascadeOutput"]
     num_frames: Callable[[Settings, Sequence[Upload]], int]
     files: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ("Prompt",)
     settings: tuple[str, ...] = ()
     least_frames: int = 1
+
+    @property
+    def num_inputs(self) -> int:
+        """Number of files or prompts that it takes."""
+        return len(self.files or self.prompts)
 
     @property
     def all_settings(self) -> tuple[str, ...]:
@@ -98,10 +106,18 @@ def read_upload(cascade: "Cascade", upload: Upload) -> "Video":
     return read_video_file(upload.path, lambda part: shrink(part, size))
 
 
-def _generate(cascade: "Cascade", prompt: str, settings: Settings, sampling: "Sampling") -> Any:
-    embed = cascade.embed([prompt], sampling)
+def _generate(cascade: "Cascade", prompts: list[str], settings: Settings, sampling: "Sampling") -> Any:
+    embed = cascade.embed(prompts, sampling)
     rest = {"fps": settings["fps"], "frame_skip": settings["frame_skip"]}
     return cascade.render(embed, **rest, sampling=sampling)
+
+
+def _blend(cascade: "Cascade", prompts: list[str], settings: Settings, sampling: "Sampling") -> Any:
+    from ..applications import blend_prompts
+
+    (first, second), share = prompts, settings["share"]
+    rest = {"fps": settings["fps"], "frame_skip": settings["frame_skip"]}
+    return blend_prompts(cascade, first, second, share, sampling=sampling, **rest)
 
 
 def _animate(cascade: "Cascade", given: list["Video"], settings: Settings, sampling: "Sampling") -> Any:
@@ -165,13 +181,21 @@ def _smooth(settings: Settings, _: Sequence[Upload]) -> int:
 
 USES = {
     "generate": Use("Generate", "Turns a sentence into a video.", _generate, _smooth, settings=OF_DECODER),
+    "blend": Use(
+        "Blend",
+        "Shows what lies between two sentences.",
+        _blend,
+        _smooth,
+        prompts=("First sentence", "Second sentence"),
+        settings=("share", *OF_DECODER),
+    ),
     "animate": Use(
         "Animate",
         "Makes an image move. The video begins with the image.",
         _animate,
         _smooth,
         ("image",),
-        OF_DECODER,
+        settings=OF_DECODER,
     ),
     "morph": Use(
         "Morph",
@@ -179,16 +203,16 @@ USES = {
         _morph,
         lambda settings, files: KEY_FRAMES,
         ("image", "image"),
-        ("fps",),
+        settings=("fps",),
     ),
-    "vary": Use("Vary", "Makes a similar video.", _vary, _smooth, ("video",), OF_DECODER),
+    "vary": Use("Vary", "Makes a similar video.", _vary, _smooth, ("video",), settings=OF_DECODER),
     "extend": Use(
         "Extend",
         "Continues a video after its end, or before its beginning.",
         _extend,
         lambda settings, files: files[0].num_frames + _frames_of(settings["seconds"], files[0].fps),
         ("video",),
-        ("seconds", "before"),
+        settings=("seconds", "before"),
     ),
     "loop": Use(
         "Loop",
@@ -196,7 +220,7 @@ USES = {
         _loop,
         _looped,
         ("video",),
-        ("frames",),
+        settings=("frames",),
     ),
     "interpolate": Use(
         "Interpolate",
@@ -204,7 +228,7 @@ USES = {
         _interpolate,
         lambda settings, files: (files[0].num_frames - 1) * settings["frame_skip"] + 1,
         ("video",),
-        ("frame_skip",),
+        settings=("frame_skip",),
         least_frames=2,
     ),
 }

@@ -8,8 +8,12 @@ import torch
 from PIL import Image
 
 from helpers.tiny_cascade import save_tiny_cascade
+from lightning_mav.applications import blend_prompts
+from lightning_mav.cascade import Cascade
 from lightning_mav.cli import main
 from lightning_mav.data.export import save_video
+from lightning_mav.data.media import read_video_file
+from lightning_mav.models.sampling import Sampling
 from lightning_mav.utils.configured import from_config
 from lightning_mav.weights import load_weights, save_weights
 
@@ -136,4 +140,41 @@ def test_what_weights_of_your_own_cannot_do_is_one_line(name, given, words, tmp_
     line = capsys.readouterr().err.strip().splitlines()[-1]  # after the progress of stages before
     assert error.value.code == 2
     assert line == f"mav: error: mav {name}: {words}; choose another value"
+    assert not (tmp_path / "out").exists()
+
+
+def blend(weights, out, *arguments):
+    options = ["--weights", weights, "--out", out, "--steps", "1", "--until", "decoder", "--formats", "mp4"]
+    main(["blend", *map(str, (*arguments, *options))])
+
+
+def test_a_blend_is_that_of_python_and_says_how_it_was_made(weights, tmp_path):
+    blend(weights, tmp_path, "a red ball", "a blue star", "--share", "0.25", "--seed", "4", "--fps", "3")
+    settings = json.loads((tmp_path / "blend-0-25-a-red-ball-a-blue-star-4.json").read_text())
+    assert settings["prompts"] == ["a red ball", "a blue star"]
+    assert (settings["share"], settings["fps"], settings["video"]["fps"]) == (0.25, 3.0, 3.0)
+    cascade = Cascade.from_pretrained(weights, "cpu")
+    expected = blend_prompts(
+        cascade, "a red ball", "a blue star", 0.25,
+        fps=3.0, until="decoder", sampling=Sampling(4, num_steps=1),
+    )  # fmt: skip
+    shown = read_video_file(tmp_path / "blend-0-25-a-red-ball-a-blue-star-4.mp4").frames
+    assert (shown - expected.video[0]).abs().mean() < 0.1  # H.264 halves the colours' size
+    blend(weights, tmp_path, "a red ball", "a blue star", "--share", "0.75", "--seed", "4")
+    assert len([*tmp_path.glob("*.mp4")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["one"], "the following arguments are required: PROMPT"),
+        (["one", " "], 'prompt 2 is empty; say what to show, such as "a red car"'),
+        (["one", "two", "--share", "1.5"], "--share: must be a number from 0 to 1, got 1.5"),
+    ],
+)
+def test_mistakes_of_a_blend_are_one_line(given, words, weights, tmp_path, capsys):
+    with pytest.raises(SystemExit) as error:
+        blend(weights, tmp_path / "out", *given)
+    assert error.value.code == 2
+    assert words in capsys.readouterr().err.strip().splitlines()[-1]
     assert not (tmp_path / "out").exists()

@@ -142,6 +142,15 @@ def test_each_tab_makes_a_video_of_a_file(page, files, name):
     plays(page, "#mav-slot-2 video")
 
 
+def test_two_sentences_are_blended(page):
+    page.get_by_role("tab", name="Blend").click()
+    page.get_by_label("First sentence").fill("a large red ball")
+    page.get_by_label("Second sentence").fill("a blue star")
+    page.locator("#mav-blend").click()
+    until_done(page, "a large red ball | a blue star")
+    plays(page, "#mav-slot-2 video")
+
+
 def test_a_page_that_is_reloaded_or_closed_finds_its_video(page):
     ask(page, "a small green square")
     page.locator("#mav-slot-0 video").wait_for(timeout=HOLD)

@@ -186,7 +186,8 @@ def test_the_command_to_copy_is_one(name, capsys):
     values |= {each: 4 for each in ("frames",) if each in values}
     files = [{"kind": kind} for kind in use.files]
     settings = check_settings(use, values)
-    job = Job("0" * 16, name, "it's; a $HOME", settings, files, weights="micro")
+    prompts = [] if files else ["it's; a $HOME", "two"][: use.num_inputs]
+    job = Job("0" * 16, name, "title", settings, files, weights="micro", prompts=prompts)
     words = shlex.split(command(job))
     assert words[:2] == ["mav", name]
     assert ("it's; a $HOME" in words) == (not files)
@@ -196,5 +197,5 @@ def test_the_command_to_copy_is_one(name, capsys):
     given = {word for word in words if word.startswith("--")}
     assert given == {f"--{each.replace('_', '-')}" for each in use.all_settings} | {"--weights"}
     assert given <= known
-    job.prompt = "--help me"
-    assert shlex.split(command(job))[-2:] == ["--", "--help me"] or files
+    job.prompts = ["--help me", *prompts[1:]]
+    assert shlex.split(command(job))[-1 - use.num_inputs :] == ["--", *job.prompts] or files

@@ -12,7 +12,7 @@ from PIL import Image
 
 from helpers.tiny_cascade import save_tiny_cascade
 from lightning_mav import Cascade
-from lightning_mav.applications import interpolate
+from lightning_mav.applications import blend_prompts, interpolate
 from lightning_mav.data.export import save_video
 from lightning_mav.models.sampling import Sampling
 from lightning_mav.serve.formats import FORMATS, OPAQUE, made_format
@@ -79,7 +79,8 @@ def make(cascade, folder, files, name, step=lambda: None, **values):
     settings = check_settings(use, {"steps": 1, **values})
     uploads = [check_upload(files[kind], kind, Limits()) for kind in use.files]
     count = check_result(use, settings, uploads, Limits())
-    job = Job("0" * 16, name, "a red ball", settings, num_frames=count)
+    prompts = [] if use.files else ["a red ball", "a blue star"][: use.num_inputs]
+    job = Job("0" * 16, name, "a red ball", settings, num_frames=count, prompts=prompts)
     Maker(cascade)(job, folder, step, uploads)
     return job
 
@@ -105,7 +106,7 @@ def test_pixels_are_those_of_the_cascade(cascade, files, tmp_path):
 def test_a_job_remembers_its_weights_and_their_ground(cascade, files, tmp_path, monkeypatch):
     monkeypatch.setattr(cascade.known, "ground", (1, 2, 3))
     settings = check_settings(USES["generate"], {"steps": 1, "frame_skip": 1})
-    job = Job("0" * 16, "generate", "x", settings, num_frames=16)
+    job = Job("0" * 16, "generate", "x", settings, num_frames=16, prompts=["x"])
     Maker(cascade, "emoji")(job, tmp_path, lambda: None)
     again = Job.from_dict(json.loads(json.dumps(asdict(job))))
     assert (again.weights, again.ground) == ("emoji", [1, 2, 3])
@@ -119,10 +120,19 @@ def test_a_job_remembers_its_weights_and_their_ground(cascade, files, tmp_path, 
     assert "webp-clear" not in downloads(job)
 
 
+def test_a_blend_is_that_of_the_command(cascade, files, tmp_path):
+    make(cascade, tmp_path, files, "blend", seed=5, share=0.3, frame_skip=2, fps=4.0)
+    sampling = Sampling(5, num_steps=1)
+    rest = {"fps": 4.0, "frame_skip": 2, "sampling": sampling}
+    expected = blend_prompts(cascade, "a red ball", "a blue star", 0.3, **rest)
+    assert (read_pixels(tmp_path) - expected.video[0]).abs().max() <= 1 / 255 + 1e-6
+
+
 def test_time_left_and_share_go_to_the_end(cascade, files, tmp_path):
     seen = []
     use = USES["generate"]
     job = Job("0" * 16, "generate", "x", check_settings(use, {"steps": 3, "frame_skip": 1}), num_frames=16)
+    job.prompts = ["x"]
     maker = Maker(cascade)
     for _ in range(2):
         job.share = 0.0

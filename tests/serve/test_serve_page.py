@@ -23,10 +23,18 @@ httpx = pytest.importorskip("httpx", reason="gradio, which brings httpx, is not 
 get_upload_folder = pytest.importorskip("gradio.utils").get_upload_folder
 server = pytest.importorskip("lightning_mav.serve.server")
 
-SETTINGS = {"seed": 0, "seconds": 0.5, "before": False, "frames": 4, "frame_skip": 2, "steps": 1}
+SETTINGS = {
+    "seed": 0,
+    "seconds": 0.5,
+    "before": False,
+    "frames": 4,
+    "frame_skip": 2,
+    "steps": 1,
+    "share": 0.3,
+}
 BAD = {  # for each setting a value that is out of its range
     "seed": -1, "seconds": 1e9, "before": "x", "frames": 99, "frame_skip": 0, "fps": 1e9,
-    "guidance_scale": -1, "steps": 10**6,
+    "guidance_scale": -1, "steps": 10**6, "share": 1.5,
 }  # fmt: skip
 
 
@@ -60,7 +68,7 @@ def files(tmp_path_factory):
 
 def fields(client, name, files, prompt="a red ball", **settings):
     use = USES[name]
-    given = [upload(client, files[kind]) for kind in use.files] or [prompt]
+    given = [upload(client, files[kind]) for kind in use.files] or [prompt] * use.num_inputs
     return [*given, *({**SETTINGS, **settings}.get(each) for each in use.all_settings)]
 
 
