@@ -74,7 +74,7 @@ class Handlers:
         version = -1
         while True:
             finished = job.state not in LIVE
-            if job.version != version:
+            if finished or job.version != version:
                 version = job.version
                 values = self._values(job, own)
                 yield [gr.skip() if shown and new == shown[i] else new for i, new in enumerate(values)]

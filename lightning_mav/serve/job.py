@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from .limits import RefusedError
+from .uses import SETTINGS, USES
 
 WAITING, RUNNING, DONE, FAILED, CANCELLED = "waiting", "running", "done", "failed", "cancelled"
 LIVE = (WAITING, RUNNING)
@@ -69,7 +70,7 @@ class Job:
 
     @classmethod
     def from_dict(cls, content: Any) -> Self:
-        """Returns the job that ``asdict`` made ``content`` of; keys of later versions are passed over.
+        """Returns the job that ``asdict`` made ``content`` of, also if it was of another version.
 
         Raises:
             ValueError: If a value is missing, or is not of its kind.
@@ -81,7 +82,12 @@ class Job:
                 raise ValueError(f"{name} of a job must be like {value!r}, got {given[name]!r}")
         if missing := {"id", "use", "prompt", "settings"} - given.keys():
             raise ValueError(f"a job needs {', '.join(sorted(missing))}")
+        if given["use"] not in USES:
+            raise ValueError(f"use of a job must be one of {', '.join(USES)}, got {given['use']!r}")
+        if not all(isinstance(prompt, str) for prompt in given.get("prompts", [])):
+            raise ValueError(f"prompts of a job must be texts, got {given['prompts']!r}")
         job = cls(**{name: given[name] for name in example if name in given})
+        job.settings = {name: SETTINGS[name].default for name in USES[job.use].all_settings} | job.settings
         if "prompts" not in given and not job.files:  # of an earlier version
             job.prompts = [job.prompt]
         return job
@@ -90,7 +96,7 @@ class Job:
 def folder_bytes(folder: Path) -> int:
     """Returns how many bytes the files in a folder have; a file that is removed meanwhile counts nothing."""
     total = 0
-    for file in folder.rglob("*"):
+    for path in folder.rglob("*"):
         with suppress(OSError):
-            total += file.stat().st_size
+            total += path.stat().st_size if path.is_file() else 0
     return total

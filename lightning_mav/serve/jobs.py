@@ -73,15 +73,22 @@ class Jobs:
         prompt: str,
         settings: dict[str, Any],
         uploads: Sequence[Upload] = (),
-        **known: Any,
+        **fields: Any,
     ) -> Job:
-        """Puts a job into the queue; its files are copied into its folder, ``known`` are further fields.
+        """Puts a job into the queue; its files are copied into its folder.
+
+        Args:
+            use: A key of ``USES``.
+            prompt: See ``Job``.
+            settings: Checked settings.
+            uploads: Its files.
+            fields: Further fields of ``Job``.
 
         Raises:
             BusyError: If too many are waiting.
             RefusedError: If the disk is full.
         """
-        job = Job(secrets.token_hex(8), use, prompt, settings, created=time.time(), **known)
+        job = Job(secrets.token_hex(8), use, prompt, settings, created=time.time(), **fields)
         with self.changed:
             if self.closing:
                 raise BusyError("The server is being stopped. Try again in a minute.")
@@ -190,7 +197,6 @@ class Jobs:
             with self.changed:
                 if not self.closing or job.state != WAITING:
                     self.queue.remove(job)
-                job.seconds = round(time.monotonic() - job.begun, 2)
                 self.save(job)
                 self._touch_all()
             self._clean()
@@ -200,30 +206,27 @@ class Jobs:
             if self.closing or job.stopped.is_set() or time.monotonic() - job.begun > self.max_seconds:
                 raise StopError
 
+        def end(state: str, message: str = "") -> None:
+            job.seconds, job.message = round(time.monotonic() - job.begun, 2), message
+            job.state = state  # last: whoever sees it sees the others, too
+
         try:
             self.work(job, self.path(job), step, self.uploads(job))
-            job.state = DONE
+            end(DONE)
         except StopError:
             if job.stopped.is_set():
-                job.state = CANCELLED
+                end(CANCELLED)
             elif self.closing:
                 job.state, job.tries = WAITING, job.tries - 1
             else:
-                job.state = FAILED
-                job.message = f"It took longer than {self.max_seconds:g} s. Try fewer steps or frames."
+                end(FAILED, f"It took longer than {self.max_seconds:g} s. Try fewer steps or frames.")
         except (UsageError, ValueError) as error:
-            job.state, job.message = FAILED, self._public(job, first_line(error))
+            end(FAILED, self._public(job, first_line(error)))
         except Exception as error:  # whatever went wrong, the next job must be made
             traceback.print_exc(file=sys.stderr)
             short = "memory" in str(error).lower() or isinstance(error, MemoryError)
-            job.state, job.message = (
-                FAILED,
-                (
-                    "The server's memory is too small for this video. Try fewer frames."
-                    if short
-                    else "Something went wrong; the log of the server says what."
-                ),
-            )
+            text = "The server's memory is too small for this video. Try fewer frames."
+            end(FAILED, text if short else "Something went wrong; the log of the server says what.")
 
     def _public(self, job: Job, text: str) -> str:
         """Returns a message without the paths of this machine."""

@@ -34,7 +34,7 @@ class Limits:
         upload_seconds: Seconds of an uploaded video.
         aspect: How many times the longer side of a video may be as long as the shorter one.
         frames: Frames of the result.
-        kept_bytes: Bytes of all files that clients have sent; each is removed after an hour.
+        kept_bytes: Bytes of all files that clients have sent; each is removed after about an hour.
     """
 
     prompt: int = 300
@@ -169,15 +169,24 @@ def _check_length(what: str, width: int, height: int, num_frames: int, fps: floa
         )
 
 
-def check_result(use: "Use", settings: dict[str, Any], uploads: list[Upload], limits: Limits) -> int:
+def check_result(
+    use: "Use", settings: dict[str, Any], uploads: list[Upload], limits: Limits, window: int
+) -> int:
     """Returns how many frames the result will have.
+
+    Args:
+        use: What is asked for.
+        settings: Checked settings.
+        uploads: Its files.
+        limits: What is allowed.
+        window: Frames in a window of the interpolation.
 
     Raises:
         RefusedError: If there are too many, or if an uploaded video has too few.
     """
     if uploads and uploads[0].num_frames < use.least_frames:
         raise RefusedError("The video has one frame, so there is nothing between frames. Try Animate.")
-    num_frames = int(use.num_frames(settings, uploads))
+    num_frames = int(use.num_frames(settings, uploads, window))
     if num_frames > limits.frames:
         raise RefusedError(f"The result would have {num_frames} frames: at most {limits.frames} are allowed.")
     return num_frames

@@ -34,8 +34,8 @@ class Pace:
 
     def of(self, stage: str, cost: float) -> float:
         """Returns the seconds that a stage will probably take."""
-        known = self.seconds or {stage: 0.01}
-        return self.seconds.get(stage, sum(known.values()) / len(known)) * cost
+        known = self.seconds.copy() or {stage: 0.01}  # the worker adds to it
+        return known.get(stage, sum(known.values()) / len(known)) * cost
 
 
 class Clock:
@@ -127,7 +127,7 @@ class Maker:
 
         sampling = Sampling(
             job.settings["seed"],
-            job.prompt if len(job.prompts) == 1 else "",  # as the commands do
+            job.prompt if len(job.prompts) == 1 else "",  # as mav generate does, and the others do
             job.settings["steps"],
             job.settings.get("guidance_scale"),
             progress,
@@ -159,8 +159,9 @@ class Maker:
 
         This also measures how long the stages take. The videos go to ``folder``.
         """
-        settings = {"seed": 0, "fps": None, "frame_skip": 1, "guidance_scale": None, "steps": None}
-        job = Job("0" * 16, "generate", "", settings, num_frames=KEY_FRAMES, prompts=["a red ball"])
+        settings = {"seed": 0, "fps": None, "frame_skip": 2, "guidance_scale": None, "steps": None}
+        count = 2 * KEY_FRAMES - 1
+        job = Job("0" * 16, "generate", "", settings, num_frames=count, prompts=["a red ball"])
         self(job, folder, lambda: None)
 
 

@@ -8,7 +8,7 @@ from html import escape
 from ..stage_table import stages
 from .formats import FORMATS, OPAQUE
 from .job import CANCELLED, DONE, FAILED, LIVE, RUNNING, Job
-from .uses import USES
+from .uses import SETTINGS, USES
 
 SLOTS = ("Key frames", "Smooth", "Sharp")
 # The status while a stage is at work.
@@ -125,9 +125,9 @@ def command(job: Job) -> str:
     for name, value in job.settings.items():
         if value is None or value is False:
             continue
-        words.append(f"--{name.replace('_', '-')}")
+        words.append(f"--{SETTINGS[name].option or name.replace('_', '-')}")
         if value is not True:
-            words.append(f"{value:g}" if isinstance(value, float) else str(value))
+            words.append(str(value))
     words += ["--weights", shlex.quote(job.weights)] if job.weights else []
     begin = ["mav", job.use]
     if any(each.startswith(("-", "'-")) for each in inputs):  # else it would be read as an option
@@ -146,7 +146,7 @@ def gallery(jobs: Sequence[Job]) -> str:
 def _card(job: Job) -> str:
     title, last = escape(title_of(job)), job.stages[-1]["name"]
     lines = [f"{name.replace('_', ' ')} {value}" for name, value in job.settings.items() if value is not None]
-    copied = json.dumps({"use": job.use, "prompt": job.prompt, **job.settings}, ensure_ascii=False)
+    copied = json.dumps({"use": job.use, "prompts": job.prompts, **job.settings}, ensure_ascii=False)
     return (
         f"<li><a href='?job={job.id}' aria-label='Open: {title}'><video src='jobs/{job.id}/{last}.mp4#t=0.1' "
         f"muted loop playsinline preload='metadata' tabindex='-1' class='mav-hover'></video>"

@@ -1,5 +1,6 @@
 """The web server: the page, the files of finished videos, and protection against bad requests."""
 
+import asyncio
 import re
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -11,6 +12,7 @@ from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse
 from gradio.utils import get_upload_folder
 
+from ..utils.paths import remove_stale
 from ..utils.textfile import decode_text, slug
 from .formats import FORMATS, OPAQUE, made_format
 from .job import DONE, Job, folder_bytes
@@ -48,18 +50,34 @@ class Guard:
 
     def __init__(self, app: Any, limits: Limits, uploads: Path) -> None:
         self.app, self.limits, self.uploads = app, limits, uploads
+        self.coming = 0  # bytes that the uploads under way may still write
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on to the application, or refuses it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        most, got, begun = MAX_BODY, 0, False
-        if scope["path"].endswith("/upload"):
-            most = self.limits.upload_bytes + SLACK
-            if folder_bytes(self.uploads) + most > self.limits.kept_bytes:
-                await _refuse(send, 503, "too many files are being sent: try again in some minutes")
-                return
+        if not scope["path"].endswith("/upload"):
+            await self._limited(scope, receive, send, MAX_BODY)
+            return
+        most = self.limits.upload_bytes + SLACK
+        self.coming += most
+        try:
+            if await asyncio.to_thread(self._kept) + self.coming > self.limits.kept_bytes:
+                await _refuse(send, 503, "too many files were sent: try again in an hour")
+            else:
+                await self._limited(scope, receive, send, most)
+        finally:
+            self.coming -= most
+
+    def _kept(self) -> int:
+        """Removes old uploads, of which Gradio forgets some, and returns the bytes of the others."""
+        remove_stale(self.uploads, "*")
+        return folder_bytes(self.uploads)
+
+    async def _limited(self, scope: Scope, receive: Receive, send: Send, most: int) -> None:
+        """Passes a request on, or refuses it if its body has more than ``most`` bytes."""
+        got, begun = 0, False
 
         async def counted() -> MutableMapping[str, Any]:
             nonlocal got
@@ -71,6 +89,8 @@ class Guard:
 
         async def answer(message: MutableMapping[str, Any]) -> None:
             nonlocal begun
+            if got > most:
+                return  # what the application makes of half a body
             if message["type"] == "http.response.start":
                 begun = True
                 added = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
@@ -82,6 +102,8 @@ class Guard:
             if int(length) > most:
                 raise BodyTooLargeError
             await self.app(scope, counted, answer)
+            if got > most and not begun:
+                raise BodyTooLargeError
         except (BodyTooLargeError, ValueError) as error:
             if begun:
                 raise

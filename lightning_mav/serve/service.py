@@ -61,7 +61,8 @@ class Service:
         else:
             prompts = [check_prompt(prompt, self.limits) for prompt in given]
             title = " | ".join(prompts)
-        num_frames = check_result(use, settings, uploads, self.limits)
+        window = self.maker.cascade.stage("interpolation").num_frames
+        num_frames = check_result(use, settings, uploads, self.limits, window)
         job = self.jobs.submit(name, title, settings, uploads, num_frames=num_frames, prompts=prompts)
         job.left = self.maker.estimate(job)
         return job

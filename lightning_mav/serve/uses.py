@@ -31,6 +31,7 @@ class Setting:
         high: Largest value.
         default: Value at first; None leaves the choice to the weights or the stages.
         info: What it does.
+        option: The command's option, without ``--``; None is its name in ``SETTINGS``.
     """
 
     label: str
@@ -39,15 +40,25 @@ class Setting:
     high: float = 1
     default: Any = None
     info: str = ""
+    option: str | None = None
 
 
 SETTINGS = {
     "seed": Setting("Seed", int, 0, 2**31 - 1, 0, "The same seed and settings give the same video."),
     "seconds": Setting("Seconds to add", float, 0.1, 10, 1.0),
     "before": Setting("Before the beginning", bool, default=False),
-    "frames": Setting("Frames to add", int, 1, 14, None, "1 to 14. If empty: two to three seconds."),
+    "frames": Setting("Frames to add", int, 1, 14, None, "1 to 14. If empty: about 2.5 seconds."),
     "frame_skip": Setting("Frame skip", int, 1, 15, 5, "A higher number: smoother, but slower."),
     "fps": Setting("Frames per second", float, 1, 30, None, "Of the 16 key frames. Low: more motion."),
+    "result_fps": Setting(
+        "Frames per second",
+        float,
+        1,
+        450,
+        None,
+        "If empty: 5 times the usual rate of key frames.",
+        option="fps",
+    ),
     "guidance_scale": Setting("Guidance", float, 0, 20, None, "How closely to follow the prompt or file."),
     "share": Setting("Share of the second sentence", float, 0, 1, 0.5),
     "steps": Setting("Steps", int, 1, 100, None, "Denoising steps of every stage. More take longer."),
@@ -65,7 +76,8 @@ class Use:
         text: What it does, in a sentence.
         draw: Makes the video, as ``draw(cascade, given, settings, sampling)``; ``given`` are the prompts, or
             what ``read_upload`` returns for each file.
-        num_frames: Frames of the result, from the settings and the uploads.
+        num_frames: Frames of the result, from the settings, the uploads, and the number of frames in a window
+            of the interpolation.
         files: Kind of each file that it takes, ``image`` or ``video``; if empty, it takes prompts.
         prompts: What the page calls each prompt that it takes, if it takes no files.
         settings: Names of its settings, besides ``SAMPLING``.
@@ -75,7 +87,7 @@ class Use:
     title: str
     text: str
     draw: Callable[["Cascade", Any, Settings, "Sampling"], "CascadeOutput"]
-    num_frames: Callable[[Settings, Sequence[Upload]], int]
+    num_frames: Callable[[Settings, Sequence[Upload], int], int]
     files: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ("Prompt",)
     settings: tuple[str, ...] = ()
@@ -106,39 +118,40 @@ def read_upload(cascade: "Cascade", upload: Upload) -> "Video":
     return read_video_file(upload.path, lambda part: shrink(part, size))
 
 
+def _keys(settings: Settings) -> dict[str, Any]:
+    """Returns the settings of the key frames."""
+    return {"fps": settings["fps"], "frame_skip": settings["frame_skip"]}
+
+
 def _generate(cascade: "Cascade", prompts: list[str], settings: Settings, sampling: "Sampling") -> Any:
     embed = cascade.embed(prompts, sampling)
-    rest = {"fps": settings["fps"], "frame_skip": settings["frame_skip"]}
-    return cascade.render(embed, **rest, sampling=sampling)
+    return cascade.render(embed, **_keys(settings), sampling=sampling)
 
 
 def _blend(cascade: "Cascade", prompts: list[str], settings: Settings, sampling: "Sampling") -> Any:
     from ..applications import blend_prompts
 
     (first, second), share = prompts, settings["share"]
-    rest = {"fps": settings["fps"], "frame_skip": settings["frame_skip"]}
-    return blend_prompts(cascade, first, second, share, sampling=sampling, **rest)
+    return blend_prompts(cascade, first, second, share, sampling=sampling, **_keys(settings))
 
 
 def _animate(cascade: "Cascade", given: list["Video"], settings: Settings, sampling: "Sampling") -> Any:
     from ..applications import animate
 
-    rest = {"fps": settings["fps"], "frame_skip": settings["frame_skip"]}
-    return animate(cascade, given[0].frames[None, :, 0], **rest, sampling=sampling)
+    return animate(cascade, given[0].frames[None, :, 0], **_keys(settings), sampling=sampling)
 
 
 def _morph(cascade: "Cascade", given: list["Video"], settings: Settings, sampling: "Sampling") -> Any:
     from ..applications import morph
 
     images = [video.frames[None, :, 0] for video in given]
-    return morph(cascade, *images, fps=settings["fps"], sampling=sampling)
+    return morph(cascade, *images, fps=settings["result_fps"], sampling=sampling)
 
 
 def _vary(cascade: "Cascade", given: list["Video"], settings: Settings, sampling: "Sampling") -> Any:
     from ..applications import vary
 
-    rest = {"fps": settings["fps"], "frame_skip": settings["frame_skip"]}
-    return vary(cascade, given[0].frames[None], **rest, sampling=sampling)
+    return vary(cascade, given[0].frames[None], **_keys(settings), sampling=sampling)
 
 
 def _extend(cascade: "Cascade", given: list["Video"], settings: Settings, sampling: "Sampling") -> Any:
@@ -168,14 +181,14 @@ def _frames_of(seconds: float, fps: float) -> int:
     return max(1, round(seconds * fps))
 
 
-def _looped(settings: Settings, files: Sequence[Upload]) -> int:
+def _looped(settings: Settings, files: Sequence[Upload], window: int) -> int:
     from ..applications import loop_frames
 
     (video,) = files
-    return video.num_frames + (settings["frames"] or loop_frames(video.fps))
+    return video.num_frames + (settings["frames"] or loop_frames(video.fps, window))
 
 
-def _smooth(settings: Settings, _: Sequence[Upload]) -> int:
+def _smooth(settings: Settings, files: Sequence[Upload], window: int) -> int:
     return (KEY_FRAMES - 1) * int(settings["frame_skip"]) + 1
 
 
@@ -201,16 +214,16 @@ USES = {
         "Morph",
         "Turns one image into another.",
         _morph,
-        lambda settings, files: KEY_FRAMES,
+        lambda settings, files, window: window,
         ("image", "image"),
-        settings=("fps",),
+        settings=("result_fps",),
     ),
     "vary": Use("Vary", "Makes a similar video.", _vary, _smooth, ("video",), settings=OF_DECODER),
     "extend": Use(
         "Extend",
         "Continues a video after its end, or before its beginning.",
         _extend,
-        lambda settings, files: files[0].num_frames + _frames_of(settings["seconds"], files[0].fps),
+        lambda settings, files, _: files[0].num_frames + _frames_of(settings["seconds"], files[0].fps),
         ("video",),
         settings=("seconds", "before"),
     ),
@@ -226,7 +239,7 @@ USES = {
         "Interpolate",
         "Adds frames between those of a video, so that it plays more smoothly.",
         _interpolate,
-        lambda settings, files: (files[0].num_frames - 1) * settings["frame_skip"] + 1,
+        lambda settings, files, _: (files[0].num_frames - 1) * settings["frame_skip"] + 1,
         ("video",),
         settings=("frame_skip",),
         least_frames=2,

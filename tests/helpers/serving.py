@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def serving(weights, folder, monkeypatch, **options):
-    """Yields the address of a running server, and the service behind it; skips the test without gradio."""
+    """Yields the address of a running server, its service and its app; skips the test without gradio."""
     import pytest
 
     pytest.importorskip("gradio", reason="gradio is not installed: pip install 'lightning-mav[app]'")
@@ -21,7 +21,8 @@ def serving(weights, folder, monkeypatch, **options):
 
     cascade = Cascade.from_pretrained(weights, "cpu")
     service = Service(cascade, folder / "jobs", **options)
-    config = uvicorn.Config(build_app(service), host="127.0.0.1", port=0, log_level="error")
+    app = build_app(service)
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -29,7 +30,7 @@ def serving(weights, folder, monkeypatch, **options):
         time.sleep(0.02)
     service.jobs.start()
     try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", service
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", service, app
     finally:
         server.should_exit = True
         service.jobs.close()

@@ -165,7 +165,16 @@ def test_damaged_folders_are_passed_over(work, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"created": None}, {"created": "x"}, {"tries": None}, {"stages": {}}, {"id": 3}]
+    "wrong",
+    [
+        {"created": None},
+        {"created": "x"},
+        {"tries": None},
+        {"stages": {}},
+        {"id": 3},
+        {"use": "x"},
+        {"prompts": [3]},
+    ],
 )
 def test_a_job_with_a_wrong_value_is_passed_over(work, tmp_path, wrong):
     jobs = Jobs(tmp_path / "jobs", work)

@@ -1,5 +1,6 @@
 """The page over HTTP: what a browser sends, what comes back, and what is refused."""
 
+import asyncio
 import errno
 import os
 import re
@@ -7,7 +8,9 @@ import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,11 +20,14 @@ from helpers.serving import call, serving, upload, wait_for
 from helpers.tiny_cascade import save_tiny_cascade
 from lightning_mav.data.export import save_video
 from lightning_mav.serve.formats import FORMATS
+from lightning_mav.serve.job import folder_bytes
+from lightning_mav.serve.uses import SETTINGS as SERVE_SETTINGS
 from lightning_mav.serve.uses import USES
 
 httpx = pytest.importorskip("httpx", reason="gradio, which brings httpx, is not installed")
 get_upload_folder = pytest.importorskip("gradio.utils").get_upload_folder
 server = pytest.importorskip("lightning_mav.serve.server")
+Handlers = pytest.importorskip("lightning_mav.serve.handlers").Handlers
 
 SETTINGS = {
     "seed": 0,
@@ -31,10 +37,11 @@ SETTINGS = {
     "frame_skip": 2,
     "steps": 1,
     "share": 0.3,
+    "result_fps": 40,
 }
 BAD = {  # for each setting a value that is out of its range
     "seed": -1, "seconds": 1e9, "before": "x", "frames": 99, "frame_skip": 0, "fps": 1e9,
-    "guidance_scale": -1, "steps": 10**6, "share": 1.5,
+    "guidance_scale": -1, "steps": 10**6, "share": 1.5, "result_fps": 1000,
 }  # fmt: skip
 
 
@@ -91,6 +98,23 @@ def test_each_tab_makes_a_video(served, client, files, name):
         assert "attachment" in file.headers["content-disposition"]
 
 
+def test_the_end_of_a_job_is_shown_even_if_its_version_stays(served, client, files):
+    _, (job_id,) = call(client, "generate", fields(client, "generate", files))
+    job = served[1].jobs.get(job_id)
+    wait_for(lambda: job.state == "done")
+    job.state = "running"
+
+    async def look():
+        watch = Handlers(served[1]).watch(job_id, [], SimpleNamespace(session_hash="x"))
+        before = await anext(watch)
+        job.state = "done"
+        return before, await anext(watch)
+
+    before, after = asyncio.run(look())
+    assert "Done in" not in str(before)
+    assert "Done in" in str(after)
+
+
 def test_videos_can_be_wound(served, client, files):
     _, (job_id,) = call(client, "generate", fields(client, "generate", files))
     wait_for(lambda: served[1].jobs.get(job_id).state == "done")
@@ -104,8 +128,7 @@ def test_values_out_of_range_are_refused_with_a_message(served, client, files, n
     for setting in USES[name].all_settings:
         status, message = call(client, name, fields(client, name, files, **{setting: BAD[setting]}))
         assert status < 500
-        assert isinstance(message, str)
-        assert message
+        assert SERVE_SETTINGS[setting].label in message
     assert len(served[1].jobs.jobs) == before
 
 
@@ -211,12 +234,29 @@ def test_a_file_for_which_there_is_no_room_is_no_error_of_the_server(served, cli
 
 def test_all_uploads_together_are_limited(served, client, files, monkeypatch):
     assert upload(client, files["image"])["path"]
-    monkeypatch.setattr(server, "folder_bytes", lambda folder: served[1].limits.kept_bytes)
+    limits = replace(served[1].limits, kept_bytes=folder_bytes(Path(get_upload_folder())))
+    monkeypatch.setattr(served[2], "limits", limits)
     answer = upload(client, files["image"])
-    assert (answer.status_code, answer.text) == (
-        503,
-        "too many files are being sent: try again in some minutes",
-    )
+    assert (answer.status_code, answer.text) == (503, "too many files were sent: try again in an hour")
+
+
+def test_what_was_left_of_aborted_uploads_does_not_count_for_ever(served, client, files, monkeypatch):
+    left = Path(get_upload_folder()) / "tmpabc"
+    left.write_bytes(bytes(30 * 2**20))
+    room = served[1].limits.upload_bytes + server.SLACK + 2**20
+    monkeypatch.setattr(served[2], "limits", replace(served[1].limits, kept_bytes=room))
+    assert upload(client, files["image"]).status_code == 503
+    os.utime(left, (0, 0))  # old
+    assert upload(client, files["image"])["path"]
+    assert not left.exists()
+
+
+def test_uploads_at_once_count_before_they_are_there(served, client, files, monkeypatch):
+    monkeypatch.setattr(served[2], "coming", served[1].limits.kept_bytes)
+    assert upload(client, files["image"]).status_code == 503
+    monkeypatch.setattr(served[2], "coming", 0)
+    assert upload(client, files["image"])["path"]
+    assert served[2].coming == 0
 
 
 @pytest.mark.parametrize(
@@ -277,7 +317,7 @@ def test_a_job_can_be_cancelled_and_found_again(served, client, files):
 
 @pytest.mark.slow
 def test_fifty_clients_at_once_are_answered_or_told_that_it_is_busy(weights, files, tmp_path, monkeypatch):
-    with serving(weights, tmp_path, monkeypatch, max_waiting=4) as (address, service):
+    with serving(weights, tmp_path, monkeypatch, max_waiting=4) as (address, service, _):
         begin, codes = threading.Barrier(50), []
 
         def one(_):
