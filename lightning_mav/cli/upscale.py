@@ -17,7 +17,7 @@ from .arguments import CommandParser, add_import, given, number_in
 from .options import add_options
 from .output import FORMATS, base_name, output_folder, own_name, publishing
 from .provenance import provenance
-from .results import add_results, check_background, check_ground
+from .results import CLEAR, add_results, check_background, check_ground, endings_of
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MAX_SIDE, MAX_PIXELS = 16384, 139_264 * 256  # of a frame: the most that H.264 allows at its highest level
 HELP = """The size of the result is that of the video times the scales of the stages. With the weights emoji,
 sr_lt makes it 4 times as large in each direction and sr_h 2 times: 8 times together. --until sr_lt takes the
-first stage alone, --from sr_h the second. Shape, frame rate and the times of the frames stay the same.
+first stage alone, --from sr_h the second. Shape and frame rate stay, and in mp4 the times of the frames.
 Sound is left out. Frames are read, enlarged and written one after the other, so a long video needs more time
 but no more memory. If Ctrl-C or a full disk ends it, the finished frames are kept. mp4 and frames can have
 any length; GIF and the other formats need a short video, as they are written in one piece."""
@@ -148,7 +148,7 @@ def _check_size(args: argparse.Namespace, film: "Film", loaded: _Loaded) -> None
             f"{before} would become {width}x{height} ({stages}), more than mp4 can hold: {remedy}"
         )
     for kind in args.formats:
-        needed = kept_bytes(kind, len(film), (height, width))
+        needed = kept_bytes(kind, len(film), (height, width), 4 if args.background == CLEAR else 3)
         if needed > MAX_KEPT:
             raise UsageError(
                 f"--formats {kind}: needs all {len(film)} frames of {width}x{height} at once, "
@@ -200,7 +200,7 @@ def _publish(args: argparse.Namespace, film: "Film", loaded: _Loaded, result: "S
         result.save_rest(name, FORMATS)
         result.sheet(f"{settings['prompt']}   (seed {args.seed})").save(result.folder / f"{name}.png")
         write_text(result.folder / f"{name}.json", json.dumps(settings, indent=2) + "\n")
-    return [args.out / f"{name}{end}" for end in (*(FORMATS[kind] for kind in args.formats), ".png", ".json")]
+    return [args.out / f"{name}{ending}" for ending in endings_of(args)]
 
 
 def _settings(

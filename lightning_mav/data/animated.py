@@ -55,7 +55,7 @@ def durations(num_frames: int, fps: float, stride: int = 1, *, shortest: int = 1
 def write_webp(
     path: str | Path, video: Tensor, fps: float, *, alpha: Tensor | None = None, quality: int = 90
 ) -> None:
-    """Writes an endless animated WebP. Above 91 frames per second, only every n-th frame is kept.
+    """Writes an endless animated WebP. Above 90 frames per second, only every n-th frame is kept.
 
     Args:
         path: File to write.
@@ -86,18 +86,18 @@ def _save(
 def write_frames(folder: str | Path, video: Tensor, *, alpha: Tensor | None = None) -> list[Path]:
     """Writes each frame as a PNG file into a folder: ``0000.png`` and so on; returns their paths.
 
-    Frames of an earlier, longer video in that folder are removed.
+    The later frames of an earlier, longer video in that folder are removed.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = to_pictures(video, alpha)
+    pictures, removed = to_pictures(video, alpha), 0
     digits = max(FRAME_DIGITS, len(str(len(pictures) - 1)))
     paths = [folder / f"{index:0{digits}d}.png" for index in range(len(pictures))]
     for picture, path in zip(pictures, paths, strict=True):
         picture.save(path, "PNG")
-    for path in folder.glob("*.png"):
-        if path.stem.isdecimal() and len(path.stem) >= FRAME_DIGITS and path not in paths:
-            path.unlink()
+    while (left := folder / f"{len(pictures) + removed:0{digits}d}.png").exists():
+        left.unlink()
+        removed += 1
     return paths
 
 

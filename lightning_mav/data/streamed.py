@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..utils.paths import replacing
 from .animated import to_pictures
 from .codecs.mp4 import Mp4Writer
 from .codecs.pixels import from_uint8, to_uint8
@@ -21,6 +22,7 @@ from .video import MAX_GIF_SIDE, chosen_frames, contact_sheet
 
 MAX_KEPT = 2**27  # bytes of all frames of a format that is written at the end
 SPARE = 2**23  # bytes that have to stay free on the disk, so that files can be finished
+HELD = 20  # sizes of a frame that the encoder of mp4 may still write when it is closed
 SHEET_WIDTH = 320  # pixels of a frame that waits for the contact sheet
 
 
@@ -66,7 +68,8 @@ class StreamedVideo:
             OSError: If the disk is nearly full. What was taken before can still be saved.
         """
         kept = sum(part.numel() for frames in self.kept.values() for part in frames)
-        if shutil.disk_usage(self.folder).free < SPARE + kept + frame.numel():
+        held = frame.numel() * (1 if self.writer is None else HELD)
+        if shutil.disk_usage(self.folder).free < SPARE + kept + held:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         video, alpha = on_background(frame[:, None], self.ground, self.background)
         if self.num_frames in self.shown:
@@ -76,7 +79,8 @@ class StreamedVideo:
         if "frames" in self.kinds:
             place = self.folder / "video-frames" / f"{self.num_frames:04d}.png"
             place.parent.mkdir(exist_ok=True)
-            to_pictures(video, alpha)[0].save(place, "PNG")
+            with replacing(place, sync=False) as part:
+                to_pictures(video, alpha)[0].save(part, "PNG")
         if self.kept:
             opaque = alpha if alpha is None else (alpha * 2 - 1)
             pixels = to_uint8(video[:, 0] if opaque is None else torch.cat([video[:, 0], opaque]))
@@ -97,11 +101,15 @@ class StreamedVideo:
         for kind in self.kinds:
             target = self.folder / f"{name}{endings[kind]}"
             if kind in self.kept:
-                colours = from_uint8(torch.stack(self.kept.pop(kind), dim=1))
+                frames = self.kept.pop(kind)[: self.num_frames]  # the next one may have been begun
+                colours = from_uint8(torch.stack(frames, dim=1))
                 alpha = (colours[3] + 1) / 2 if len(colours) > 3 else None
                 save_video(target, colours[:3], float(self.rate), alpha=alpha)
-            else:
-                (self.folder / f"video{endings[kind]}").rename(target)
+                continue
+            made = self.folder / f"video{endings[kind]}"
+            if kind == "frames":
+                (made / f"{self.num_frames:04d}.png").unlink(missing_ok=True)
+            made.rename(target)
 
     def sheet(self, title: str) -> Image.Image:
         """Draws the contact sheet."""
@@ -110,12 +118,19 @@ class StreamedVideo:
         return contact_sheet(frames, fps=float(self.rate), title=title, numbers=numbers)
 
 
-def kept_bytes(kind: str, num_frames: int, size: tuple[int, int]) -> int:
-    """Returns how many bytes the frames of a format take until it is written; 0 for mp4 and frames."""
+def kept_bytes(kind: str, num_frames: int, size: tuple[int, int], channels: int = 3) -> int:
+    """Returns how many bytes the frames of a format take until it is written; 0 for mp4 and frames.
+
+    Args:
+        kind: The format.
+        num_frames: Number of frames.
+        size: Height and width of a frame.
+        channels: 4 with opacity.
+    """
     if kind in ("mp4", "frames"):
         return 0
     height, width = _fitting(size, MAX_GIF_SIDE) if kind == "gif" else size
-    return num_frames * height * width * 3
+    return num_frames * height * width * channels
 
 
 def _fitting(size: tuple[int, int], side: int) -> tuple[int, int]:

@@ -5,11 +5,12 @@ import shutil
 import signal
 import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFile, PngImagePlugin
 
 from helpers.coded import encode
 from helpers.outside import check_files, read_settings
@@ -144,6 +145,40 @@ def test_what_is_done_is_kept_after_an_interruption(signum, code, weights, clip,
     assert len(look_through(tmp_path / "upscale-clip-0.mp4")) == 3
     assert len(look_through(tmp_path / "upscale-clip-0.gif")) == 3
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".unfinished")]
+
+
+def test_what_is_begun_at_an_interruption_is_left_out(weights, clip, tmp_path, monkeypatch):
+    save, saved = ImageFile._save, []
+
+    def stop(image, file, *args, **kwargs):
+        saved.append(1)
+        if len(saved) == 4:
+            file.write(b"half a picture")
+            raise KeyboardInterrupt
+        save(image, file, *args, **kwargs)
+
+    monkeypatch.setattr(PngImagePlugin.ImageFile, "_save", stop)
+    with pytest.raises(SystemExit):
+        run(weights, tmp_path, clip, "--formats", "mp4,frames,webp")
+    shape = json.loads((tmp_path / "upscale-clip-0.json").read_text())["video"]["shape"]
+    pictures = sorted((tmp_path / "upscale-clip-0-frames").iterdir())
+    assert [path.name for path in pictures] == ["0000.png", "0001.png", "0002.png"]
+    assert shape[1] == 3
+    for path in pictures:
+        Image.open(path).load()
+    with Image.open(tmp_path / "upscale-clip-0.webp") as image:
+        assert image.n_frames == 3
+
+
+@pytest.mark.parametrize("size", [(270, 480)])
+def test_spare_space_holds_what_the_encoder_still_writes(tmp_path, size, monkeypatch):
+    noise = torch.rand(3, *size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    video = streamed.StreamedVideo(tmp_path, ["mp4"], total=60, rate=Fraction(24))
+    for index in range(60):
+        video.add(noise.roll(7 * index, dims=2))
+    before = (tmp_path / "video.mp4").stat().st_size
+    video.finish()
+    assert (tmp_path / "video.mp4").stat().st_size - before < streamed.SPARE + streamed.HELD * noise.numel()
 
 
 def test_a_nearly_full_disk_keeps_the_finished_frames(weights, clip, tmp_path, monkeypatch, capsys):

@@ -199,9 +199,11 @@ def test_a_shorter_video_leaves_no_frames_of_a_longer_one(tmp_path):
     save_video(folder, moving_square(9)[0], 8.0)
     (folder / "cover.png").write_bytes(b"another file")
     (folder / "12.png").write_bytes(b"another file")
+    (folder / "20240101.png").write_bytes(b"a photograph")
+    (folder / "1999.png").write_bytes(b"a photograph")
     save_video(folder, moving_square(3)[0], 8.0)
     assert sorted(path.name for path in folder.iterdir()) == [
-        "0000.png", "0001.png", "0002.png", "12.png", "cover.png",
+        "0000.png", "0001.png", "0002.png", "12.png", "1999.png", "20240101.png", "cover.png",
     ]  # fmt: skip
 
 
