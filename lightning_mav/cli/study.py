@@ -33,14 +33,23 @@ def _key_of(out: Path) -> Path:
     return out.with_name(f"{out.name}.key.json")
 
 
+def _check_new(out: Path, key: Path, but: Path | None = None) -> None:
+    """Refuses a study that is there already, so that no votes on it become useless.
+
+    Raises:
+        UsageError: If there is a file in ``out`` but ``but``, or the key.
+    """
+    if key.exists() or (out.exists() and (not out.is_dir() or any(path != but for path in out.iterdir()))):
+        path = key if key.exists() else out
+        raise UsageError(f"{path}: is there already; remove it, or choose another --out")
+
+
 def _make(args: argparse.Namespace) -> None:
     out = Path(os.path.abspath(args.out))  # a name, also of "."
     if not out.name:
         raise UsageError(f"--out {args.out}: the page needs a folder of its own; choose another")
     key = _key_of(out)
-    for path in (out, key):
-        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-            raise UsageError(f"{path}: is there already; remove it, or choose another --out")
+    _check_new(out, key)
     from ..evaluation.study import find_pairs, make_study
 
     prompts = None if args.prompts is None else read_prompts(args.prompts)
@@ -50,12 +59,16 @@ def _make(args: argparse.Namespace) -> None:
         return track(items, "Encoding pairs", total)
 
     number = secrets.randbelow(2**53) if args.seed is None else args.seed  # JSON keeps it exactly
+    written = False
     try:
         with output_folder(out) as folder, publishing(folder, out, "the page"):
+            _check_new(out, key, but=folder)  # another run may have written it meanwhile
             study = make_study(found, (args.a, args.b), number, folder, args.title, progress)
+            written = True
             write_json(key, study.to_dict())
     except BaseException:
-        key.unlink(missing_ok=True)
+        if written:
+            key.unlink(missing_ok=True)
         raise
     print(out / "index.html")
     print(key)

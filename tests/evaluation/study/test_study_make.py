@@ -11,7 +11,8 @@ import torch
 from helpers.reading import read_video
 from lightning_mav import cli
 from lightning_mav.data.export import save_video
-from lightning_mav.evaluation.study import load_study
+from lightning_mav.evaluation import study
+from lightning_mav.evaluation.study import find_pairs, load_study
 from lightning_mav.utils.errors import UsageError
 
 PROMPTS = ["a red car", "a red car in rain", "</script><script>alert(1)</script>", "猫"]
@@ -185,6 +186,20 @@ def test_what_makes_no_study_is_refused_in_one_line_and_leaves_nothing(fault, pl
         make()
     assert "\n" not in str(error.value)
     assert sorted(path for path in place.rglob("*")) == before
+
+
+def test_a_study_that_another_run_has_made_meanwhile_is_kept(place, monkeypatch):
+    def slow(*args):
+        monkeypatch.undo()
+        monkeypatch.chdir(place)
+        make("--seed", "1")
+        return find_pairs(*args)
+
+    monkeypatch.setattr(study, "find_pairs", slow)
+    with pytest.raises(UsageError, match=re.escape("study.key.json: is there already")):
+        make("--seed", "2")
+    assert load_study(Path("study.key.json")).seed == 1
+    assert shown()["pairs"]
 
 
 def test_prompts_without_a_pair_are_named(place):
