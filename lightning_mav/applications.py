@@ -1,4 +1,4 @@
-"""What else the cascade can do: animate an image, morph, vary, extend, loop, interpolate, upscale.
+"""What else the cascade can do: animate, morph, vary, extend, loop, interpolate, upscale, blend prompts.
 
 All take and give videos in [-1, 1]. A video is brought to the size that the stages were trained on: F works
 on small frames, and super-resolution makes them large. So what comes back has the cascade's own size, but
@@ -11,17 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .cascade import DEFAULT, Cascade
+from .cascade import Cascade
 from .cascade_output import CascadeOutput
 from .data.codecs.pixels import middle_square, spread
 from .models import shrink
 from .models.extrapolation import extend_video, join_videos
-from .models.sampling import Sampling
+from .models.sampling import DEFAULT, Sampling
 from .stage_table import LAST, stages_until
 from .upscale import upscale as upscale
-from .utils.numbers import MIN_FPS, check_number
+from .utils.errors import BadValueError
+from .utils.numbers import MIN_FPS, check_number, check_whole
 from .utils.precision import autocast_context
+from .utils.slerp import slerp
 from .utils.tensors import IMAGES, VIDEOS, check_batches, check_pixels
+from .utils.textfile import is_blank, shortened
 
 LOOP_KEYS = 8  # frames that lead from the end of a video to its beginning, before others are put between
 LOOP_FPS = 3.5  # how many of them play in a second, about: with more, the loop hurries back
@@ -53,16 +56,18 @@ def animate(
             out, and the interpolation goes on from its second half.
         sampling: How to sample.
     """
+    stages_until(until, "decoder")
+    check_whole("frame_skip", frame_skip, 1)
+    if by not in ("decoder", "interpolation"):
+        raise BadValueError(f"by must be decoder or interpolation, got {by!r}")
     frame = middle_square(check_pixels("image", image, IMAGES))[:, :, None]
     still, embed = _small(cascade, frame), embed_frames(cascade, frame)
     fps, num_frames = cascade.known.fps if fps is None else fps, cascade.decoder.num_frames
     if by == "decoder":
         keys = cascade.run("decoder", sampling, image_embed=embed, fps=fps, still=still)
         keys = keys[:, :, cascade.decoder.embedded_place(num_frames) :]
-    elif by == "interpolation":
-        keys = still
     else:
-        raise ValueError(f"by must be decoder or interpolation, got {by!r}")
+        keys = still
     if missing := num_frames - keys.shape[2]:
         given = {"video": keys, "num_frames": missing, "image_embed": embed, "fps": fps}
         keys = cascade.run("interpolation", sampling, extend_video, **given)
@@ -159,8 +164,7 @@ def loop(
         cascade: All stages.
         video: Videos ``(B, 3, F, H, W)``.
         fps: Their frame rate.
-        num_frames: Frames to add, 1 to 14 with a window of 16. None adds what plays in two to three
-            seconds, see ``loop_frames``.
+        num_frames: Frames to add, 1 to 14 with a window of 16; None is ``loop_frames``.
         until: Last stage to run.
         sampling: How to sample.
     """
@@ -169,21 +173,21 @@ def loop(
     small, embed = _small(cascade, video), embed_frames(cascade, video)
     given: dict[str, Any] = {"first": small, "second": small, "image_embed": embed, "fps": fps}
     window = cascade.stage("interpolation").num_frames
-    keys, skip = _loop_keys(fps, window) if num_frames is None else (num_frames, 1)
-    given |= {"num_frames": keys, "frame_skip": skip}
+    num_keys, frame_skip = _loop_keys(fps, window) if num_frames is None else (num_frames, 1)
+    given |= {"num_frames": num_keys, "frame_skip": frame_skip}
     closing = cascade.run("interpolation", sampling, join_videos, **given)
     made = {"interpolation": torch.cat([small, closing], dim=2).cpu()}
     return cascade.render(embed, fps=fps, until=until, sampling=sampling, made=made)
 
 
 def loop_frames(fps: float, window: int = WINDOW) -> int:
-    """Returns how many frames ``loop`` adds to a video by itself: what plays in two to three seconds."""
-    keys, skip = _loop_keys(fps, window)
-    return (keys + 1) * skip - 1
+    """Returns how many frames ``loop`` adds by itself: about 2.5 seconds, at 6 to 60 frames a second."""
+    num_keys, frame_skip = _loop_keys(fps, window)
+    return (num_keys + 1) * frame_skip - 1
 
 
 def _loop_keys(fps: float, window: int) -> tuple[int, int]:
-    """Returns how many frames are made first, and how far apart: as slow as the window allows."""
+    """Returns how many frames are made first, and from one to the next, so that 3.5 play in a second."""
     check_number("fps", fps, MIN_FPS)
     return min(LOOP_KEYS, window - 2), min(max(1, round(fps / LOOP_FPS)), window - 1)
 
@@ -219,21 +223,11 @@ def blend_prompts(
         rest: ``fps``, ``frame_skip`` and ``until``, see ``Cascade.render``.
     """
     check_number("share", share, 0, 1)
+    for name, prompt in (("first", first), ("second", second)):
+        if not isinstance(prompt, str) or is_blank(prompt):
+            raise BadValueError(f"{name} must be a sentence, got {shortened(repr(prompt))}")
     a, b = cascade.embed([first], sampling), cascade.embed([second], sampling)
     return cascade.render(slerp(a, b, share), sampling=sampling, **rest)
-
-
-def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
-    """Goes from ``a`` to ``b``, ``(B, D)``, along a circle (unCLIP, section 3.2); lengths change evenly."""
-    lengths = torch.lerp(a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True), share)
-    a, b = (torch.nn.functional.normalize(x, dim=1) for x in (a, b))
-    angle = (a * b).sum(dim=1, keepdim=True).clamp(-1, 1).acos()
-    mixed = torch.where(
-        angle.sin() > 1e-4,
-        ((1 - share) * angle).sin() * a + (share * angle).sin() * b,
-        torch.lerp(a, b, share),
-    )
-    return lengths * torch.nn.functional.normalize(mixed, dim=1)
 
 
 def embed_frames(cascade: Cascade, video: Tensor) -> Tensor:

@@ -18,16 +18,15 @@ from torch import Tensor, nn
 from .cascade_output import CascadeOutput, join_outputs
 from .clip import Clip, text_half
 from .models import SRH, SRLT, Decoder, Interpolation, Prior
-from .models.sampling import Sampling, chosen_seed, chosen_steps
+from .models.sampling import DEFAULT, Sampling, chosen_seed, chosen_steps
 from .prompts import KnownPrompts, read_known
-from .stage_table import DEFAULT_WEIGHTS, LAST, video_chain, video_stages
+from .stage_table import DEFAULT_WEIGHTS, LAST, video_chain
 from .utils.configured import allow_modules
-from .utils.numbers import MIN_FPS, check_number
+from .utils.numbers import MIN_FPS, check_number, check_whole
 from .utils.precision import autocast_context
 from .utils.tensors import check_batches, check_floats
 from .weights import load_stage, weights_files
 
-DEFAULT = Sampling()
 Draw = Callable[..., Tensor]
 
 
@@ -185,7 +184,8 @@ class Cascade(nn.Module):
         fps, made = self.known.fps if fps is None else fps, dict(made or {})
         image_embed = check_floats("image_embed", image_embed, "(B, D)")
         check_batches(image_embed=image_embed, **made)
-        chain = video_chain(until, max(made, key=video_stages().index, default=None))
+        check_whole("frame_skip", frame_skip, 1)
+        chain = video_chain(until, made)
         given: dict[str, Any] = {"image_embed": image_embed, "frame_skip": frame_skip}
         seconds, rates = dict.fromkeys(made, 0.0), dict.fromkeys(made, fps)
         for name, video in made.items():

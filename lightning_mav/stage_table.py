@@ -4,11 +4,12 @@ It imports nothing heavy, so that command lines can be read without torch.
 """
 
 import importlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from .utils.configured import import_own_modules
-from .utils.errors import UsageError
+from .utils.errors import BadValueError, UsageError
 
 Input = Literal["image_embed", "video", "fps", "frame_skip"]
 PHASES = ("image", "video", "text")
@@ -165,17 +166,22 @@ def stages_until(last: str, first: str | None = None) -> list[str]:
     possible = video_stages()
     possible = possible[0 if first is None else possible.index(first) :]
     if last not in possible:
-        raise ValueError(f"until must be one of {', '.join(possible)}, got {last!r}")
+        raise BadValueError(f"until must be one of {', '.join(possible)}, got {last!r}")
     names = list(stages())
     return names[: names.index(last) + 1]
 
 
-def video_chain(last: str, after: str | None = None) -> list[StageSpec]:
-    """Returns the stages that make a video after one stage, or from the first one on, up to ``last``.
+def video_chain(last: str, made: Collection[str] = ()) -> list[StageSpec]:
+    """Returns the stages that make a video after those that are ``made``, up to ``last``.
 
     Raises:
-        ValueError: As ``stages_until``.
+        ValueError: As ``stages_until``, or if one that is made makes no video.
     """
+    possible = video_stages()
+    for name in made:
+        if name not in possible:
+            raise BadValueError(f"made must name some of {', '.join(possible)}, got {name!r}")
+    after = max(made, key=possible.index, default=None)
     names = stages_until(last, after)
     begin = 0 if after is None else names.index(after) + 1
     return [stages()[name] for name in names[begin:] if stages()[name].makes_video]
@@ -189,5 +195,7 @@ def enlarging(first: str, last: str) -> list[str]:
     """
     names = [*ENLARGING]
     if first not in names or last not in names or names.index(first) > names.index(last):
-        raise ValueError(f"no stages from {first} to {last}: name them in the order {', '.join(ENLARGING)}")
+        raise BadValueError(
+            f"no stages from {first} to {last}: name them in the order {', '.join(ENLARGING)}"
+        )
     return names[names.index(first) : names.index(last) + 1]

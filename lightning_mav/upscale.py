@@ -5,12 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .cascade import DEFAULT, Cascade
+from .cascade import Cascade
 from .cascade_output import CascadeOutput
-from .models.sampling import Sampling
+from .models.sampling import DEFAULT, Sampling
 from .models.tiling import TILE
 from .models.upscaling import upscale_frames
 from .stage_table import LAST, enlarging
+from .utils.errors import BadValueError
 from .utils.tensors import VIDEOS, check_pixels
 
 
@@ -43,7 +44,7 @@ def upscale(
     """
     models = {name: getattr(cascade, name) for name in enlarging(first, until)}
     if None in models.values():
-        raise ValueError(f"this cascade lacks {' or '.join(models)}: load it")
+        raise BadValueError(f"this cascade lacks {' or '.join(models)}: load it")
     options: dict[str, Any] = {"sampling": sampling, "tile": tile, "precision": cascade.precision}
     large = []
     for one in check_pixels("video", video, VIDEOS).cpu():

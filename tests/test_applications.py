@@ -141,12 +141,44 @@ def test_embeddings_of_another_number_are_refused(cascade):
         cascade.render(embed[0])
 
 
+@pytest.mark.parametrize("fps", [6, 7.5, 8, 10, 12, 15, 24, 25, 29.97, 30, 48, 50, 60])
+def test_a_loop_takes_about_two_and_a_half_seconds(fps):
+    assert 2 <= applications.loop_frames(fps) / fps <= 3.1
+
+
+@pytest.mark.parametrize("value", [0, -1, "3", None, True, 2.5])
+def test_a_frame_skip_is_refused_by_its_name_before_anything_is_drawn(cascade, value, monkeypatch):
+    monkeypatch.setattr(cascade.decoder, "sample", None)
+    for use in (applications.animate, applications.vary):
+        with pytest.raises(ValueError, match="frame_skip must be"):
+            use(cascade, GOOD[:, :, 0] if use is applications.animate else GOOD, frame_skip=value)
+    with pytest.raises(ValueError, match="frame_skip must be"):
+        applications.interpolate(cascade, GOOD, 8, frame_skip=value)
+
+
+def test_other_words_are_refused_by_their_name_before_anything_is_drawn(cascade, monkeypatch):
+    monkeypatch.setattr(cascade.decoder, "sample", None)
+    with pytest.raises(ValueError, match="until must be one of decoder"):
+        applications.animate(cascade, GOOD[:, :, 0], until="prior")
+    with pytest.raises(ValueError, match=r"made must name some of decoder, .*, got 'nope'"):
+        cascade.render(torch.zeros(1, 8), made={"nope": GOOD})
+    with pytest.raises(ValueError, match="tile must be a whole number"):
+        applications.upscale(cascade, GOOD, 8, tile=100.5)
+
+
+def test_values_a_little_outside_are_clipped(cascade):
+    draw = {"until": "interpolation", "sampling": FAST}
+    wide = applications.extend(cascade, GOOD.sign() * 1.05, 8, 2, **draw)
+    torch.testing.assert_close(wide.video, applications.extend(cascade, GOOD.sign(), 8, 2, **draw).video)
+
+
 @pytest.mark.parametrize("window", [3, 4, 8, 9])
 @pytest.mark.parametrize("fps", [2.0, 12.0, 60.0])
 def test_a_loop_fits_the_window_of_any_weights(cascade, window, fps, monkeypatch):
     monkeypatch.setattr(cascade.interpolation, "num_frames", window)
     output = applications.loop(cascade, GOOD, fps, until="interpolation", sampling=FAST)
     assert output.video.shape[2] == 4 + applications.loop_frames(fps, window)
+    torch.testing.assert_close(output.video[:, :, :4], GOOD)
 
 
 def test_another_way_to_animate_is_refused(cascade):
@@ -271,14 +303,23 @@ def test_a_variation_comes_from_the_mean_embedding(cascade):
     assert (others.video - expected.video).abs().max() > 1e-3
 
 
-def test_sentences_are_blended_from_one_to_the_other(cascade):
-    rest = {"until": "decoder", "sampling": FAST}
-    ends = [cascade.render(cascade.embed([text], FAST), **rest).video for text in ("a ball", "a star")]
-    for share, expected in zip((0.0, 1.0), ends, strict=True):
-        found = applications.blend_prompts(cascade, "a ball", "a star", share, **rest).video
-        torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
-    with pytest.raises(ValueError, match="share must be from 0 to 1"):
-        applications.blend_prompts(cascade, "a ball", "a star", 2.0, **rest)
+def test_sentences_are_blended_from_one_to_the_other(cascade, monkeypatch):
+    ends = {"a ball": torch.eye(8)[:1], "a star": 2 * torch.eye(8)[1:2]}
+    monkeypatch.setattr(cascade, "embed", lambda prompts, sampling: ends[prompts[0]])
+    monkeypatch.setattr(cascade, "render", lambda embed, **rest: embed)
+    for share in (0.0, 0.25, 1.0):
+        found = applications.blend_prompts(cascade, "a ball", "a star", share)
+        torch.testing.assert_close(found, applications.slerp(*ends.values(), share))
+
+
+@pytest.mark.parametrize(("first", "share", "words"), [
+    ("a ball", 2.0, "share must be from 0 to 1"),
+    (3, 0.5, "first must be a sentence, got 3"),
+    (" ", 0.5, "first must be a sentence, got ' '"),
+])  # fmt: skip
+def test_what_cannot_be_blended_is_refused(cascade, first, share, words):
+    with pytest.raises(ValueError, match=words):
+        applications.blend_prompts(cascade, first, "a star", share)
 
 
 def test_a_path_between_embeddings_has_even_angles_and_lengths():

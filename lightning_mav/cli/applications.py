@@ -98,7 +98,7 @@ COMMANDS = {
             "frames": {
                 "type": number_in(int, 1, 14),
                 "metavar": "N",
-                "help": "frames to add, 1 to 14 (default: two to three seconds of frames)",
+                "help": "frames to add, 1 to 14 (default: about 2.5 seconds of frames)",
             }
         },
     ),

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..utils.errors import first_line
+from ..utils.errors import BadValueError, first_line
 from .gaussian import GaussianDiffusion
 
 # Those that draw a known Gaussian from every parametrisation (tests/diffusion/test_schedulers.py).
@@ -57,7 +57,7 @@ def check_steps(scheduler: str, num_steps: int) -> int:
         ValueError: If it cannot.
     """
     if takes_variance(scheduler) and num_steps < 2:  # it goes from the last step to the first
-        raise ValueError(f"{scheduler} needs at least 2 steps, got {num_steps}")
+        raise BadValueError(f"{scheduler} needs at least 2 steps, got {num_steps}")
     return num_steps
 
 

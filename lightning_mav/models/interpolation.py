@@ -7,7 +7,8 @@ from torch import Tensor
 
 from ..diffusion import GaussianDiffusion, SampleOptions, Sampler, SeededNoise, fork_seed, sample_noise
 from ..nn import Pseudo3DUNet
-from ..utils.numbers import check_number
+from ..utils.errors import BadValueError
+from ..utils.numbers import check_number, check_whole
 from .base import DiffusionModel, part_of, squared_errors
 
 MAX_WINDOWS = 8  # filled in one batch
@@ -153,13 +154,12 @@ class Interpolation(DiffusionModel):
         Raises:
             ValueError: If ``frame_skip`` is out of range or there are fewer than two key frames.
         """
-        if not isinstance(frame_skip, int) or not 1 <= frame_skip < self.num_frames:
-            raise ValueError(f"frame_skip must lie in 1..{self.num_frames - 1}, got {frame_skip}")
+        check_whole("frame_skip", frame_skip, 1, self.num_frames - 1)
         if frame_skip == 1:
             return video
         b, _, num_keys, h, w = video.shape
         if num_keys < 2:
-            raise ValueError("interpolation needs at least two key frames, got 1")
+            raise BadValueError("interpolation needs at least two key frames, got 1")
         out = video.new_zeros(b, 3, (num_keys - 1) * frame_skip + 1, h, w)
         if not b:
             return out

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..diffusion import SampleOptions
 from ..stage_table import stages
+from ..utils.errors import BadValueError
 from ..utils.numbers import MAX_SEED, check_number, check_types, check_whole, seed_from
 
 
@@ -54,10 +55,10 @@ class Sampling:
             ("num_steps", self.num_steps, check_whole, 1),
             ("guidance_scale", self.guidance_scale, check_number, 0),
         ):
-            by_stage = values if isinstance(values, Mapping) else {None: values}
+            by_stage = values if isinstance(values, Mapping) else {"clip": values}  # any name will do
             for stage, value in by_stage.items():
-                if stage is not None and stage not in stages():
-                    raise ValueError(f"{name} must name some of {', '.join(stages())}, got {stage!r}")
+                if stage not in stages():
+                    raise BadValueError(f"{name} must name some of {', '.join(stages())}, got {stage!r}")
                 if value is not None:
                     check(name, value, low)
 
@@ -81,6 +82,9 @@ class Sampling:
             "generator": torch.Generator().manual_seed(self.stage_seed(stage)),
             "progress": functools.partial(self.progress, stage) if self.progress else None,
         }
+
+
+DEFAULT = Sampling()
 
 
 def chosen_seed(seed: int | None, generator: torch.Generator | None) -> int:

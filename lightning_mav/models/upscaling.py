@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..diffusion import Progress, SampleOptions, fork_seed
-from ..utils.numbers import MIN_FPS, check_number
+from ..utils.numbers import MIN_FPS, check_number, check_whole
 from ..utils.precision import autocast_context
 from .base import part_of
 from .sampling import Sampling
@@ -50,7 +50,7 @@ def upscale_frames(
     Raises:
         ValueError: If a number is out of its range.
     """
-    check_number("tile", tile, MIN_TILE)
+    check_whole("tile", tile, MIN_TILE)
     check_number("fps", fps, MIN_FPS)
     for name, model in models.items():
         options = sampling.arguments(name)

@@ -11,6 +11,10 @@ class UsageError(Exception):
     """
 
 
+class BadValueError(ValueError):
+    """A user's value is refused by the library; the message names it and says what is allowed."""
+
+
 def reason_of(error: Exception) -> str:
     """Returns why a sample is refused, as a text to count by: the message up to its first colon."""
     text = str(error).partition(":")[0] if isinstance(error, ValueError) else ""
@@ -26,17 +30,17 @@ def first_line(error: BaseException) -> str:
 
 @contextmanager
 def refusals(place: object) -> Iterator[None]:
-    """Says in one line which of a user's values the library refuses.
+    """Reports a value that the library refuses as a user's mistake.
 
     Args:
-        place: What the block works on.
+        place: The command, for the message.
 
     Raises:
-        UsageError: Instead of a ``ValueError``.
+        UsageError: Instead of a ``BadValueError``.
     """
     try:
         yield
-    except ValueError as error:
+    except BadValueError as error:
         raise UsageError(f"{place}: {first_line(error)}; choose another value") from error
 
 

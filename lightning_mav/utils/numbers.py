@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
+from .errors import BadValueError
 from .textfile import shortened
 
 T = TypeVar("T")
@@ -43,7 +44,7 @@ def check_number(name: str, value: Any, low: float, high: float = math.inf) -> N
         ValueError: If it is not, naming it.
     """
     if not in_range(value, low, high):
-        raise ValueError(f"{name} must be {range_text(low, high)}, got {shortened(value)}")
+        raise BadValueError(f"{name} must be {range_text(low, high)}, got {shortened(value)}")
 
 
 def check_whole(name: str, value: Any, low: int, high: float = math.inf) -> None:
@@ -53,7 +54,7 @@ def check_whole(name: str, value: Any, low: int, high: float = math.inf) -> None
         ValueError: If it is not, naming it.
     """
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{name} must be a whole number, got {shortened(repr(value))}")
+        raise BadValueError(f"{name} must be a whole number, got {shortened(repr(value))}")
     check_number(name, value, low, high)
 
 
@@ -113,7 +114,7 @@ def check_types(function: Callable[..., Any], arguments: Mapping[str, Any]) -> N
     hints = _hints(function)
     for name, value in arguments.items():
         if name in hints and not _fits(value, hints[name]):
-            raise ValueError(f"{name} must be {_words(hints[name])}, got {shortened(repr(value))}")
+            raise BadValueError(f"{name} must be {_words(hints[name])}, got {shortened(repr(value))}")
 
 
 @functools.cache

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .errors import BadValueError
+
 IMAGES, VIDEOS = "(B, 3, H, W)", "(B, 3, F, H, W)"
 BEYOND = 0.1  # how far values may lie outside [-1, 1], as after resizing with a sharp filter
 
@@ -22,10 +24,10 @@ def check_floats(name: str, value: Any, shape: str) -> Tensor:
     """
     if not isinstance(value, Tensor) or not value.is_floating_point():
         kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(f"{name} must be a tensor of floats, got {kind}")
+        raise BadValueError(f"{name} must be a tensor of floats, got {kind}")
     sizes = shape.strip("()").split(", ")
     if value.ndim != len(sizes) or not all(map(_fits, value.shape, sizes)):
-        raise ValueError(f"{name} must be {shape}, each 1 or more, got {tuple(value.shape)}")
+        raise BadValueError(f"{name} must be {shape}, each 1 or more, got {tuple(value.shape)}")
     return value.detach().float()
 
 
@@ -34,18 +36,20 @@ def _fits(size: int, text: str) -> bool:
 
 
 def check_pixels(name: str, value: Any, shape: str) -> Tensor:
-    """Returns ``IMAGES`` or ``VIDEOS`` in [-1, 1] as float32.
+    """Returns ``IMAGES`` or ``VIDEOS`` in [-1, 1] as float32; values at most 0.1 outside are clipped.
 
     Raises:
         ValueError: If they are anything else, naming them.
     """
     if isinstance(value, Tensor) and value.dtype == torch.uint8:
-        raise ValueError(f"{name} must be floats in [-1, 1], got bytes: divide them by 127.5 and subtract 1")
+        raise BadValueError(
+            f"{name} must be floats in [-1, 1], got bytes: divide them by 127.5 and subtract 1"
+        )
     value = check_floats(name, value, shape)
     least, most = (float(x) for x in torch.aminmax(value))
     if not -1 - BEYOND <= least <= most <= 1 + BEYOND:  # NaN is refused, too
-        raise ValueError(f"{name} must lie in [-1, 1], got values from {least:.4g} to {most:.4g}")
-    return value
+        raise BadValueError(f"{name} must lie in [-1, 1], got values from {least:.4g} to {most:.4g}")
+    return value.clamp(-1, 1)
 
 
 def check_batches(**tensors: Tensor) -> None:
@@ -56,4 +60,4 @@ def check_batches(**tensors: Tensor) -> None:
     """
     if len({len(value) for value in tensors.values()}) > 1:
         sizes = " and ".join(f"{len(value)} of {name}" for name, value in tensors.items())
-        raise ValueError(f"as many are needed of each, got {sizes}")
+        raise BadValueError(f"as many are needed of each, got {sizes}")

@@ -162,7 +162,7 @@ def test_interpolation_does_not_depend_on_the_windows_at_once(max_windows, monke
 @pytest.mark.parametrize("frame_skip", [0, 16])
 def test_impossible_frame_skip_is_refused(frame_skip):
     interpolation, _ = model(Interpolation, lambda x_t, **_: x_t)
-    with pytest.raises(ValueError, match=f"1..15, got {frame_skip}"):
+    with pytest.raises(ValueError, match=f"frame_skip must be from 1 to 15, got {frame_skip}"):
         interpolation.sample(torch.rand(1, 3, 16, 2, 2), None, torch.tensor([8.0]), frame_skip=frame_skip)
 
 

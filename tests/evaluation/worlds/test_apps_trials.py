@@ -129,7 +129,7 @@ def orbit(num_frames):
 
 def test_a_round_closes_a_loop_and_part_of_it_does_not():
     whole = orbit(24)
-    trial = loop_trial(whole[:, :, :16], 8.0)
+    trial = loop_trial(whole[:, :, :16], 8.0, 16)
     found = {kind: trial.judge(video) for kind, video in trial.others.items()} | {"true": trial.judge(whole)}
     assert (found["true"][SEAM] < 1.1).all()
     assert (found["nothing added"][SEAM] > 1.5).all()

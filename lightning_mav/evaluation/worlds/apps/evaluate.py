@@ -60,6 +60,6 @@ def make_trials(world: World, settings: AppsSettings, window: int, generator: to
     for fps in settings.rates:
         trials += ends_trials(world, fps, generator)
         trials.append(extend_trial(world, settings, fps, window, generator))
-        trials.append(loop_trial(world.clips(fps, GIVEN, generator), fps))
+        trials.append(loop_trial(world.clips(fps, GIVEN, generator), fps, window))
     trials.append(vary_trial(world, settings, generator))
     return trials + morph_trials(world, settings.rates[0], generator)

@@ -74,9 +74,12 @@ def extend_trial(
     return Trial(f"extend, to twice the length, {fps:g} fps", draw, judge, others, wanted, fps)
 
 
-def loop_trial(clip: Tensor, fps: float) -> Trial:
-    """Frames are added to ``(N, 3, F, S, S)`` that lead from its end to its beginning."""
-    num, added = clip.shape[2], applications.loop_frames(fps)
+def loop_trial(clip: Tensor, fps: float, window: int) -> Trial:
+    """Frames are added to ``(N, 3, F, S, S)`` that lead from its end to its beginning.
+
+    ``window`` is the number of frames in a window of the interpolation.
+    """
+    num, added = clip.shape[2], applications.loop_frames(fps, window)
     open_ends = torch.cat([clip, clip[:, :, -1:].expand(-1, -1, added, -1, -1), clip[:, :, :1]], dim=2)
     masked = (torch.arange(num + added + 1) >= num) & (torch.arange(num + added + 1) < num + added)
     held = torch.cat([clip, clip[:, :, -1:].expand(-1, -1, added // 2, -1, -1)], dim=2)

@@ -7,10 +7,10 @@ from .trials import GENERATED, Bar, Interval, Outcome, TrialResult
 EXACT, SAME = "exact", 100.0  # beyond so many dB pixels are the same but for rounding
 WORLD_NAMES = {"apps": "micro-world", "apps_emoji": "emoji"}
 NOTES = """Each application is given true clips, or their first frames, and what it makes is judged as true
-clips are. Rows "true" are the ceiling. The controls: "static" and "repeated" hold the nearest frame that is
-given, "blended" cross-fades, "shuffled" puts true frames in a random order, "another's" is the true video of
-another thing. F is the interpolation network; "interpolate", "extend", "loop", "morph" and "animate, by
-interpolation" are its work, the others are the decoder's.
+clips are. The column "true" is the ceiling. The controls are the other columns: "static" and "repeated" hold
+the nearest frame that is given, "blended" cross-fades, "shuffled" puts true frames in a random order,
+"another's" is the true video of another thing. F is the interpolation network; "interpolate", "extend",
+"loop", "morph" and "animate, by interpolation" are its work, the others are the decoder's.
 
 Appearance is right if the video shows its thing in its colours, motion if it moves as its thing does; what
 judges them is the same as in the report on that world. In trials of "extend" only what was added is judged.

@@ -51,7 +51,8 @@ class MicroWorld:
     """Shapes that move, and detectors that read shape, colour and motion off the pixels.
 
     Args:
-        num: Number of things; multiples of 12 are balanced over shapes, and over what videos show and do not.
+        num: Number of things. A multiple of 12 has each shape equally often, and as many things that
+            training videos show as things that they do not.
         size: Height and width of clips.
     """
 
