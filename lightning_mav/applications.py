@@ -20,11 +20,11 @@ from .models.sampling import DEFAULT, Sampling
 from .stage_table import LAST, stages_until
 from .upscale import upscale as upscale
 from .utils.errors import BadValueError
-from .utils.numbers import MIN_FPS, check_number, check_whole
+from .utils.numbers import MAX_FPS, MIN_FPS, check_number, check_whole
 from .utils.precision import autocast_context
 from .utils.slerp import slerp
 from .utils.tensors import IMAGES, VIDEOS, check_batches, check_pixels
-from .utils.textfile import is_blank, shortened
+from .utils.textfile import check_texts
 
 LOOP_KEYS = 8  # frames that lead from the end of a video to its beginning, before others are put between
 LOOP_FPS = 3.5  # how many of them play in a second, about: with more, the loop hurries back
@@ -188,7 +188,7 @@ def loop_frames(fps: float, window: int = WINDOW) -> int:
 
 def _loop_keys(fps: float, window: int) -> tuple[int, int]:
     """Returns how many frames are made first, and from one to the next, so that 3.5 play in a second."""
-    check_number("fps", fps, MIN_FPS)
+    check_number("fps", fps, MIN_FPS, MAX_FPS)
     return min(LOOP_KEYS, window - 2), min(max(1, round(fps / LOOP_FPS)), window - 1)
 
 
@@ -204,6 +204,7 @@ def interpolate(
         frame_skip: 1 to 15.
         rest: ``until`` and ``sampling``, see ``Cascade.render``.
     """
+    stages_until(rest.get("until", LAST), "interpolation")
     video = check_pixels("video", video, VIDEOS)
     small, embed = _small(cascade, video), embed_frames(cascade, video)
     return cascade.render(embed, fps=fps, frame_skip=frame_skip, made={"decoder": small.cpu()}, **rest)
@@ -216,17 +217,16 @@ def blend_prompts(
 
     Args:
         cascade: All stages.
-        first: A prompt.
-        second: Another one.
+        first: A prompt, or several.
+        second: As many others.
         share: Of the second, 0 to 1.
         sampling: How to sample; both are drawn from the same noise.
         rest: ``fps``, ``frame_skip`` and ``until``, see ``Cascade.render``.
     """
     check_number("share", share, 0, 1)
-    for name, prompt in (("first", first), ("second", second)):
-        if not isinstance(prompt, str) or is_blank(prompt):
-            raise BadValueError(f"{name} must be a sentence, got {shortened(repr(prompt))}")
-    a, b = cascade.embed([first], sampling), cascade.embed([second], sampling)
+    a = cascade.embed(check_texts("first", first), sampling)
+    b = cascade.embed(check_texts("second", second), sampling)
+    check_batches(first=a, second=b)
     return cascade.render(slerp(a, b, share), sampling=sampling, **rest)
 
 

@@ -22,9 +22,10 @@ from .models.sampling import DEFAULT, Sampling, chosen_seed, chosen_steps
 from .prompts import KnownPrompts, read_known
 from .stage_table import DEFAULT_WEIGHTS, LAST, video_chain
 from .utils.configured import allow_modules
-from .utils.numbers import MIN_FPS, check_number, check_whole
+from .utils.numbers import MAX_FPS, MIN_FPS, check_number, check_whole
 from .utils.precision import autocast_context
-from .utils.tensors import check_batches, check_floats
+from .utils.tensors import check_floats, check_inputs, check_made
+from .utils.textfile import check_texts
 from .weights import load_stage, weights_files
 
 Draw = Callable[..., Tensor]
@@ -107,8 +108,9 @@ class Cascade(nn.Module):
         """Finds for each prompt the nearest names that the weights know, see ``KnownPrompts.nearest``."""
         return self.known.nearest(prompts, self.clip, k)
 
-    def embed(self, prompts: list[str], sampling: Sampling = DEFAULT) -> Tensor:
+    def embed(self, prompts: str | Sequence[str], sampling: Sampling = DEFAULT) -> Tensor:
         """P(BPE(x), C(x)): draws image embeddings ``(B, D)`` for prompts."""
+        prompts = check_texts("prompts", prompts)
         with torch.inference_mode(), autocast_context(self.device, self.precision):
             embed, hidden, mask = self.clip.encode_text(self.clip.tokenize(prompts).to(self.device))
         return self.run("prior", sampling, text_embed=embed, text_hidden=hidden, text_mask=mask)
@@ -152,9 +154,9 @@ class Cascade(nn.Module):
             draw: Called with the model and ``given``; None is the model's ``sample``.
             given: Inputs by name, as in ``StageSpec``; ``fps`` is a number.
         """
-        model = self.stage(stage)
+        model, given = self.stage(stage), check_inputs(given, self.clip.embed_dim)
         if "fps" in given:
-            check_number("fps", given["fps"], MIN_FPS)
+            check_number("fps", given["fps"], MIN_FPS, MAX_FPS)
             first = next(x for x in given.values() if isinstance(x, Tensor))
             given["fps"] = torch.full((len(first),), float(given["fps"]), device=first.device)
         draw = model.sample if draw is None else partial(draw, model)
@@ -181,9 +183,9 @@ class Cascade(nn.Module):
             sampling: How to sample.
             made: Videos ``(B, 3, F, H, W)`` that stand for what the first stages make, by stage, in order.
         """
-        fps, made = self.known.fps if fps is None else fps, dict(made or {})
-        image_embed = check_floats("image_embed", image_embed, "(B, D)")
-        check_batches(image_embed=image_embed, **made)
+        image_embed = check_floats("image_embed", image_embed, f"(B, {self.clip.embed_dim})")
+        fps, made = self.known.fps if fps is None else fps, check_made(made or {}, image_embed)
+        check_number("fps", fps, MIN_FPS, MAX_FPS)
         check_whole("frame_skip", frame_skip, 1)
         chain = video_chain(until, made)
         given: dict[str, Any] = {"image_embed": image_embed, "frame_skip": frame_skip}
@@ -235,7 +237,7 @@ class Cascade(nn.Module):
         """
         seed, num_steps = chosen_seed(seed, generator), chosen_steps(num_steps, num_inference_steps)
         outputs = []
-        for prompt in [prompts] if isinstance(prompts, str) else prompts:
+        for prompt in check_texts("prompts", prompts):
             own = Sampling(seed, prompt, num_steps, guidance_scale, progress)
             if warning := self.known.warning(prompt, *self.nearest_names(prompt)):
                 warnings.warn(warning, stacklevel=2)
@@ -246,5 +248,3 @@ class Cascade(nn.Module):
             output.seconds = {"prior": seconds, **output.seconds}
             outputs.append(output)
         return join_outputs(outputs)
-
-    forward = __call__

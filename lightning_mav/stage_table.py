@@ -195,7 +195,6 @@ def enlarging(first: str, last: str) -> list[str]:
     """
     names = [*ENLARGING]
     if first not in names or last not in names or names.index(first) > names.index(last):
-        raise BadValueError(
-            f"no stages from {first} to {last}: name them in the order {', '.join(ENLARGING)}"
-        )
+        order = ", ".join(ENLARGING)
+        raise BadValueError(f"first and until must be of {order}, in this order, got {first!r} and {last!r}")
     return names[names.index(first) : names.index(last) + 1]

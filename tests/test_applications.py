@@ -75,9 +75,9 @@ def test_what_begins_with_the_interpolation_does_not_end_before_it(cascade, name
 
 @pytest.mark.parametrize("fps", [0, -1.0, float("nan"), float("inf")])
 def test_impossible_frame_rates_are_refused(cascade, fps):
-    with pytest.raises(ValueError, match=r"fps must be at least 0\.001"):
+    with pytest.raises(ValueError, match=r"fps must be at least 0\.002"):
         applications.animate(cascade, frames(8, 8), fps=fps, until="decoder", sampling=FAST)
-    with pytest.raises(ValueError, match=r"fps must be at least 0\.001"):
+    with pytest.raises(ValueError, match=r"fps must be at least 0\.002"):
         applications.extend(cascade, frames(4, 8, 8), fps, 2, until="interpolation", sampling=FAST)
 
 
@@ -137,7 +137,7 @@ def test_embeddings_of_another_number_are_refused(cascade):
     embed = torch.zeros(2, cascade.clip.embed_dim)
     with pytest.raises(ValueError, match="got 2 of image_embed and 1 of decoder"):
         cascade.render(embed, made={"decoder": GOOD})
-    with pytest.raises(ValueError, match=r"image_embed must be \(B, D\), each 1 or more, got \(8,\)"):
+    with pytest.raises(ValueError, match=r"image_embed must be \(B, 8\), each 1 or more, got \(8,\)"):
         cascade.render(embed[0])
 
 
@@ -164,6 +164,44 @@ def test_other_words_are_refused_by_their_name_before_anything_is_drawn(cascade,
         cascade.render(torch.zeros(1, 8), made={"nope": GOOD})
     with pytest.raises(ValueError, match="tile must be a whole number"):
         applications.upscale(cascade, GOOD, 8, tile=100.5)
+
+
+@pytest.mark.parametrize("prompts", [None, 3, [], [3], b"a", {"a": 1}, ["a", None]])
+def test_what_is_no_prompt_is_refused_by_name(cascade, prompts):
+    for use in (cascade, cascade.embed):
+        with pytest.raises(ValueError, match="prompts must be a text or a list of texts"):
+            use(prompts)
+
+
+def test_one_prompt_is_embedded_as_one(cascade):
+    assert torch.equal(cascade.embed("a ball", FAST), cascade.embed(["a ball"], FAST))
+
+
+@pytest.mark.parametrize("value", [None, [1.0], torch.zeros(3, 4, 8, 8), torch.zeros(1, 3, 4, 8, 8).int()])
+def test_each_stage_refuses_what_is_no_video_by_name(cascade, value):
+    embed = torch.zeros(1, 8)
+    for use in (
+        lambda: cascade.interpolate(value, embed, 8),
+        lambda: cascade.upsample_lt(value, 8),
+        lambda: cascade.upsample_h(value),
+    ):
+        with pytest.raises(ValueError, match="video must be"):
+            use()
+    with pytest.raises(ValueError, match=r"image_embed must be (a tensor|\(B, 8\))"):
+        cascade.decode(value, 8)
+    with pytest.raises(ValueError, match=r"got (2 of image_embed and 1 of video|1 of video and 2 of image)"):
+        cascade.interpolate(GOOD, torch.zeros(2, 8), 8)
+    with pytest.raises(ValueError, match=r"made\['decoder'\] must be"):
+        cascade.render(embed, made={"decoder": value})
+
+
+@pytest.mark.parametrize("fps", [True, "8", 1e30, 0])
+def test_a_frame_rate_is_refused_by_its_name(cascade, fps):
+    for use in (applications.extend, applications.loop, applications.interpolate, applications.upscale):
+        with pytest.raises(ValueError, match="fps must be"):
+            use(cascade, GOOD, fps, *([2] if use is applications.extend else []))
+    with pytest.raises(ValueError, match="fps must be"):
+        cascade("a ball", fps=fps)
 
 
 def test_values_a_little_outside_are_clipped(cascade):
@@ -314,8 +352,8 @@ def test_sentences_are_blended_from_one_to_the_other(cascade, monkeypatch):
 
 @pytest.mark.parametrize(("first", "share", "words"), [
     ("a ball", 2.0, "share must be from 0 to 1"),
-    (3, 0.5, "first must be a sentence, got 3"),
-    (" ", 0.5, "first must be a sentence, got ' '"),
+    (3, 0.5, "first must be a text or a list of texts, got 3"),
+    (["a", "b"], 0.5, "got 2 of first and 1 of second"),
 ])  # fmt: skip
 def test_what_cannot_be_blended_is_refused(cascade, first, share, words):
     with pytest.raises(ValueError, match=words):

@@ -62,7 +62,7 @@ def test_a_video_does_not_depend_on_its_neighbours(cascade, ball):
 
 
 def test_no_prompts_are_refused(cascade):
-    with pytest.raises(ValueError, match="no prompts: give one or more"):
+    with pytest.raises(ValueError, match="prompts must be a text or a list of texts"):
         cascade([])
 
 

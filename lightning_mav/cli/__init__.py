@@ -5,6 +5,7 @@ import importlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -39,19 +40,21 @@ COMMANDS = {
     "validate": "compute the validation loss of a checkpoint",
 }
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)  # writing fails without a path
+ENDING = (signal.SIGTERM, signal.SIGHUP)
 LIGHTNING_COMMANDS = ("fit", "validate")
 APPLICATIONS = ("animate", "morph", "vary", "extend", "loop", "interpolate")
 TRAINING = ("fit", "train")  # only the files that they write matter, not what they print
 
 
 class TerminatedError(KeyboardInterrupt):
-    """The process received SIGTERM."""
+    """The process received SIGTERM or SIGHUP, whose number is the argument."""
 
 
 def main(argv: list[str] | None = None) -> None:
     """Runs one command; a user's mistake is reported in one line on stderr, with exit code 2.
 
-    Ctrl-C and SIGTERM end it with 130 and 143, as a shell expects. Nothing unfinished stays behind.
+    Ctrl-C, SIGTERM and SIGHUP end it with 130, 143 and 129, as a shell expects. Nothing unfinished stays
+    behind.
 
     Args:
         argv: The command and its arguments; by default those the program was started with.
@@ -66,9 +69,9 @@ def main(argv: list[str] | None = None) -> None:
             sys.stdout.flush()  # here, where a full disk can still be reported
     except UsageError as error:
         raise _exit(str(error)) from None
-    except TerminatedError:
+    except TerminatedError as error:
         print("mav: terminated", file=sys.stderr)
-        raise SystemExit(128 + signal.SIGTERM) from None
+        raise SystemExit(128 + error.args[0]) from None
     except KeyboardInterrupt:
         print("mav: interrupted", file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None
@@ -83,20 +86,29 @@ def main(argv: list[str] | None = None) -> None:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Lets SIGTERM end a command as Ctrl-C does; training replaces this by a handler of its own."""
+    """Lets SIGTERM and SIGHUP end a command as Ctrl-C does; training has handlers of its own.
+
+    A signal that is ignored, as by nohup, stays ignored.
+    """
+    received: list[int] = []
 
     def end(signum: int, frame: Any) -> NoReturn:
-        raise TerminatedError
+        received.append(signum)
+        raise TerminatedError(signum)
 
+    in_main = threading.current_thread() is threading.main_thread()
+    signals = [each for each in ENDING if in_main and signal.getsignal(each) is signal.SIG_DFL]
+    for each in signals:
+        signal.signal(each, end)
     try:
-        former = signal.signal(signal.SIGTERM, end)
-    except ValueError:  # not in the main thread
         yield
-        return
-    try:
-        yield
+    except Exception:
+        if received:  # what was being imported has made another error of it
+            raise TerminatedError(received[0]) from None
+        raise
     finally:
-        signal.signal(signal.SIGTERM, former)
+        for each in signals:
+            signal.signal(each, signal.SIG_DFL)
 
 
 def _restart_in_utf8() -> NoReturn:

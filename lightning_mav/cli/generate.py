@@ -66,7 +66,9 @@ def _generate(args: argparse.Namespace, prompts: list[str]) -> None:
         names: dict[str, Any] = {}
         for prompt in prompts:
             asked, base = _asked(args, prompt, cascade) | origin, base_name(prompt, args.seed)
-            if args.skip_existing and (name := made_before(args.out, base, asked, endings_of(args), names)):
+            if args.skip_existing and (
+                name := made_before(args.out, base, asked, endings_of(args.formats), names)
+            ):
                 names[name] = []
                 continue
             with stage_progress(prompt) as progress, refusals("mav generate"):

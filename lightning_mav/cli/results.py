@@ -71,9 +71,9 @@ def check_ground(args: argparse.Namespace, ground: Any) -> None:
         raise UsageError("--background: these weights know no ground of one colour: leave it out")
 
 
-def endings_of(args: argparse.Namespace) -> list[str]:
-    """Returns what the names of a video's files end with."""
-    return [*(FORMATS[kind] for kind in args.formats), ".png", ".json"]
+def endings_of(formats: Sequence[str]) -> list[str]:
+    """Returns what the names of a video's files end with, of the sheet and the settings, too."""
+    return [*(FORMATS[kind] for kind in formats), ".png", ".json"]
 
 
 def publish(
@@ -113,7 +113,7 @@ def publish(
             save_video(unfinished / f"{name}{FORMATS[kind]}", video, output.fps, alpha=alpha)
         _sheet(output, settings).save(unfinished / f"{name}.png")
         write_text(unfinished / f"{name}.json", json.dumps(settings, indent=2) + "\n")
-    names[name] = [args.out / f"{name}{ending}" for ending in endings_of(args)]
+    names[name] = [args.out / f"{name}{ending}" for ending in endings_of(args.formats)]
     return names[name]
 
 

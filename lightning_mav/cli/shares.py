@@ -46,7 +46,10 @@ def run_shares(argv: Sequence[str], count: int, device: str | None) -> None:
     command = [sys.executable, "-m", "lightning_mav", "generate"]
     processes = [
         subprocess.Popen(
-            [*command, f"--share={i}/{count}", *argv], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+            [*command, f"--share={i}/{count}", *argv],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            process_group=0,  # a terminal's Ctrl-C reaches this process alone, which ends the others
         )
         for i in range(count)
     ]
@@ -54,7 +57,7 @@ def run_shares(argv: Sequence[str], count: int, device: str | None) -> None:
         errors = _relay(processes)
         codes = [process.wait() for process in processes]
     except KeyboardInterrupt:
-        _interrupt(processes)
+        _end(processes)
         raise
     if errors:
         raise UsageError(errors[0])
@@ -90,7 +93,7 @@ def _relay(processes: Sequence[subprocess.Popen[bytes]]) -> list[str]:
             line = data.decode("utf-8", "backslashreplace").rstrip("\n")
             if line.startswith(ERROR):
                 errors.append(line.removeprefix(ERROR))
-            elif line != "mav: interrupted":
+            elif line != "mav: terminated":
                 print(line, file=sys.stderr)
 
     with ThreadPoolExecutor(len(processes)) as pool:
@@ -100,12 +103,14 @@ def _relay(processes: Sequence[subprocess.Popen[bytes]]) -> list[str]:
     return errors
 
 
-def _interrupt(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Ends the processes as Ctrl-C does, unless a terminal has told them already."""
-    for process in processes:
-        try:
-            process.wait(timeout=2)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGINT)
-    for process in processes:
-        process.wait()
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Ends the processes: at once if the user tells us a second time."""
+    try:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait()
+    except KeyboardInterrupt:
+        for process in processes:
+            process.kill()
+        raise

@@ -2,10 +2,12 @@
 
 import argparse
 import json
+import math
 import sys
 import time
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,8 +67,7 @@ def main(argv: list[str]) -> None:
         film = open_film(args.file)
         loaded = _load(args)
         _check_size(args, film, loaded)
-        with writing(f"--out {args.out}", "make room or choose another folder"):
-            paths, num_frames = _upscale(args, film, loaded, folder)
+        paths, num_frames = _upscale(args, film, loaded, folder)
     print(*paths, sep="\n")
     print(f"{num_frames} frames in {time.perf_counter() - start:.1f} s")
 
@@ -175,20 +176,36 @@ def _upscale(args: argparse.Namespace, film: "Film", loaded: _Loaded, folder: Pa
         ground=loaded.ground,
         background=args.background,
     )
+    can_write = partial(writing, f"--out {args.out}", "make room or choose another folder")
+    with can_write():
+        result.check_room(3 * math.prod(film.size) * loaded.scale**2)
     frames = (from_uint8(torch.from_numpy(pixels.copy()).movedim(-1, 0)) for pixels in film.frames())
     try:
         with stage_progress(f"upscale {args.file.name}") as progress:
             sampling = Sampling(args.seed, "", args.steps, None, progress)
             options: dict[str, Any] = {"num_frames": len(film), "tile": args.tile}
             for frame in upscale_frames(loaded.models, frames, film.fps, sampling=sampling, **options):
-                result.add(frame)
-    except (KeyboardInterrupt, OSError):
+                with can_write():
+                    result.add(frame)
+    except (KeyboardInterrupt, UsageError, OSError, ValueError) as error:
         if result.num_frames:
-            print(*_publish(args, film, loaded, result), sep="\n", flush=True)
+            print(*_keep(args, film, loaded, result), sep="\n", flush=True)
+            print(f"kept the first {result.num_frames} of {len(film)} frames", file=sys.stderr)
+        if isinstance(error, OSError | ValueError):
+            raise UsageError(f"{args.file}: {first_line(error)}; mend the file or the options") from error
         raise
-    except ValueError as error:
-        raise UsageError(f"{args.file}: {first_line(error)}; mend the file or the options") from error
     return _publish(args, film, loaded, result), result.num_frames
+
+
+def _keep(args: argparse.Namespace, film: "Film", loaded: _Loaded, result: "StreamedVideo") -> list[Path]:
+    """Publishes what is finished; if not all formats can be, the single frames."""
+    try:
+        return _publish(args, film, loaded, result)
+    except UsageError:
+        if "frames" not in result.kinds:
+            raise
+        result.keep_frames_alone()
+        return _publish(args, film, loaded, result)
 
 
 def _publish(args: argparse.Namespace, film: "Film", loaded: _Loaded, result: "StreamedVideo") -> list[Path]:
@@ -200,7 +217,7 @@ def _publish(args: argparse.Namespace, film: "Film", loaded: _Loaded, result: "S
         result.save_rest(name, FORMATS)
         result.sheet(f"{settings['prompt']}   (seed {args.seed})").save(result.folder / f"{name}.png")
         write_text(result.folder / f"{name}.json", json.dumps(settings, indent=2) + "\n")
-    return [args.out / f"{name}{ending}" for ending in endings_of(args)]
+    return [args.out / f"{name}{ending}" for ending in endings_of(result.kinds)]
 
 
 def _settings(

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from ..utils.paths import replacing
 from ..utils.textfile import write_text
 from .codecs.pixels import to_frames
 
@@ -134,8 +135,9 @@ def write_sprites(
     places = [(index % columns * width, index // columns * height) for index in range(len(pictures))]
     for picture, place in zip(pictures, places, strict=True):
         sheet.paste(picture, place)
-    sheet.save(path.with_suffix(".png"), "PNG")
     layout = _layout(name, path.with_suffix(".png").name, sheet.size, (width, height), places, fps)
+    with replacing(path.with_suffix(".png")) as part:
+        sheet.save(part, "PNG")
     write_text(path, json.dumps(layout, indent=1) + "\n")
 
 

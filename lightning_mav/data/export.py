@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..utils.numbers import MIN_FPS, check_number
+from ..utils.numbers import MAX_FPS, MIN_FPS, check_number
+from ..utils.paths import replacing
 from .animated import write_apng, write_frames, write_sprites, write_webp
 from .video import contact_sheet, write_gif, write_mp4
 
@@ -17,10 +18,11 @@ WRITERS: dict[str, Callable[..., Any]] = {
     ".webp": write_webp,
     ".apng": write_apng,
     ".json": write_sprites,
-    ".png": lambda path, video, fps: contact_sheet(video, fps=fps).save(path),
+    ".png": lambda path, video, fps: contact_sheet(video, fps=fps).save(path, "PNG"),
     "": lambda path, video, fps, **options: write_frames(path, video, **options),
 }
 OPAQUE = (".mp4", ".png")  # these have no transparent ground
+SEVERAL = (".json", "")  # these are several files
 
 
 def save_video(path: str | Path, video: Tensor, fps: float, *, alpha: Tensor | None = None) -> None:
@@ -36,17 +38,22 @@ def save_video(path: str | Path, video: Tensor, fps: float, *, alpha: Tensor | N
         alpha: Opacity ``(F, H, W)`` in [0, 1]; all but mp4 and contact sheets can hold it.
 
     Raises:
-        ValueError: If the ending is unknown, ``fps`` is out of its range, or ``alpha`` is given for what
-            cannot hold it.
+        ValueError: If the path has no name, the ending is unknown, ``fps`` is out of its range, or ``alpha``
+            is given for what cannot hold it.
     """
-    check_number("fps", fps, MIN_FPS)
-    suffix = Path(path).suffix.lower()
+    check_number("fps", fps, MIN_FPS, MAX_FPS)
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if path.name in ("", "..") or (not suffix and path.name.lower() in WRITERS):
+        raise ValueError(f"{path}: names no file or folder of its own: give it a name, such as video.mp4")
     if suffix not in WRITERS:
         known = ", ".join(filter(None, WRITERS))
         raise ValueError(f"{path}: no format ends in {suffix}: choose one of {known}, or a folder")
-    if alpha is None:
-        WRITERS[suffix](path, video, fps)
-    elif suffix in OPAQUE:
+    if alpha is not None and suffix in OPAQUE:
         raise ValueError(f"{path}: {suffix} has no transparent ground: choose .webp, .apng or .gif")
-    else:
-        WRITERS[suffix](path, video, fps, alpha=alpha)
+    options = {} if alpha is None else {"alpha": alpha}
+    if suffix in SEVERAL:
+        WRITERS[suffix](path, video, fps, **options)
+        return
+    with replacing(path) as part:  # if it fails, an earlier file stays as it was
+        WRITERS[suffix](part, video, fps, **options)

@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -67,10 +68,7 @@ class StreamedVideo:
         Raises:
             OSError: If the disk is nearly full. What was taken before can still be saved.
         """
-        kept = sum(part.numel() for frames in self.kept.values() for part in frames)
-        held = frame.numel() * (1 if self.writer is None else HELD)
-        if shutil.disk_usage(self.folder).free < SPARE + kept + held:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.check_room(frame.numel())
         video, alpha = on_background(frame[:, None], self.ground, self.background)
         if self.num_frames in self.shown:
             self.sheet_frames.append(_smaller(to_uint8(frame), SHEET_WIDTH))
@@ -89,11 +87,31 @@ class StreamedVideo:
         self.num_frames += 1
         self.size = (frame.shape[-2], frame.shape[-1])
 
+    def check_room(self, numel: int) -> None:
+        """Checks that there is room on the disk for a frame of ``numel`` values, and to finish the files.
+
+        Raises:
+            OSError: If there is not.
+        """
+        kept = sum(part.numel() for frames in self.kept.values() for part in frames)
+        held = numel * (1 if self.writer is None else HELD)
+        if shutil.disk_usage(self.folder).free < SPARE + kept + held:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     def finish(self) -> None:
         """Closes the mp4 file."""
-        if self.writer is not None:
-            self.writer.__exit__(None, None, None)
-            self.writer = None
+        writer, self.writer = self.writer, None
+        if writer is not None:
+            writer.__exit__(None, None, None)
+
+    def keep_frames_alone(self) -> None:
+        """Gives up all formats but ``frames``, such as when a file may not become any larger."""
+        with suppress(OSError):
+            self.finish()
+        self.kinds, self.kept = ["frames"], {}
+        for path in self.folder.iterdir():
+            if path.is_file():
+                path.unlink()
 
     def save_rest(self, name: str, endings: dict[str, str]) -> None:
         """Gives the files their name, and writes the other formats, each with its ending."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..diffusion import Progress, SampleOptions, fork_seed
-from ..utils.numbers import MIN_FPS, check_number, check_whole
+from ..utils.numbers import MAX_FPS, MIN_FPS, check_number, check_whole
 from ..utils.precision import autocast_context
 from .base import part_of
 from .sampling import Sampling
@@ -51,7 +51,7 @@ def upscale_frames(
         ValueError: If a number is out of its range.
     """
     check_whole("tile", tile, MIN_TILE)
-    check_number("fps", fps, MIN_FPS)
+    check_number("fps", fps, MIN_FPS, MAX_FPS)
     for name, model in models.items():
         options = sampling.arguments(name)
         noise = PlacedNoise(fork_seed(options.get("generator")))

@@ -113,7 +113,9 @@ def check_settings(use: "Use", values: dict[str, Any]) -> dict[str, Any]:
             if not in_range(value, setting.low, setting.high) or (whole and value != int(value)):
                 noun = "a whole number" if whole else "a number"
                 allowed = f"from {setting.low} to {setting.high}"
-                raise RefusedError(f"{setting.label}: must be {noun} {allowed}, not {shortened(value)}.")
+                raise RefusedError(
+                    f"{setting.label}: must be {noun} {allowed}, not {shortened(repr(value))}."
+                )
             checked[name] = setting.kind(value)
     return checked
 

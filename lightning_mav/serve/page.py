@@ -94,14 +94,14 @@ def _tab(name: str, use: Use, examples: Sequence[str], handlers: Handlers, curre
             prompt = gr.Textbox(
                 label=label, placeholder="a red car", lines=1, max_lines=4, autofocus=len(use.prompts) == 1
             )
-            inputs.append(prompt)
+            inputs.append(_unchanged(prompt))
             triggers.append(prompt.submit)
             with gr.Row(elem_classes="mav-examples"):
                 for text in examples:
                     gr.Button(text, size="sm", min_width=60).click(None, None, prompt, js=f"() => {text!r}")
     button = gr.Button(use.title, variant="primary", elem_id=f"mav-{name}")
     with gr.Accordion("Settings", open=False):
-        inputs += [_setting(SETTINGS[each]) for each in use.all_settings]
+        inputs += [_unchanged(_field(SETTINGS[each])) for each in use.all_settings]
     gr.on(
         [button.click, *triggers],
         partial(handlers.submit, name),
@@ -115,9 +115,9 @@ def _tab(name: str, use: Use, examples: Sequence[str], handlers: Handlers, curre
     return inputs
 
 
-def _setting(setting: Setting) -> Any:
-    field: Any = _field(setting)
-    field.preprocess = lambda value: value  # ``check_settings`` refuses it with a message that helps
+def _unchanged(field: Any) -> Any:
+    """Lets a field pass on what it is sent: ``limits`` refuses it with a message that helps."""
+    field.preprocess = lambda value: value
     return field
 
 

@@ -77,7 +77,8 @@ class Guard:
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send, most: int) -> None:
         """Passes a request on, or refuses it if its body has more than ``most`` bytes."""
-        got, begun = 0, False
+        got, begun, failed = 0, False, False
+        is_gradio = scope["path"].startswith("/gradio_api/")  # which uses fields of a request unchecked
 
         async def counted() -> MutableMapping[str, Any]:
             nonlocal got
@@ -88,9 +89,12 @@ class Guard:
             return message
 
         async def answer(message: MutableMapping[str, Any]) -> None:
-            nonlocal begun
-            if got > most:
-                return  # what the application makes of half a body
+            nonlocal begun, failed
+            if got > most or failed:
+                return  # what the application makes of a body that is too large, or wrong
+            if is_gradio and message["type"] == "http.response.start" and message["status"] == 500:
+                failed = True
+                return
             if message["type"] == "http.response.start":
                 begun = True
                 added = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
@@ -102,13 +106,19 @@ class Guard:
             if int(length) > most:
                 raise BodyTooLargeError
             await self.app(scope, counted, answer)
-            if got > most and not begun:
-                raise BodyTooLargeError
-        except (BodyTooLargeError, ValueError) as error:
-            if begun:
+        except BodyTooLargeError:
+            got = most + 1
+        except Exception as error:
+            if begun or not is_gradio:
                 raise
-            code = 413 if isinstance(error, BodyTooLargeError) else 400
-            await _refuse(send, code, f"at most {most} bytes are allowed" if code == 413 else "bad request")
+            print(f"mav: warning: {scope['path']}: {type(error).__name__}: {error}", file=sys.stderr)
+            failed = True
+        if begun:
+            return
+        if got > most:
+            await _refuse(send, 413, f"at most {most} bytes are allowed")
+        elif failed:
+            await _refuse(send, 400, "bad request")
 
 
 async def _refuse(send: Send, code: int, text: str) -> None:

@@ -17,7 +17,8 @@ T = TypeVar("T")
 
 MAX_SEED = 2**63 - 1  # what torch's generators take
 MAX_COUNT = 10**7  # of samples, steps, pixels and the like: beyond what memory holds
-MIN_FPS = 0.001  # frames a second; slower videos are stills
+MIN_FPS = 0.002  # frames a second; slower videos are stills, and GIF cannot hold them
+MAX_FPS = 10.0**5
 MAX_FLOAT = sys.float_info.max
 MAX_GUIDANCE = 10**4  # far beyond useful guidance, but numbers stay finite
 
@@ -44,7 +45,7 @@ def check_number(name: str, value: Any, low: float, high: float = math.inf) -> N
         ValueError: If it is not, naming it.
     """
     if not in_range(value, low, high):
-        raise BadValueError(f"{name} must be {range_text(low, high)}, got {shortened(value)}")
+        raise BadValueError(f"{name} must be {range_text(low, high)}, got {shortened(repr(value))}")
 
 
 def check_whole(name: str, value: Any, low: int, high: float = math.inf) -> None:
@@ -152,6 +153,8 @@ def _is_of(value: Any, hint: Any) -> bool:
 def _words(hint: Any) -> str:
     if get_origin(hint) in (Union, UnionType):
         return " or ".join(_words(each) for each in get_args(hint))
+    if get_origin(hint) is Mapping:
+        return f"a dict with {_WORDS[get_args(hint)[1]][1]}"
     if get_origin(hint) in (list, tuple, Sequence):
         item = get_args(hint)[0]
         many = get_origin(hint) is not tuple or get_args(hint)[-1] is Ellipsis

@@ -1,5 +1,6 @@
 """Checks of images, videos and embeddings that users give."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from .errors import BadValueError
 
 IMAGES, VIDEOS = "(B, 3, H, W)", "(B, 3, F, H, W)"
+DRAWN_FROM = ("video", "still", "first", "second")  # videos that functions of the stages take, by name
 BEYOND = 0.1  # how far values may lie outside [-1, 1], as after resizing with a sharp filter
 
 
@@ -50,6 +52,31 @@ def check_pixels(name: str, value: Any, shape: str) -> Tensor:
     if not -1 - BEYOND <= least <= most <= 1 + BEYOND:  # NaN is refused, too
         raise BadValueError(f"{name} must lie in [-1, 1], got values from {least:.4g} to {most:.4g}")
     return value.clamp(-1, 1)
+
+
+def check_made(made: Mapping[str, Any], image_embed: Tensor) -> dict[str, Tensor]:
+    """Returns the videos of some stages as float32; they must be as many as the embeddings.
+
+    Raises:
+        ValueError: If one is of another type or shape, naming its stage.
+    """
+    checked = {name: check_floats(f"made[{name!r}]", video, VIDEOS) for name, video in made.items()}
+    check_batches(image_embed=image_embed, **checked)
+    return checked
+
+
+def check_inputs(given: Mapping[str, Any], embed_dim: int) -> dict[str, Any]:
+    """Checks what a stage draws from: videos, and an embedding ``(B, embed_dim)``, all as many as each other.
+
+    Values of videos are not checked, as they may come from a stage before.
+
+    Raises:
+        ValueError: If a tensor is of another type or shape, naming it.
+    """
+    shapes = {"image_embed": f"(B, {embed_dim})", **dict.fromkeys(DRAWN_FROM, VIDEOS)}
+    checked = {name: check_floats(name, given[name], shapes[name]) for name in given if name in shapes}
+    check_batches(**checked)
+    return {**given, **checked}
 
 
 def check_batches(**tensors: Tensor) -> None:

@@ -12,7 +12,7 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
-from .errors import UsageError
+from .errors import BadValueError, UsageError
 from .paths import replacing
 
 MAX_TEXT_BYTES = 2**31  # a device such as /dev/zero has no end
@@ -139,6 +139,18 @@ def parse_json(data: bytes) -> Any:
         return json.loads(decode_text(data))
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def check_texts(name: str, value: Any) -> list[str]:
+    """Returns one text or several as a list.
+
+    Raises:
+        ValueError: If there are none, or they are no texts, naming them.
+    """
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not texts or not all(isinstance(each, str) for each in texts):
+        raise BadValueError(f"{name} must be a text or a list of texts, got {shortened(repr(value))}")
+    return [*texts]
 
 
 def is_blank(text: str) -> bool:

@@ -122,13 +122,32 @@ def test_interruption_is_no_traceback(monkeypatch, capsys):
     assert capsys.readouterr().err == "mav: interrupted\n"
 
 
-def test_a_signal_to_end_is_no_traceback_and_leaves_the_handler_as_it_was(monkeypatch, capsys):
-    former = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(train_command, "main", lambda argv: signal.raise_signal(signal.SIGTERM))
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize("import_fails", [False, True])
+def test_a_signal_to_end_is_no_traceback(monkeypatch, capsys, signum, code, import_fails):
+    def end(argv):
+        try:
+            signal.raise_signal(signum)
+        except KeyboardInterrupt as error:
+            if import_fails:
+                raise ImportError("half imported") from error
+            raise
+
+    monkeypatch.setattr(train_command, "main", end)
     with pytest.raises(SystemExit) as error:
         cli.main(["train", "prior"])
-    assert (error.value.code, capsys.readouterr().err) == (143, "mav: terminated\n")
-    assert signal.getsignal(signal.SIGTERM) is former
+    assert (error.value.code, capsys.readouterr().err) == (code, "mav: terminated\n")
+    assert signal.getsignal(signum) is signal.SIG_DFL
+
+
+def test_a_signal_that_is_ignored_stays_so(monkeypatch):
+    monkeypatch.setattr(train_command, "main", lambda argv: signal.raise_signal(signal.SIGHUP))
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as by nohup
+    try:
+        cli.main(["train", "prior"])
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, former)
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_json_says_how_to_make_it_again(generated, weights):
 
 def test_json_holds_all_that_the_stages_were_made_with_and_asked_for(generated, weights):
     settings = json.loads((generated / f"{NAME}.json").read_text())
-    asked = inspect.signature(Cascade.forward).parameters.keys() - {
+    asked = inspect.signature(Cascade.__call__).parameters.keys() - {
         "self",
         "prompts",
         "progress",

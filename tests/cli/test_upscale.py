@@ -1,5 +1,6 @@
 """``mav upscale``: files, sizes, formats, what is refused, what an interruption leaves, and its memory."""
 
+import errno
 import json
 import shutil
 import signal
@@ -19,7 +20,8 @@ from lightning_mav import applications
 from lightning_mav.cascade import Cascade
 from lightning_mav.cli import main, upscale
 from lightning_mav.data import streamed
-from lightning_mav.data.codecs.film import look_through
+from lightning_mav.data.codecs import mp4
+from lightning_mav.data.codecs.film import Film, look_through
 from lightning_mav.data.codecs.pixels import from_uint8, to_uint8
 from lightning_mav.models.sampling import Sampling
 
@@ -183,7 +185,7 @@ def test_spare_space_holds_what_the_encoder_still_writes(tmp_path, size, monkeyp
 
 def test_a_nearly_full_disk_keeps_the_finished_frames(weights, clip, tmp_path, monkeypatch, capsys):
     usage = shutil.disk_usage(tmp_path)
-    free = iter([usage] * 4)
+    free = iter([usage] * 5)  # before the first frame, and before each
     monkeypatch.setattr(streamed.shutil, "disk_usage", lambda path: next(free, usage._replace(free=2**20)))
     with pytest.raises(SystemExit) as error:
         run(weights, tmp_path, clip, "--formats", "mp4,webp,frames")
@@ -195,6 +197,58 @@ def test_a_nearly_full_disk_keeps_the_finished_frames(weights, clip, tmp_path, m
     assert len(look_through(tmp_path / "upscale-clip-0.mp4")) == 4
     assert len([*(tmp_path / "upscale-clip-0-frames").iterdir()]) == 4
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".unfinished")]
+    assert "kept the first 4 of 5 frames" in said.err
+
+
+def test_a_disk_too_full_to_begin_is_told_before_anything_is_drawn(
+    weights, clip, tmp_path, monkeypatch, capsys
+):
+    usage = shutil.disk_usage(tmp_path)._replace(free=2**20)
+    monkeypatch.setattr(streamed.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(streamed.StreamedVideo, "add", None)
+    with pytest.raises(SystemExit):
+        run(weights, tmp_path / "out", clip)
+    assert "No space left on device" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_single_frames_are_kept_if_the_video_cannot_be_finished(weights, clip, tmp_path, monkeypatch, capsys):
+    def fails(self, *args):
+        raise OSError(errno.EFBIG, "File too large")
+
+    write = mp4.Mp4Writer.write
+    monkeypatch.setattr(
+        mp4.Mp4Writer,
+        "write",
+        lambda self, pixels: fails(self) if self.num_frames == 2 else write(self, pixels),
+    )
+    monkeypatch.setattr(mp4.Mp4Writer, "__exit__", fails)
+    with pytest.raises(SystemExit) as error:
+        run(weights, tmp_path, clip, "--formats", "mp4,frames")
+    assert error.value.code == 2
+    assert "(File too large); make room" in capsys.readouterr().err
+    assert len([*(tmp_path / "upscale-clip-0-frames").iterdir()]) == 2
+    assert not [*tmp_path.glob("*.mp4")]
+
+
+def test_a_video_that_cannot_be_read_to_its_end_keeps_what_is_done(
+    weights, clip, tmp_path, monkeypatch, capsys
+):
+    frames = Film.frames
+
+    def broken(self):
+        for number, frame in enumerate(frames(self)):
+            if number == 3:
+                raise OSError(errno.EIO, "Input/output error")
+            yield frame
+
+    monkeypatch.setattr(Film, "frames", broken)
+    with pytest.raises(SystemExit) as error:
+        run(weights, tmp_path, clip, "--from", "sr_h", "--formats", "frames")
+    assert error.value.code == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith(f"mav: error: {clip}: ")
+    assert len([*(tmp_path / "upscale-clip-0-frames").iterdir()]) == 3
 
 
 # The network's arithmetic is left out, which takes most of the time and the same memory for each tile.

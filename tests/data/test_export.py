@@ -10,6 +10,7 @@ from PIL import Image
 
 from lightning_mav.data.animated import durations
 from lightning_mav.data.codecs.animations import read_animation
+from lightning_mav.data.codecs.mp4 import Mp4Writer
 from lightning_mav.data.codecs.pixels import to_uint8
 from lightning_mav.data.export import save_video
 from lightning_mav.data.matte import cut_out, flood
@@ -207,7 +208,38 @@ def test_a_shorter_video_leaves_no_frames_of_a_longer_one(tmp_path):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("fps", [0, -1.0, float("inf"), float("nan")])
+@pytest.mark.parametrize("path", ["", ".", "..", "/", ".mp4", ".GIF"])
+def test_a_path_without_a_name_is_refused(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="names no file or folder of its own"):
+        save_video(path, moving_square(3)[0], 8.0)
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("suffix", [*ANIMATIONS, ".mp4", ".png", ".json"])
+def test_an_earlier_file_stays_if_a_later_one_fails(suffix, tmp_path, monkeypatch):
+    path = tmp_path / f"a{suffix}"
+    save_video(path, moving_square(3)[0], 8.0)
+    before = {each.name: each.read_bytes() for each in tmp_path.iterdir()}
+
+    def fails(*args, **kwargs):
+        raise OSError("no room")
+
+    for owner, name in ((Image.Image, "save"), (Mp4Writer, "write")):
+        monkeypatch.setattr(owner, name, fails)
+    with pytest.raises(OSError, match="no room"):
+        save_video(path, moving_square(5)[0], 8.0)
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("suffix", [*ANIMATIONS, ".mp4", ".json"])
+@pytest.mark.parametrize("fps", [0.002, 1e5])
+def test_the_slowest_and_fastest_rates_can_be_saved(suffix, fps, tmp_path):
+    save_video(tmp_path / f"a{suffix}", moving_square(3)[0], fps)
+    assert (tmp_path / f"a{suffix}").stat().st_size
+
+
+@pytest.mark.parametrize("fps", [0, -1.0, float("inf"), float("nan"), 1e30, "8", True])
 @pytest.mark.parametrize("suffix", [*ANIMATIONS, ".mp4", ".json", ".png", ""])
 def test_impossible_frame_rates_are_refused_before_anything_is_written(suffix, fps, tmp_path):
     with pytest.raises(ValueError, match="fps must be at least"):

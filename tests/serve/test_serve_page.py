@@ -290,6 +290,31 @@ def test_broken_requests_are_the_clients_fault(client, body):
     assert answer.status_code < 500
 
 
+@pytest.mark.parametrize(
+    ("address", "body"),
+    [
+        ("call/nope", {"data": []}),
+        ("queue/join", {"fn_index": 9999, "data": [], "session_hash": "x"}),
+        ("queue/join", {"fn_index": "x", "data": 3}),
+        ("run/generate", {"data": ["a", 0, 1, 6, 2, "z"]}),
+        ("run/watch", {"data": [5]}),
+        ("run/nope", {"data": []}),
+        ("call/generate", {"data": ["a"]}),
+    ],
+)
+def test_wrong_calls_are_the_clients_fault(client, address, body, capfd):
+    assert client.post(f"/gradio_api/{address}", json=body).status_code < 500
+    assert client.get("/").status_code == 200
+
+
+@pytest.mark.parametrize("prompt", [5, ["a"], {"a": 1}, True])
+def test_a_prompt_is_a_text(served, client, files, prompt):
+    before = len(served[1].jobs.jobs)
+    status, message = call(client, "generate", fields(client, "generate", files, prompt))
+    assert (status, message) == (200, 'Say what to show, such as "a red car".')
+    assert len(served[1].jobs.jobs) == before
+
+
 def test_a_page_asks_nobody_else_for_anything(client):
     answer = client.get("/")
     assert "default-src 'self'" in answer.headers["content-security-policy"]
