@@ -5,13 +5,12 @@ import importlib
 import os
 import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from importlib import metadata
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from ..utils.console import drop_output, open_streams
+from ..utils.ending import TerminatedError, ending_signals
 from ..utils.errors import UsageError
 from ..utils.memory import keep_freed_memory
 from ..utils.textfile import printable
@@ -40,14 +39,9 @@ COMMANDS = {
     "validate": "compute the validation loss of a checkpoint",
 }
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)  # writing fails without a path
-ENDING = (signal.SIGTERM, signal.SIGHUP)
 LIGHTNING_COMMANDS = ("fit", "validate")
 APPLICATIONS = ("animate", "morph", "vary", "extend", "loop", "interpolate")
 TRAINING = ("fit", "train")  # only the files that they write matter, not what they print
-
-
-class TerminatedError(KeyboardInterrupt):
-    """The process received SIGTERM or SIGHUP, whose number is the argument."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -63,8 +57,7 @@ def main(argv: list[str] | None = None) -> None:
         _restart_in_utf8()
     open_streams()
     try:
-        with _terminable():
-            run(sys.argv[1:] if argv is None else argv)
+        run(sys.argv[1:] if argv is None else argv)
         if sys.stdout is not None:
             sys.stdout.flush()  # here, where a full disk can still be reported
     except UsageError as error:
@@ -82,33 +75,6 @@ def main(argv: list[str] | None = None) -> None:
         if (reason := _outside(error)) is None:
             raise
         raise _exit(reason) from None
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Lets SIGTERM and SIGHUP end a command as Ctrl-C does; training has handlers of its own.
-
-    A signal that is ignored, as by nohup, stays ignored.
-    """
-    received: list[int] = []
-
-    def end(signum: int, frame: Any) -> NoReturn:
-        received.append(signum)
-        raise TerminatedError(signum)
-
-    in_main = threading.current_thread() is threading.main_thread()
-    signals = [each for each in ENDING if in_main and signal.getsignal(each) is signal.SIG_DFL]
-    for each in signals:
-        signal.signal(each, end)
-    try:
-        yield
-    except Exception:
-        if received:  # what was being imported has made another error of it
-            raise TerminatedError(received[0]) from None
-        raise
-    finally:
-        for each in signals:
-            signal.signal(each, signal.SIG_DFL)
 
 
 def _restart_in_utf8() -> NoReturn:
@@ -145,12 +111,13 @@ def run(argv: list[str]) -> None:
         if argv[0] in TRAINING:
             drop_output()
         keep_freed_memory()
-        if argv[0] in LIGHTNING_COMMANDS:
-            importlib.import_module("lightning_mav.cli.fit").main(argv)
-        elif argv[0] in APPLICATIONS:
-            importlib.import_module("lightning_mav.cli.applications").main(argv)
-        else:
-            importlib.import_module(f"lightning_mav.cli.{argv[0]}").main(argv[1:])
+        with nullcontext() if argv[0] in TRAINING else ending_signals():  # training has handlers of its own
+            if argv[0] in LIGHTNING_COMMANDS:
+                importlib.import_module("lightning_mav.cli.fit").main(argv)
+            elif argv[0] in APPLICATIONS:
+                importlib.import_module("lightning_mav.cli.applications").main(argv)
+            else:
+                importlib.import_module(f"lightning_mav.cli.{argv[0]}").main(argv[1:])
     else:
         raise UsageError(f"no command {argv[0]!r}; commands are {', '.join(COMMANDS)} (see mav --help)")
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from .ending import check_ended
 from .textfile import printable, shortened
 
 T = TypeVar("T")
@@ -82,8 +83,19 @@ def stage_progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
     """Yields ``progress(stage, done, total)``, which draws a bar per stage, with its pace and the time left.
 
     Without a terminal it prints a line when a stage is done, and now and then before. What the first call
-    for a stage says to be done does not count for its pace.
+    for a stage says to be done does not count for its pace. A call ends a command that was told to end.
     """
+    with _stage_bars(title) as report:
+
+        def progress(stage: str, done: int, total: int) -> None:
+            check_ended()
+            report(stage, done, total)
+
+        yield progress
+
+
+@contextmanager
+def _stage_bars(title: str) -> Iterator[Callable[[str, int, int], None]]:
     title = shortened(title, 100)
     start = last = time.perf_counter()
     first: dict[str, tuple[float, int]] = {}  # when each stage was first heard of, and what was done then

@@ -16,10 +16,12 @@ from helpers.places import ROOT
 from helpers.runs import arguments
 from helpers.tiny_cascade import TINY, save_tiny_cascade
 from lightning_mav import cli
+from lightning_mav.cli import generate as generate_command
 from lightning_mav.cli import train as train_command
 from lightning_mav.training import train as training
 from lightning_mav.training.explain import explain
 from lightning_mav.training.runs import Run, all_runs, config_layers, find_run
+from lightning_mav.utils.console import stage_progress
 from lightning_mav.utils.errors import UsageError
 
 
@@ -122,29 +124,38 @@ def test_interruption_is_no_traceback(monkeypatch, capsys):
     assert capsys.readouterr().err == "mav: interrupted\n"
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-@pytest.mark.parametrize("import_fails", [False, True])
-def test_a_signal_to_end_is_no_traceback(monkeypatch, capsys, signum, code, import_fails):
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+
+
+@pytest.mark.parametrize(("signum", "code"), SIGNALS)
+@pytest.mark.parametrize("fate", ["raised", "import fails", "swallowed"])
+def test_a_signal_to_end_is_no_traceback(monkeypatch, capsys, signum, code, fate):
     def end(argv):
         try:
             signal.raise_signal(signum)
         except KeyboardInterrupt as error:
-            if import_fails:
+            if fate == "raised":
+                raise
+            if fate == "import fails":
                 raise ImportError("half imported") from error
-            raise
+        with stage_progress("a video") as progress:
+            progress("decoder", 1, 20)
+        raise AssertionError("it went on")
 
-    monkeypatch.setattr(train_command, "main", end)
+    former = signal.getsignal(signum)
+    monkeypatch.setattr(generate_command, "main", end)
     with pytest.raises(SystemExit) as error:
-        cli.main(["train", "prior"])
-    assert (error.value.code, capsys.readouterr().err) == (code, "mav: terminated\n")
-    assert signal.getsignal(signum) is signal.SIG_DFL
+        cli.main(["generate"])
+    said = "interrupted" if code == 130 else "terminated"
+    assert (error.value.code, capsys.readouterr().err) == (code, f"mav: {said}\n")
+    assert signal.getsignal(signum) is former
 
 
 def test_a_signal_that_is_ignored_stays_so(monkeypatch):
-    monkeypatch.setattr(train_command, "main", lambda argv: signal.raise_signal(signal.SIGHUP))
+    monkeypatch.setattr(generate_command, "main", lambda argv: signal.raise_signal(signal.SIGHUP))
     former = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as by nohup
     try:
-        cli.main(["train", "prior"])
+        cli.main(["generate"])
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, former)

@@ -190,7 +190,9 @@ def test_errors_of_several_processes_are_one(generate, weights, capfd):
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_all_processes_and_keeps_what_is_finished(weights, tmp_path):
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("wait", ["until one is finished", 1.0, 2.0, 3.0])
+def test_a_signal_ends_all_processes_and_keeps_what_is_finished(weights, tmp_path, signum, code, wait):
     (tmp_path / "p.txt").write_text("\n".join(f"ball number {i}" for i in range(400)))
     options = [
         "--weights",
@@ -208,13 +210,16 @@ def test_ctrl_c_ends_all_processes_and_keeps_what_is_finished(weights, tmp_path)
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    while not list(tmp_path.glob("out/*.json")):
+    if isinstance(wait, float):
+        time.sleep(wait)
+    while not isinstance(wait, float) and not list(tmp_path.glob("out/*.json")):
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err.splitlines()[-1] == "mav: interrupted"
+    process.send_signal(signum)
+    out, err = process.communicate(timeout=10)
+    assert process.returncode == code
+    assert err.splitlines()[-1] == ("mav: interrupted" if signum == signal.SIGINT else "mav: terminated")
     listed = set(out.splitlines())
-    assert {f"out/{name}" for name in os.listdir(tmp_path / "out")} == listed
+    found = os.listdir(tmp_path / "out") if (tmp_path / "out").exists() else []
+    assert {f"out/{name}" for name in found} == listed
     assert all(json.loads(path.read_text()) for path in tmp_path.glob("out/*.json"))
-    assert 4 <= len(listed) < 1600
+    assert (0 if isinstance(wait, float) else 4) <= len(listed) < 1600
