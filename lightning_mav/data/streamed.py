@@ -72,8 +72,6 @@ class StreamedVideo:
         video, alpha = on_background(frame[:, None], self.ground, self.background)
         if self.num_frames in self.shown:
             self.sheet_frames.append(_smaller(to_uint8(frame), SHEET_WIDTH))
-        if self.writer is not None:
-            self.writer.write(to_uint8(video[:, 0]).movedim(0, -1).numpy())
         if "frames" in self.kinds:
             place = self.folder / "video-frames" / f"{self.num_frames:04d}.png"
             place.parent.mkdir(exist_ok=True)
@@ -84,6 +82,8 @@ class StreamedVideo:
             pixels = to_uint8(video[:, 0] if opaque is None else torch.cat([video[:, 0], opaque]))
             for kind, frames in self.kept.items():
                 frames.append(_smaller(pixels, MAX_GIF_SIDE) if kind == "gif" else pixels)
+        if self.writer is not None:  # last, as it cannot be undone if the rest is interrupted
+            self.writer.write(to_uint8(video[:, 0]).movedim(0, -1).numpy())
         self.num_frames += 1
         self.size = (frame.shape[-2], frame.shape[-1])
 

@@ -18,7 +18,7 @@ T = TypeVar("T")
 MAX_SEED = 2**63 - 1  # what torch's generators take
 MAX_COUNT = 10**7  # of samples, steps, pixels and the like: beyond what memory holds
 MIN_FPS = 0.002  # frames a second; slower videos are stills, and GIF cannot hold them
-MAX_FPS = 10.0**5
+MAX_FPS = 10**5
 MAX_FLOAT = sys.float_info.max
 MAX_GUIDANCE = 10**4  # far beyond useful guidance, but numbers stay finite
 

@@ -149,27 +149,36 @@ def test_what_is_done_is_kept_after_an_interruption(signum, code, weights, clip,
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".unfinished")]
 
 
-def test_what_is_begun_at_an_interruption_is_left_out(weights, clip, tmp_path, monkeypatch):
-    save, saved = ImageFile._save, []
+@pytest.mark.parametrize("moment", ["within a picture", "after the picture"])
+def test_what_is_begun_at_an_interruption_is_left_out(weights, clip, tmp_path, monkeypatch, moment):
+    save, smaller, saved, kept = ImageFile._save, streamed._smaller, [], []
 
-    def stop(image, file, *args, **kwargs):
+    def stop_within(image, file, *args, **kwargs):
         saved.append(1)
-        if len(saved) == 4:
+        if moment == "within a picture" and len(saved) == 4:
             file.write(b"half a picture")
             raise KeyboardInterrupt
         save(image, file, *args, **kwargs)
 
-    monkeypatch.setattr(PngImagePlugin.ImageFile, "_save", stop)
+    def stop_after(pixels, side):
+        kept.extend([1] * (side == streamed.MAX_GIF_SIDE))
+        if moment == "after the picture" and len(kept) == 4:
+            raise KeyboardInterrupt
+        return smaller(pixels, side)
+
+    monkeypatch.setattr(PngImagePlugin.ImageFile, "_save", stop_within)
+    monkeypatch.setattr(streamed, "_smaller", stop_after)
     with pytest.raises(SystemExit):
-        run(weights, tmp_path, clip, "--formats", "mp4,frames,webp")
+        run(weights, tmp_path, clip, "--formats", "mp4,frames,webp,gif")
     shape = json.loads((tmp_path / "upscale-clip-0.json").read_text())["video"]["shape"]
     pictures = sorted((tmp_path / "upscale-clip-0-frames").iterdir())
     assert [path.name for path in pictures] == ["0000.png", "0001.png", "0002.png"]
-    assert shape[1] == 3
+    assert (shape[1], len(look_through(tmp_path / "upscale-clip-0.mp4"))) == (3, 3)
     for path in pictures:
         Image.open(path).load()
-    with Image.open(tmp_path / "upscale-clip-0.webp") as image:
-        assert image.n_frames == 3
+    for kind in ("webp", "gif"):
+        with Image.open(tmp_path / f"upscale-clip-0.{kind}") as image:
+            assert image.n_frames == 3
 
 
 @pytest.mark.parametrize("size", [(270, 480)])

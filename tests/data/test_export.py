@@ -1,6 +1,7 @@
 """Animations, frames and sprite sheets hold the video that was written, as other programs read them."""
 
 import json
+from pathlib import Path
 
 import av
 import numpy as np
@@ -8,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from lightning_mav.data import export
 from lightning_mav.data.animated import durations
 from lightning_mav.data.codecs.animations import read_animation
-from lightning_mav.data.codecs.mp4 import Mp4Writer
 from lightning_mav.data.codecs.pixels import to_uint8
 from lightning_mav.data.export import save_video
 from lightning_mav.data.matte import cut_out, flood
@@ -222,11 +223,12 @@ def test_an_earlier_file_stays_if_a_later_one_fails(suffix, tmp_path, monkeypatc
     save_video(path, moving_square(3)[0], 8.0)
     before = {each.name: each.read_bytes() for each in tmp_path.iterdir()}
 
-    def fails(*args, **kwargs):
+    def fails(path, *args, **kwargs):
+        Path(path).write_bytes(b"half a file")
         raise OSError("no room")
 
-    for owner, name in ((Image.Image, "save"), (Mp4Writer, "write")):
-        monkeypatch.setattr(owner, name, fails)
+    monkeypatch.setitem(export.WRITERS, suffix, export.WRITERS[suffix] if suffix == ".json" else fails)
+    monkeypatch.setattr(Image.Image, "save", lambda image, path, *args: fails(path))
     with pytest.raises(OSError, match="no room"):
         save_video(path, moving_square(5)[0], 8.0)
     assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == before

@@ -531,7 +531,7 @@ def test_whole_numbers_are_numbers_and_tuples_are_lists():
         ({"num_steps": {"prior": 0}}, "num_steps must be at least 1"),
         ({"num_steps": {"prior": "3"}}, "num_steps must be a whole number"),
         ({"num_steps": {"prior": 2.5}}, "num_steps must be a whole number"),
-        ({"num_steps": {"priro": 2}}, "num_steps must name some of clip, prior,"),
+        ({"num_steps": {"priors": 2}}, "num_steps must name some of clip, prior,"),
         ({"guidance_scale": {"all": 2}}, "guidance_scale must name some of clip, prior,"),
         ({"guidance_scale": math.nan}, "guidance_scale must be a finite number or"),
         ({"guidance_scale": {"prior": math.nan}}, "guidance_scale must be at least 0"),
