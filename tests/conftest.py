@@ -1,4 +1,5 @@
 import os
+import signal
 
 import pytest
 
@@ -12,6 +13,20 @@ def _same_numbers_each_time():
     import torch  # not at the top: the variables must be set before
 
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def usual_signals():
+    """Gives signals the handlers of a program that a terminal has started: in the background others hold."""
+    usual = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    former = {each: signal.signal(each, handler) for each, handler in usual.items()}
+    yield
+    for each, handler in former.items():
+        signal.signal(each, handler)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from .limits import RefusedError
-from .uses import SETTINGS, USES
+from .settings import SETTINGS
+from .uses import USES
 
 WAITING, RUNNING, DONE, FAILED, CANCELLED = "waiting", "running", "done", "failed", "cancelled"
 LIVE = (WAITING, RUNNING)

@@ -18,7 +18,8 @@ from typing import Any
 from ..utils.errors import UsageError, first_line
 from ..utils.textfile import parse_json, write_json
 from .job import CANCELLED, DONE, FAILED, LIVE, RUNNING, WAITING, BusyError, Job, StopError, folder_bytes
-from .limits import RefusedError, Upload
+from .limits import RefusedError
+from .uploads import Upload
 
 FILE = "job.json"
 MAX_TRIES = 2  # so that a job that crashes the server does not do so again and again

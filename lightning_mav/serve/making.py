@@ -15,8 +15,8 @@ from ..data.video import write_mp4
 from ..models.sampling import Sampling
 from ..stage_table import KEY_FRAMES, stages
 from .job import Job
-from .limits import Upload
-from .uses import USES, read_upload
+from .uploads import Upload, read_upload
+from .uses import USES
 
 PIXELS = "pixels.npy"  # frames of the result, bytes (F, H, W, 3); the formats are made from them
 PREVIEW = 192  # pixels of the shorter side in the page, about; browsers and H.264 blur smaller videos

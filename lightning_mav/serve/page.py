@@ -11,7 +11,8 @@ from gradio.utils import get_upload_folder
 from . import pieces
 from .handlers import Handlers
 from .service import Service
-from .uses import SETTINGS, USES, Setting, Use
+from .settings import SETTINGS, Setting
+from .uses import USES, Use
 
 SYSTEM_FONTS = ["system-ui", "sans-serif"]  # no fonts are loaded from other servers
 THEME = gr.themes.Default(font=SYSTEM_FONTS, font_mono=["ui-monospace", "monospace"], primary_hue="indigo")
@@ -116,7 +117,7 @@ def _tab(name: str, use: Use, examples: Sequence[str], handlers: Handlers, curre
 
 
 def _unchanged(field: Any) -> Any:
-    """Lets a field pass on what it is sent: ``limits`` refuses it with a message that helps."""
+    """Lets a field pass on what it is sent: ``requests`` refuses it with a message that helps."""
     field.preprocess = lambda value: value
     return field
 

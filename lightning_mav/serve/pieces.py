@@ -8,7 +8,8 @@ from html import escape
 from ..stage_table import stages
 from .formats import FORMATS, OPAQUE
 from .job import CANCELLED, DONE, FAILED, LIVE, RUNNING, Job
-from .uses import SETTINGS, USES
+from .settings import SETTINGS
+from .uses import USES
 
 SLOTS = ("Key frames", "Smooth", "Sharp")
 # The status while a stage is at work.

@@ -8,8 +8,10 @@ from ..cascade import Cascade
 from .examples import examples_of
 from .job import LIVE, RUNNING, Job
 from .jobs import Jobs
-from .limits import Limits, RefusedError, Upload, check_prompt, check_result, check_settings, check_upload
+from .limits import Limits, RefusedError
 from .making import Maker
+from .requests import check_prompt, check_result, check_settings
+from .uploads import Upload, check_upload
 from .uses import USES
 
 

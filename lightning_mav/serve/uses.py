@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..models.frames import shrink
 from ..stage_table import KEY_FRAMES
-from .limits import Upload
+from .settings import OF_DECODER, SAMPLING, SETTINGS
+from .uploads import Upload
 
 if TYPE_CHECKING:
     from ..cascade import Cascade
@@ -18,53 +18,6 @@ if TYPE_CHECKING:
     from ..models.sampling import Sampling
 
 Settings = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A number, or a yes or no, that a user may choose.
-
-    Args:
-        label: What the page calls it.
-        kind: ``int``, ``float`` or ``bool``.
-        low: Least value.
-        high: Largest value.
-        default: Value at first; None leaves the choice to the weights or the stages.
-        info: What it does.
-        option: The command's option, without ``--``; None is its name in ``SETTINGS``.
-    """
-
-    label: str
-    kind: type
-    low: float = 0
-    high: float = 1
-    default: Any = None
-    info: str = ""
-    option: str | None = None
-
-
-SETTINGS = {
-    "seed": Setting("Seed", int, 0, 2**31 - 1, 0, "The same seed and settings give the same video."),
-    "seconds": Setting("Seconds to add", float, 0.1, 10, 1.0),
-    "before": Setting("Before the beginning", bool, default=False),
-    "frames": Setting("Frames to add", int, 1, 14, None, "1 to 14. If empty: about 2.5 seconds."),
-    "frame_skip": Setting("Frame skip", int, 1, 15, 5, "A higher number: smoother, but slower."),
-    "fps": Setting("Frames per second", float, 1, 30, None, "Of the 16 key frames. Low: more motion."),
-    "result_fps": Setting(
-        "Frames per second",
-        float,
-        1,
-        450,
-        None,
-        "If empty: 5 times the usual rate of key frames.",
-        option="fps",
-    ),
-    "guidance_scale": Setting("Guidance", float, 0, 20, None, "How closely to follow the prompt or file."),
-    "share": Setting("Share of the second sentence", float, 0, 1, 0.5),
-    "steps": Setting("Steps", int, 1, 100, None, "Denoising steps of every stage. More take longer."),
-}
-SAMPLING = ("seed", "steps")  # settings of all uses
-OF_DECODER = ("fps", "frame_skip", "guidance_scale")  # settings of uses that run the decoder
 
 
 @dataclass(frozen=True)
@@ -102,20 +55,6 @@ class Use:
     def all_settings(self) -> tuple[str, ...]:
         """Names of all settings, in the order of ``SETTINGS``."""
         return tuple(name for name in SETTINGS if name in (*self.settings, *SAMPLING))
-
-
-def read_upload(cascade: "Cascade", upload: Upload) -> "Video":
-    """Reads a file as the command does; an image is a video of one frame.
-
-    Raises:
-        UsageError: If it is damaged.
-    """
-    from ..data.media import Video, read_image_file, read_video_file
-
-    if upload.kind == "image":
-        return Video(read_image_file(upload.path)[:, None], 1.0)
-    size = max(cascade.clip.image_size, cascade.decoder.image_size)
-    return read_video_file(upload.path, lambda part: shrink(part, size))
 
 
 def _keys(settings: Settings) -> dict[str, Any]:

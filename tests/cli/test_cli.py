@@ -129,7 +129,7 @@ SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
 @pytest.mark.parametrize(("signum", "code"), SIGNALS)
 @pytest.mark.parametrize("fate", ["raised", "import fails", "swallowed"])
-def test_a_signal_to_end_is_no_traceback(monkeypatch, capsys, signum, code, fate):
+def test_a_signal_to_end_is_no_traceback(usual_signals, monkeypatch, capsys, signum, code, fate):
     def end(argv):
         try:
             signal.raise_signal(signum)

@@ -192,7 +192,9 @@ def test_errors_of_several_processes_are_one(generate, weights, capfd):
 @pytest.mark.slow
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("wait", ["until one is finished", 1.0, 2.0, 3.0])
-def test_a_signal_ends_all_processes_and_keeps_what_is_finished(weights, tmp_path, signum, code, wait):
+def test_a_signal_ends_all_processes_and_keeps_what_is_finished(
+    usual_signals, weights, tmp_path, signum, code, wait
+):
     (tmp_path / "p.txt").write_text("\n".join(f"ball number {i}" for i in range(400)))
     options = [
         "--weights",

@@ -130,7 +130,9 @@ def test_a_result_larger_than_mp4_or_memory_holds_is_refused(weights, clip, tmp_
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_what_is_done_is_kept_after_an_interruption(signum, code, weights, clip, tmp_path, monkeypatch):
+def test_what_is_done_is_kept_after_an_interruption(
+    usual_signals, signum, code, weights, clip, tmp_path, monkeypatch
+):
     add = streamed.StreamedVideo.add
 
     def stop(self, frame):

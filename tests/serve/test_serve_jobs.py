@@ -9,7 +9,8 @@ import pytest
 from helpers.serving import wait_for
 from lightning_mav.serve.job import CANCELLED, DONE, FAILED, RUNNING, WAITING, BusyError, folder_bytes
 from lightning_mav.serve.jobs import MAX_TRIES, Jobs
-from lightning_mav.serve.limits import RefusedError, Upload
+from lightning_mav.serve.limits import RefusedError
+from lightning_mav.serve.uploads import Upload
 from lightning_mav.utils.errors import UsageError
 
 

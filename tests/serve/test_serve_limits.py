@@ -12,16 +12,12 @@ from PIL import Image
 
 from lightning_mav.data.export import save_video
 from lightning_mav.serve.job import Job
-from lightning_mav.serve.limits import (
-    Limits,
-    RefusedError,
-    check_prompt,
-    check_result,
-    check_settings,
-    check_upload,
-)
+from lightning_mav.serve.limits import Limits, RefusedError
 from lightning_mav.serve.pieces import command
-from lightning_mav.serve.uses import SETTINGS, USES
+from lightning_mav.serve.requests import check_prompt, check_result, check_settings
+from lightning_mav.serve.settings import SETTINGS
+from lightning_mav.serve.uploads import check_upload
+from lightning_mav.serve.uses import USES
 
 LIMITS = Limits()
 

@@ -18,9 +18,11 @@ from lightning_mav.data.export import save_video
 from lightning_mav.models.sampling import Sampling
 from lightning_mav.serve.formats import FORMATS, OPAQUE, made_format
 from lightning_mav.serve.job import DONE, Job, StopError
-from lightning_mav.serve.limits import Limits, check_result, check_settings, check_upload
+from lightning_mav.serve.limits import Limits
 from lightning_mav.serve.making import Clock, Maker, Pace, read_pixels
 from lightning_mav.serve.pieces import command, downloads
+from lightning_mav.serve.requests import check_result, check_settings
+from lightning_mav.serve.uploads import check_upload
 from lightning_mav.serve.uses import USES
 
 

@@ -21,7 +21,7 @@ from helpers.tiny_cascade import save_tiny_cascade
 from lightning_mav.data.export import save_video
 from lightning_mav.serve.formats import FORMATS
 from lightning_mav.serve.job import folder_bytes
-from lightning_mav.serve.uses import SETTINGS as SERVE_SETTINGS
+from lightning_mav.serve.settings import SETTINGS as SERVE_SETTINGS
 from lightning_mav.serve.uses import USES
 
 httpx = pytest.importorskip("httpx", reason="gradio, which brings httpx, is not installed")
@@ -256,7 +256,7 @@ def test_uploads_at_once_count_before_they_are_there(served, client, files, monk
     assert upload(client, files["image"]).status_code == 503
     monkeypatch.setattr(served[2], "coming", 0)
     assert upload(client, files["image"])["path"]
-    assert served[2].coming == 0
+    wait_for(lambda: served[2].coming == 0)  # the answer comes first
 
 
 @pytest.mark.parametrize(
