@@ -252,6 +252,7 @@ def test_what_was_left_of_aborted_uploads_does_not_count_for_ever(served, client
 
 
 def test_uploads_at_once_count_before_they_are_there(served, client, files, monkeypatch):
+    wait_for(lambda: served[2].coming == 0)  # those of other tests are over
     monkeypatch.setattr(served[2], "coming", served[1].limits.kept_bytes)
     assert upload(client, files["image"]).status_code == 503
     monkeypatch.setattr(served[2], "coming", 0)
