@@ -159,7 +159,7 @@ def _check_size(args: argparse.Namespace, film: "Film", loaded: _Loaded) -> None
 
 
 def _upscale(args: argparse.Namespace, film: "Film", loaded: _Loaded, folder: Path) -> tuple[list[Path], int]:
-    """Enlarges all frames and publishes the files; what is finished if it is stopped or the disk is full."""
+    """Enlarges all frames and publishes the files; if it has to end before, those of the finished frames."""
     import torch
 
     from ..data.codecs.pixels import from_uint8
