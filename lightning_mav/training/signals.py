@@ -3,20 +3,18 @@
 import os
 import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from types import FrameType
 
+from ..utils.ending import Handler, handling
 from ..utils.errors import UsageError
 
 PREEMPTING = (signal.SIGTERM, signal.SIGUSR1)  # what clusters send before they take the machine away
 STOPPING = (signal.SIGINT, signal.SIGHUP, *PREEMPTING)
 PARENT_SECONDS = 10.0  # how long a process waits for its parent to fail as well
 SAME_SECONDS = 1.0  # a signal within this time of the first counts as its echo
-
-Handler = Callable[[int, FrameType | None], None]
 
 
 class Stopped(SystemExit):
@@ -58,19 +56,9 @@ def say(line: str) -> None:
         os.write(2, f"mav: {line}\n".encode())
 
 
-@contextmanager
-def handled(handler: Handler) -> Iterator[None]:
-    """Installs a handler for the signals that stop a command, except those that are ignored (``nohup``)."""
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for signum in STOPPING:
-            if signal.getsignal(signum) is not signal.SIG_IGN:
-                before[signum] = signal.signal(signum, handler)
-    try:
-        yield
-    finally:
-        for signum, old in before.items():
-            signal.signal(signum, signal.SIG_DFL if old is None else old)
+def handled(handler: Handler) -> AbstractContextManager[None]:
+    """Installs a handler for the signals that stop a training, except those that are ignored (``nohup``)."""
+    return handling(handler, STOPPING)
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from types import FrameType
+from typing import NoReturn
 
 from .errors import UsageError
 
+Handler = Callable[[int, FrameType | None], None]
 _received: list[int] = []  # signals of the block of ``ending_signals``
 
 
@@ -16,34 +18,37 @@ class TerminatedError(KeyboardInterrupt):
 
 
 @contextmanager
+def handling(handler: Handler, signals: Iterable[int]) -> Iterator[None]:
+    """Installs a handler for signals, except those that are ignored, as by nohup; only in the main thread."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for signum in signals:
+            if signal.getsignal(signum) is not signal.SIG_IGN:
+                before[signum] = signal.signal(signum, handler)
+    try:
+        yield
+    finally:
+        for signum, old in before.items():
+            signal.signal(signum, signal.SIG_DFL if old is None else old)
+
+
+@contextmanager
 def ending_signals() -> Iterator[None]:
     """Lets SIGTERM and SIGHUP end the block as Ctrl-C does, by an exception.
-
-    A signal that is ignored, as by nohup, stays ignored, and another handler stays.
 
     Raises:
         KeyboardInterrupt: After a signal, a ``TerminatedError`` if it was not Ctrl-C.
     """
-    in_main = threading.current_thread() is threading.main_thread()
-    usual = {signal.SIGINT: signal.default_int_handler} | dict.fromkeys(
-        (signal.SIGTERM, signal.SIGHUP), signal.SIG_DFL
-    )
-    former = {
-        each: handler for each, handler in usual.items() if in_main and signal.getsignal(each) is handler
-    }
     _received.clear()
-    for each in former:
-        signal.signal(each, _end)
     try:
-        yield
+        with handling(_end, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
+            yield
     except UsageError:
         raise
     except Exception:
         check_ended()  # what was interrupted, such as an import, may have made another error of it
         raise
     finally:
-        for each, handler in former.items():
-            signal.signal(each, handler)
         _received.clear()
 
 
@@ -57,7 +62,7 @@ def check_ended() -> None:
         _raise(_received[0])
 
 
-def _end(signum: int, frame: Any) -> NoReturn:
+def _end(signum: int, frame: FrameType | None) -> NoReturn:
     _received.append(signum)
     _raise(signum)
 
