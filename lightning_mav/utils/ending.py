@@ -45,8 +45,8 @@ def ending_signals() -> Iterator[None]:
             yield
     except UsageError:
         raise
-    except Exception:
-        check_ended()  # what was interrupted, such as an import, may have made another error of it
+    except (Exception, SystemExit):
+        check_ended()  # an import may have made another error of it, and Lightning exits with 1
         raise
     finally:
         _received.clear()

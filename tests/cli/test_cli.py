@@ -128,7 +128,7 @@ SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
 
 @pytest.mark.parametrize(("signum", "code"), SIGNALS)
-@pytest.mark.parametrize("fate", ["raised", "import fails", "swallowed"])
+@pytest.mark.parametrize("fate", ["raised", "import fails", "swallowed", "Lightning exits"])
 def test_a_signal_to_end_is_no_traceback(usual_signals, monkeypatch, capsys, signum, code, fate):
     def end(argv):
         try:
@@ -136,6 +136,8 @@ def test_a_signal_to_end_is_no_traceback(usual_signals, monkeypatch, capsys, sig
         except KeyboardInterrupt as error:
             if fate == "raised":
                 raise
+            if fate == "Lightning exits":
+                raise SystemExit(1) from error
             if fate == "import fails":
                 raise ImportError("half imported") from error
         with stage_progress("a video") as progress:
