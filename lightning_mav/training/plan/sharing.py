@@ -47,7 +47,7 @@ class Sharing:
         FSDP2 divides a tensor by its first dimension, rounded up.
         """
         return sum(
-            self.rows(tensor) * tensor[:1].numel() * tensor.element_size()
+            self.rows(tensor) * math.prod(tensor.shape[1:]) * tensor.element_size()
             if tensor.ndim
             else tensor.element_size()
             for tensor in tensors
