@@ -1,6 +1,7 @@
 """``mav generate``: prompts become videos, with a contact sheet and a JSON file each."""
 
 import argparse
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,7 @@ def _generate(args: argparse.Namespace, prompts: list[str]) -> None:
                 name := made_before(args.out, base, asked, endings_of(args.formats), names)
             ):
                 names[name] = []
+                print(f"{prompt}: made before, left out", file=sys.stderr)
                 continue
             with stage_progress(prompt) as progress, refusals("mav generate"):
                 output = cascade(

@@ -146,11 +146,15 @@ def test_a_run_that_was_interrupted_goes_on(generate, broken_at, capsys):
     assert contents("out") == contents("whole")
 
 
-def test_only_whole_videos_of_the_same_settings_are_skipped(generate, broken_at):
+def test_only_whole_videos_of_the_same_settings_are_skipped(generate, broken_at, capsys):
     generate("--prompts", "prompts.txt")
     made = broken_at(None, None)
+    capsys.readouterr()
     generate("--prompts", "prompts.txt", "--skip-existing")
     assert made == []
+    assert [
+        line for line in capsys.readouterr().err.splitlines() if line.endswith(": made before, left out")
+    ] == [f"{prompt}: made before, left out" for prompt in PROMPTS]
     Path("out/a-star-0.png").unlink()
     generate("--prompts", "prompts.txt", "--skip-existing")
     assert made == ["a star"]
