@@ -17,7 +17,6 @@ from .codecs.pixels import to_frames
 
 FRAME_DIGITS = 4  # of the names of frames, or more if there are more frames
 MIN_MS = 11  # of a frame in WebP and APNG: browsers show one of at most 10 ms for 100 ms
-MAX_FPS = 1000 / MIN_MS
 MAX_SHEET = 16384  # pixels of a side of a sprite sheet: the largest texture of today's graphics cards
 
 
@@ -78,7 +77,7 @@ def _save(
     path: str | Path, kind: str, video: Tensor, fps: float, alpha: Tensor | None, options: dict[str, Any]
 ) -> None:
     """Lets Pillow write an animation; it joins frames that are alike, and shows them longer."""
-    stride = ceil(fps / MAX_FPS)
+    stride = ceil(fps * MIN_MS / 1000)
     times = durations(video.shape[1], fps, stride, shortest=MIN_MS)
     first, *others = to_pictures(video[:, ::stride], None if alpha is None else alpha[::stride])
     first.save(path, kind, save_all=True, append_images=others, duration=times, loop=0, **options)

@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..utils.paths import replacing
 from .animated import to_pictures
 from .codecs.mp4 import Mp4Writer
 from .codecs.pixels import from_uint8, to_uint8
@@ -75,8 +74,7 @@ class StreamedVideo:
         if "frames" in self.kinds:
             place = self.folder / "video-frames" / f"{self.num_frames:04d}.png"
             place.parent.mkdir(exist_ok=True)
-            with replacing(place, sync=False) as part:
-                to_pictures(video, alpha)[0].save(part, "PNG")
+            to_pictures(video, alpha)[0].save(place, "PNG")  # ``save_rest`` removes half a picture
         if self.kept:
             opaque = alpha if alpha is None else (alpha * 2 - 1)
             pixels = to_uint8(video[:, 0] if opaque is None else torch.cat([video[:, 0], opaque]))
@@ -93,7 +91,7 @@ class StreamedVideo:
         Raises:
             OSError: If there is not.
         """
-        kept = sum(part.numel() for frames in self.kept.values() for part in frames)
+        kept = sum(len(frames) * frames[0].numel() for frames in self.kept.values() if frames)
         held = numel * (1 if self.writer is None else HELD)
         if shutil.disk_usage(self.folder).free < SPARE + kept + held:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
