@@ -12,8 +12,7 @@ from ..utils.errors import UsageError, refusals
 from .arguments import CommandParser, add_import, number_in
 from .options import Option, add_options, check_until, load_cascade
 from .output import base_name, output_folder
-from .provenance import provenance
-from .results import add_results, check_background, check_ground, publish
+from .results import add_results, check_background, check_ground, publish_alone
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -138,12 +137,9 @@ def main(argv: list[str]) -> None:
             "guidance_scale": guidance_scale,
             "until": args.until,
             "background": args.background,
-            **provenance(cascade, "diffusers"),
-            "video": {"shape": list(output.video.shape[1:]), "fps": output.fps},
         }
         base = base_name(f"{name} {args.files[0].stem}", args.seed)
-        print(*publish(folder, args, output, settings, base, {}), sep="\n")
-    print(f"{output.video.shape[2]} frames in {time.perf_counter() - start:.1f} s")
+        publish_alone(folder, args, cascade, output, settings, base, start)
 
 
 def _parser(name: str) -> CommandParser:

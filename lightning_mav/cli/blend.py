@@ -8,8 +8,7 @@ from ..utils.errors import refusals
 from .arguments import CommandParser, add_import, given, number_in, prompt_of
 from .options import add_options, check_until, load_cascade
 from .output import base_name, output_folder
-from .provenance import provenance
-from .results import add_results, check_background, check_ground, publish
+from .results import add_results, check_background, check_ground, publish_alone
 
 EXAMPLE = """examples:
   mav blend "a red car" "a red heart"
@@ -51,12 +50,9 @@ def main(argv: list[str]) -> None:
             "guidance_scale": args.guidance_scale,
             "steps": args.steps,
             **given(args, "background"),
-            **provenance(cascade, "diffusers"),
-            "video": {"shape": list(output.video.shape[1:]), "fps": output.fps},
         }
         base = base_name(f"blend {args.share:g} {title}", args.seed)
-        print(*publish(folder, args, output, settings, base, {}), sep="\n")
-    print(f"{output.video.shape[2]} frames in {time.perf_counter() - start:.1f} s")
+        publish_alone(folder, args, cascade, output, settings, base, start)
 
 
 def _parser() -> CommandParser:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,10 @@ from ..utils.errors import UsageError
 from ..utils.textfile import shortened, write_text
 from .arguments import colour
 from .output import FORMATS, own_name, publishing
+from .provenance import provenance
 
 if TYPE_CHECKING:
+    from ..cascade import Cascade
     from ..cascade_output import CascadeOutput
 
 CLEAR = "transparent"
@@ -115,6 +118,32 @@ def publish(
         write_text(unfinished / f"{name}.json", json.dumps(settings, indent=2) + "\n")
     names[name] = [args.out / f"{name}{ending}" for ending in endings_of(args.formats)]
     return names[name]
+
+
+def publish_alone(
+    unfinished: Path,
+    args: argparse.Namespace,
+    cascade: "Cascade",
+    output: "CascadeOutput",
+    settings: dict[str, Any],
+    base: str,
+    start: float,
+) -> None:
+    """Publishes the only video of a command, and says where it is and how long it took.
+
+    Args:
+        unfinished: See ``publish``, also for what is raised.
+        args: Options of ``add_results``.
+        cascade: What made the video; its origin is recorded.
+        output: The video.
+        settings: What was asked for.
+        base: See ``publish``.
+        start: When the command began, by ``time.perf_counter``.
+    """
+    made = {"shape": list(output.video.shape[1:]), "fps": output.fps}
+    settings = {**settings, **provenance(cascade, "diffusers"), "video": made}
+    print(*publish(unfinished, args, output, settings, base, {}), sep="\n")
+    print(f"{output.video.shape[2]} frames in {time.perf_counter() - start:.1f} s")
 
 
 def _sheet(output: "CascadeOutput", settings: dict[str, Any]) -> Any:
